@@ -1,0 +1,298 @@
+"""Who asks, in which tenant and project, and may they. One law: deny by default, and skip nothing.
+
+A fold over iam's events inside every service: no call to a neighbour, no I/O, microseconds. An event that
+cannot be applied freezes the fold: from then on reads are answered as stale and changes are refused.
+
+All times are real time (`WallClock`), also in a profile whose world runs faster: tokens, keys and bindings
+belong to people and machines that live in real minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from gpuaas.common.envelope import Fact
+from gpuaas.common.errors import Forbidden, NotFound, Unauthenticated, Unavailable, Unreadable
+from gpuaas.common.events import Event
+from gpuaas.common.ids import new_id
+from gpuaas.common.rights import Holder, Rights, Scope, once
+from gpuaas.common.tokens import ISSUER, Kind, Verifier, VerifyingKey, audience_of, public_key
+from gpuaas.contracts import iam
+
+__all__ = ["ABSENT", "READ_VERBS", "Access", "Decision", "Principal", "Reach", "Scope"]
+
+READ_VERBS: Final = frozenset({"read"})
+"""Verbs that change nothing; every other verb is a change and is refused while the fold is frozen."""
+ABSENT: Final = "there is no such thing, or none that you may see"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Someone whose token was believed.
+
+    `tenant_id` is where they are at home (`platform` for people and operators), `key_id` the API key behind
+    the token, `session` the token's own id.
+    """
+
+    id: str
+    kind: Kind
+    tenant_id: str
+    key_id: str
+    session: str
+    expires_at: datetime
+
+    @property
+    def holder(self) -> Holder:
+        return (self.kind, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One answer, with what it was taken on.
+
+    Attributes:
+        reason: a sentence for the caller; for a hidden scope it does not say whether the scope exists.
+        sufficient_roles: roles that hold the permission, if it was denied.
+        position: log position of the newest right this was taken on.
+        hidden: no such scope, or nothing the caller holds reaches into its tenant: answer as absent.
+        stale: the fold is frozen: a read was answered from old rights, or a change was refused for that.
+    """
+
+    allowed: bool
+    decision_id: str
+    permission: str
+    scope: Scope
+    reason: str
+    sufficient_roles: tuple[str, ...]
+    position: int
+    hidden: bool = False
+    stale: bool = False
+
+    def enforce(self) -> None:
+        """Return if allowed.
+
+        Raises:
+            Unavailable: the rights known here are old; newer ones might allow it.
+            NotFound: the scope must look absent.
+            Forbidden: denied; the problem says which roles would suffice.
+        """
+        if self.allowed:
+            return
+        if self.stale:
+            raise Unavailable(self.reason, retry_after_s=5, decision_id=self.decision_id)
+        if self.hidden:
+            raise NotFound(ABSENT, decision_id=self.decision_id)
+        raise Forbidden(
+            self.reason,
+            decision_id=self.decision_id,
+            permission=self.permission,
+            sufficient_roles=list(self.sufficient_roles),
+            position=self.position,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a principal holds one permission: everywhere, or in whole tenants and single projects of others.
+
+    For exact lists in SQL: `everywhere or tenant_id = any(tenants) or (tenant_id, project_id) in projects`.
+    """
+
+    everywhere: bool
+    tenants: frozenset[str]
+    projects: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _ApiKey:
+    holder: Holder
+    expires_at: datetime
+    revoked: bool = False
+
+
+class Access:
+    """The decision point of one process. Feed it every event of `READS` in log order through `apply`.
+
+    For one thread. `position` is the log position of the newest event folded: the same number in every
+    service that has read as far, and the floor that iam writes into tokens.
+    """
+
+    READS: tuple[type[Event], ...] = (
+        iam.TenantCreated,
+        iam.ProjectCreated,
+        iam.UserRegistered,
+        iam.ServiceAccountCreated,
+        iam.RoleDefined,
+        iam.RoleBound,
+        iam.RoleUnbound,
+        iam.ApiKeyIssued,
+        iam.ApiKeyRevoked,
+        iam.SigningKeyPublished,
+    )
+
+    def __init__(self, profile: str, issuer: str = ISSUER) -> None:
+        """`profile` names the audience; tokens of another profile or issuer are refused."""
+        self.position = 0
+        self.frozen: str | None = None
+        self.rights = Rights()
+        self._verifier = Verifier(audience_of(profile), issuer)
+        self._keys: dict[str, _ApiKey] = {}
+        self._folds: dict[type[Event], Callable[[Any], None]] = self.rights.folds | {
+            iam.ApiKeyIssued: self._api_key_issued,
+            iam.ApiKeyRevoked: self._api_key_revoked,
+            iam.SigningKeyPublished: self._signing_key_published,
+        }
+
+    # -- the fold ------------------------------------------------------------------------------------------
+
+    def apply(self, fact: Fact) -> None:
+        """Fold one event. One that was folded before (its position is not above ours) changes nothing.
+
+        Raises:
+            Unreadable: it contradicts what is known, or the fold was frozen before; from here on it is.
+        """
+        if self.frozen is not None:
+            raise Unreadable(self.frozen)
+        if fact.position <= self.position:
+            return
+        try:
+            self._folds[type(fact.event)](fact.event)
+        except (KeyError, ValueError) as refused:
+            self.freeze(f"access cannot apply {fact.envelope.type} at position {fact.position}: {refused}")
+            raise Unreadable(str(self.frozen)) from refused
+        self.position = fact.position
+
+    def freeze(self, reason: str) -> None:
+        """Stop here, because the next event cannot be read. Reads go on as stale, changes are refused."""
+        self.frozen = self.frozen or reason
+
+    def _api_key_issued(self, event: iam.ApiKeyIssued) -> None:
+        once(event.key_id, self._keys, "API key")
+        holder = (event.principal_kind, event.principal_id)
+        if self.rights.home_of(holder) != event.tenant_id:
+            raise ValueError(f"API key {event.key_id} names another tenant than its principal's")
+        self._keys[event.key_id] = _ApiKey(holder, event.expires_at)
+
+    def _api_key_revoked(self, event: iam.ApiKeyRevoked) -> None:
+        key = self._keys[event.key_id]
+        self._keys[event.key_id] = _ApiKey(key.holder, key.expires_at, revoked=True)
+
+    def _signing_key_published(self, event: iam.SigningKeyPublished) -> None:
+        key = public_key(event.public_key)
+        self._verifier.learn(VerifyingKey(event.key_id, key, event.valid_from, event.valid_until))
+
+    # -- who asks ------------------------------------------------------------------------------------------
+
+    def authenticate(self, token: str, now: datetime) -> Principal:
+        """The principal a bearer token speaks for, at real time `now`.
+
+        Raises:
+            Unauthenticated: the token is not valid, or the API key behind it is unknown, expired or revoked.
+            Unavailable: the token was issued on rights that this process has not read yet; try again at once.
+        """
+        claims = self._verifier.verify(token, now)
+        if claims.floor > self.position:
+            raise Unavailable(self.frozen or "this service has not read yet what your token was issued on; try again")
+        holder = (claims.kind, claims.subject)
+        self.demand_live_key(claims.key_id, holder, now)
+        if self.rights.home_of(holder) != claims.tenant_id:
+            raise Unauthenticated("the token names another tenant than its principal's; get a new one")
+        return Principal(
+            id=claims.subject,
+            kind=claims.kind,
+            tenant_id=claims.tenant_id,
+            key_id=claims.key_id,
+            session=claims.session,
+            expires_at=claims.expires_at,
+        )
+
+    def demand_live_key(self, key_id: str, holder: Holder, now: datetime) -> None:
+        """Return if that API key is the principal's and in force.
+
+        Raises:
+            Unauthenticated: it is not.
+        """
+        key = self._keys.get(key_id)
+        if key is None or key.holder != holder:
+            raise Unauthenticated("the API key behind this is not known here; use another key")
+        if key.revoked:
+            raise Unauthenticated("the API key behind this was revoked; use another key")
+        if now >= key.expires_at:
+            raise Unauthenticated("the API key behind this has expired; have a new one issued")
+
+    # -- may they ------------------------------------------------------------------------------------------
+
+    def check(self, principal: Principal, permission: str, scope: Scope, now: datetime) -> Decision:
+        """Whether `principal` may do `permission` in `scope` at real time `now`. A denial is an answer.
+
+        Raises:
+            ValueError: `permission` is not `service.resource.verb`: a mistake in the calling code.
+        """
+        if self.frozen is not None and permission.rpartition(".")[2] not in READ_VERBS:
+            return self._decided(False, permission, scope, f"changes are refused for now: {self.frozen}")
+        rights, holder = self.rights, principal.holder
+        known = rights.exists(scope)
+        if known:
+            for grant in rights.grants_over(holder, scope):
+                if rights.roles[grant.role].permits(permission) and grant.in_force(now):
+                    return self._decided(True, permission, scope, f"{grant.role} at {grant.scope}")
+        if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope.tenant_id, now)):
+            return self._decided(False, permission, scope, ABSENT, hidden=True)
+        roles = rights.sufficient_roles(permission)
+        needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
+        return self._decided(False, permission, scope, f"{permission} in {scope} {needs}", roles)
+
+    def _decided(
+        self,
+        allowed: bool,
+        permission: str,
+        scope: Scope,
+        reason: str,
+        roles: tuple[str, ...] = (),
+        hidden: bool = False,
+    ) -> Decision:
+        return Decision(
+            allowed=allowed,
+            decision_id=new_id(),
+            permission=permission,
+            scope=scope,
+            reason=reason,
+            sufficient_roles=roles,
+            position=self.position,
+            hidden=hidden,
+            stale=self.frozen is not None,
+        )
+
+    # -- exact lists ---------------------------------------------------------------------------------------
+
+    def reach(self, principal: Principal, permission: str, now: datetime) -> Reach:
+        """Where `check` would allow `permission`, as data for a query."""
+        tenants: set[str] = set()
+        projects: set[tuple[str, str]] = set()
+        everywhere = False
+        for grant in self.rights.grants_of(principal.holder):
+            if not grant.in_force(now) or not self.rights.roles[grant.role].permits(permission):
+                continue
+            if grant.scope.tenant_id is None:
+                everywhere = True
+            elif grant.scope.project_id is None:
+                tenants.add(grant.scope.tenant_id)
+            else:
+                projects.add((grant.scope.tenant_id, grant.scope.project_id))
+        single = frozenset(place for place in projects if place[0] not in tenants)
+        return Reach(everywhere, frozenset(tenants), single)
+
+    def visible_tenants(self, principal: Principal, permission: str, now: datetime) -> frozenset[str]:
+        """Ids of exactly the tenants in which `check` would allow `permission`."""
+        reach = self.reach(principal, permission, now)
+        return frozenset(self.rights.tenants) if reach.everywhere else reach.tenants
+
+    def visible_projects(self, principal: Principal, permission: str, now: datetime) -> frozenset[tuple[str, str]]:
+        """(tenant, project) of exactly the projects in which `check` would allow `permission`."""
+        reach = self.reach(principal, permission, now)
+        whole = self.rights.tenants if reach.everywhere else reach.tenants
+        below = {(tenant, project) for tenant in whole for project in self.rights.tenants[tenant]}
+        return frozenset(below | reach.projects)

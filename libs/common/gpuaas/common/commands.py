@@ -1,0 +1,344 @@
+"""execute(): read, decide, append at the position read; again when someone was faster. One law: once per cause.
+
+Every event's id is derived from its cause, the step within it and its subject, so what a cause has already said in a
+history is found again by id, whoever asks and however late. Entity states are cached; the append's guard decides, so
+a stale cache costs a retry and never a wrong decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, TypeVar
+
+from gpuaas.common.clock import Clock, rfc3339
+from gpuaas.common.decider import Decider
+from gpuaas.common.envelope import Envelope, Fact, Recorded, data_of, encode, subject_of
+from gpuaas.common.errors import Conflict, GpuaasError, Invalid, Rejected, Unreadable
+from gpuaas.common.events import Event, Vocabulary, first_complaint
+from gpuaas.common.ids import derived_id
+from gpuaas.common.log import EventLog, Write
+from gpuaas.common.telemetry import COMMAND_SECONDS, COMMANDS, current_traceparent
+from pydantic import ValidationError
+
+State = TypeVar("State")
+Command = TypeVar("Command")
+
+ATTEMPTS_MAX: Final = 24
+"""Decisions of one command against faster writers before the caller is told to come back."""
+HISTORIES_MAX: Final = 20_000
+"""Entity histories kept folded in memory; the least recently used goes first."""
+_BACKOFF_S: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Entity(Generic[State, Command]):
+    """One kind of history: whose it is, how it decides, which events it is made of."""
+
+    service: str
+    name: str
+    decider: Decider[State, Command]
+    vocabulary: Vocabulary
+
+    def subject(self, tenant_id: str, entity_id: str) -> str:
+        return subject_of(self.service, self.name, tenant_id, entity_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a command is given, and by whom.
+
+    Attributes:
+        id: the event's or the request's id; with `step` and the subject it makes the effect unique.
+        step: which of the things this cause orders.
+    """
+
+    id: str
+    actor: str
+    actor_kind: str
+    correlation_id: str = ""
+    project_id: str | None = None
+    on_behalf_of: str | None = None
+    traceparent: str | None = None
+    step: str = ""
+
+    def at(self, step: str) -> Cause:
+        """The same cause, for another thing it orders."""
+        return replace(self, step=step)
+
+    @classmethod
+    def of(cls, fact: Fact, actor: str, step: str) -> Cause:
+        """The cause of a reaction: `actor` (a service) answers `fact`."""
+        return cls(
+            id=fact.envelope.id,
+            actor=actor,
+            actor_kind="service",
+            correlation_id=fact.envelope.correlationid,
+            project_id=fact.envelope.projectid,
+            traceparent=fact.envelope.traceparent,
+            step=step,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Order(Generic[State, Command]):
+    """A command to one entity, for `execute_together`."""
+
+    entity: Entity[State, Command]
+    tenant_id: str
+    entity_id: str
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[State]):
+    """What a command led to.
+
+    Attributes:
+        position: of its last event; for a command with nothing to say, of the last event it was decided on.
+        repeated: this cause had spoken before; `events` are what it said then.
+    """
+
+    position: int
+    events: tuple[Event, ...]
+    state: State
+    repeated: bool
+
+
+@dataclass(slots=True)
+class _History(Generic[State]):
+    """One entity folded: its state, where it stands, and what each cause has said in it."""
+
+    state: State
+    position: int = 0
+    version: int = 0
+    said: dict[str, int] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True)
+class _Draft(Generic[State]):
+    """A decision not yet appended."""
+
+    history: _History[State]
+    state: State
+    events: tuple[Event, ...]
+    writes: list[Write]
+    ids: list[str]
+
+
+class Commands:
+    """Gives commands to entities of one service.
+
+    Args:
+        service: the `source` of the events, and the owner of their subjects.
+    """
+
+    def __init__(self, log: EventLog, clock: Clock, service: str, profile: str) -> None:
+        self._log = log
+        self._clock = clock
+        self._service = service
+        self._profile = profile
+        self._histories: OrderedDict[str, _History[Any]] = OrderedDict()
+
+    async def execute(
+        self,
+        entity: Entity[State, Command],
+        tenant_id: str,
+        entity_id: str,
+        command: Command,
+        cause: Cause,
+        *,
+        fresh: bool = False,
+    ) -> Outcome[State]:
+        """Let one entity decide on `command`, once for this cause.
+
+        Args:
+            fresh: the caller believes that this history is empty, which saves the read; the guard checks it.
+
+        Raises:
+            Rejected, Invalid: the decider said no; nothing was appended.
+            Unavailable: the log does not answer, or others were always faster.
+        """
+        outcomes = await self.execute_together([Order(entity, tenant_id, entity_id, command)], cause, fresh=fresh)
+        return outcomes[0]
+
+    async def execute_together(
+        self, orders: Sequence[Order[Any, Any]], cause: Cause, *, fresh: bool = False
+    ) -> list[Outcome[Any]]:
+        """Let several entities decide and append all their events in one atomic batch, or none.
+
+        Raises: as `execute`; Invalid when two orders name one entity.
+        """
+        subjects = [order.entity.subject(order.tenant_id, order.entity_id) for order in orders]
+        if len(set(subjects)) != len(subjects):
+            raise Invalid("two orders of one batch name the same entity; give it one command")
+        label = orders[0].entity.name
+        histories = [self._history_of(order.entity, subject) for order, subject in zip(orders, subjects, strict=True)]
+        with COMMAND_SECONDS.labels(label).time():
+            try:
+                async with AsyncExitStack() as held:
+                    for _, history in sorted(zip(subjects, histories, strict=True), key=lambda pair: pair[0]):
+                        await held.enter_async_context(history.lock)
+                    outcomes = await self._until_appended(orders, subjects, histories, cause, fresh)
+            except GpuaasError as refused:
+                COMMANDS.labels(label, refused.code).inc()
+                raise
+        COMMANDS.labels(label, "repeated" if outcomes[0].repeated else "done").inc()
+        return outcomes
+
+    async def state(self, entity: Entity[State, Command], tenant_id: str, entity_id: str) -> tuple[State, int]:
+        """The newest state of one entity, and its version (0: it has no history)."""
+        subject = entity.subject(tenant_id, entity_id)
+        history: _History[State] = self._history_of(entity, subject)
+        async with history.lock:
+            await self._catch_up(entity, subject, history)
+            return history.state, history.version
+
+    async def _until_appended(
+        self,
+        orders: Sequence[Order[Any, Any]],
+        subjects: Sequence[str],
+        histories: Sequence[_History[Any]],
+        cause: Cause,
+        fresh: bool,
+    ) -> list[Outcome[Any]]:
+        named = list(zip(orders, subjects, histories, strict=True))
+        current = False
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt or (not fresh and any(history.version == 0 for history in histories)):
+                for order, subject, history in named:
+                    await self._catch_up(order.entity, subject, history)
+                current = True
+            if (before := await self._said_before(orders, subjects, histories, cause)) is not None:
+                return before
+            try:
+                drafts = [self._draft(order, subject, history, cause) for order, subject, history in named]
+                if current or any(draft.writes for draft in drafts):
+                    return await self._append(drafts)
+            except Rejected:
+                # A refusal, like a decision to say nothing, has no guard to check it: it counts only when current.
+                if current:
+                    raise
+            except Conflict:
+                await asyncio.sleep(_BACKOFF_S * random.random() * 2 ** min(attempt, 8))
+        raise Conflict(f"{subjects[0]} is changing faster than this command can be decided; send it again")
+
+    async def _append(self, drafts: Sequence[_Draft[Any]]) -> list[Outcome[Any]]:
+        writes = [write for draft in drafts for write in draft.writes]
+        positions = iter(await self._log.append(writes)) if writes else iter(())
+        outcomes: list[Outcome[Any]] = []
+        for draft in drafts:
+            history = draft.history
+            for event_id in draft.ids:
+                history.position = next(positions)
+                history.said[event_id] = history.position
+            history.version += len(draft.ids)
+            history.state = draft.state
+            outcomes.append(Outcome(history.position, draft.events, history.state, repeated=False))
+        return outcomes
+
+    def _draft(self, order: Order[Any, Any], subject: str, history: _History[Any], cause: Cause) -> _Draft[Any]:
+        decider = order.entity.decider
+        try:
+            events = tuple(decider.decide(order.command, history.state))
+        except ValidationError as refused:
+            raise Invalid(f"{order.entity.name}: {first_complaint(refused)}") from refused
+        state = history.state
+        writes: list[Write] = []
+        ids: list[str] = []
+        for number, event in enumerate(events):
+            event_id = _event_id(cause, subject, number)
+            envelope = self._envelope(event, order, event_id, history.version + number + 1, cause)
+            expected = history.position if number == 0 else None
+            writes.append(Write(subject, expected, event_id, event.TYPE, encode(envelope)))
+            ids.append(event_id)
+            state = decider.evolve(state, event)
+        return _Draft(history, state, events, writes, ids)
+
+    def _envelope(self, event: Event, order: Order[Any, Any], event_id: str, version: int, cause: Cause) -> Envelope:
+        return Envelope(
+            specversion="1.0",
+            id=event_id,
+            source=f"gpuaas/{self._service}",
+            type=event.TYPE,
+            subject=f"{order.entity.name}/{order.tenant_id}/{order.entity_id}",
+            time=rfc3339(self._clock.now()),
+            datacontenttype="application/json",
+            dataschema=event.SCHEMA,
+            tenantid=order.tenant_id,
+            projectid=cause.project_id,
+            actor=cause.actor,
+            actorkind=cause.actor_kind,
+            onbehalfof=cause.on_behalf_of,
+            causationid=cause.id,
+            correlationid=cause.correlation_id or cause.id,
+            sequence=f"{version:010d}",
+            traceparent=current_traceparent() or cause.traceparent,
+            profile=self._profile,
+            data=data_of(event),
+        )
+
+    async def _said_before(
+        self,
+        orders: Sequence[Order[Any, Any]],
+        subjects: Sequence[str],
+        histories: Sequence[_History[Any]],
+        cause: Cause,
+    ) -> list[Outcome[Any]] | None:
+        """What this cause has already said; an atomic batch was said as a whole, so any part tells for all."""
+        known = [
+            history.said.get(_event_id(cause, subject, 0)) for subject, history in zip(subjects, histories, strict=True)
+        ]
+        if all(position is None for position in known):
+            return None
+        outcomes: list[Outcome[Any]] = []
+        for order, subject, history, position in zip(orders, subjects, histories, known, strict=True):
+            events: list[Event] = []
+            last = history.position
+            if position is not None:
+                for recorded in await self._log.history(subject, position - 1):
+                    envelope = recorded.envelope()
+                    if envelope.id != _event_id(cause, subject, len(events)):
+                        break
+                    events.append(order.entity.vocabulary.read(envelope.type, bytes(envelope.data)))
+                    last = recorded.position
+            outcomes.append(Outcome(last, tuple(events), history.state, repeated=True))
+        return outcomes
+
+    def _history_of(self, entity: Entity[State, Command], subject: str) -> _History[State]:
+        if (history := self._histories.get(subject)) is not None:
+            self._histories.move_to_end(subject)
+            return history
+        history = self._histories[subject] = _History(entity.decider.initial)
+        while len(self._histories) > HISTORIES_MAX:
+            oldest, idle = next(iter(self._histories.items()))
+            if idle.lock.locked():
+                break
+            del self._histories[oldest]
+        return history
+
+    async def _catch_up(self, entity: Entity[State, Command], subject: str, history: _History[State]) -> None:
+        for recorded in await self._log.history(subject, history.position):
+            self._take(entity, history, recorded)
+
+    def _take(self, entity: Entity[State, Command], history: _History[State], recorded: Recorded) -> None:
+        envelope = recorded.envelope()
+        if envelope.version != history.version + 1:
+            raise Unreadable(
+                f"{recorded.subject} has version {envelope.version} after {history.version} at position "
+                f"{recorded.position}: an event is missing or was not written by its owner"
+            )
+        event = entity.vocabulary.read(envelope.type, bytes(envelope.data))
+        history.state = entity.decider.evolve(history.state, event)
+        history.position = recorded.position
+        history.version += 1
+        history.said[envelope.id] = recorded.position
+
+
+def _event_id(cause: Cause, subject: str, number: int) -> str:
+    return derived_id(cause.id, cause.step, subject, number)

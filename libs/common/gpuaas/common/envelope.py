@@ -1,0 +1,172 @@
+"""The CloudEvents 1.0 envelope in NATS, structured mode. One law: the bytes are the event, made once by the producer.
+
+Spec: CloudEvents 1.0.2, its JSON format and its NATS protocol binding (structured content mode). The `ce-type`
+header beside the payload lets a reader skip a message without decoding it; nothing else is read from headers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from gpuaas.common.errors import Invalid, TooLarge, Unreadable
+from gpuaas.common.events import Event
+from gpuaas.common.ids import is_name
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+CONTENT_TYPE_HEADER: Final = "Content-Type"
+TYPE_HEADER: Final = "ce-type"
+PAYLOAD_BYTES_MAX: Final = 512 * 1024
+"""Largest event in bytes; half of the broker's own limit, so that headers and growth have room."""
+PLATFORM: Final = "platform"
+"""The tenant token of what belongs to no tenant."""
+
+_TYPE = re.compile(r"^gpuaas\.[a-z0-9-]+\.[a-z0-9-]+\.v[1-9][0-9]*$")
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One CloudEvent. Attribute names are CloudEvents' own; extensions are lower-case letters only (spec §3.1).
+
+    Attributes:
+        id: unique with `source`; derived from the cause, so a repeat has the same id.
+        time: when it happened, RFC 3339 UTC with microseconds.
+        subject: the entity, `<entity>/<tenant>/<id>`.
+        causationid: the id of what caused it: an event's id, or the request's.
+        sequence: the entity's version after this event, from 1, zero-padded (CloudEvents `sequence` extension).
+        data: the event's own JSON, untouched.
+    """
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    dataschema: str
+    tenantid: str
+    actor: str
+    actorkind: str
+    causationid: str
+    correlationid: str
+    sequence: str
+    profile: str
+    projectid: str | None = None
+    onbehalfof: str | None = None
+    traceparent: str | None = None
+    data: msgspec.Raw
+
+    @property
+    def version(self) -> int:
+        """The entity's version as a number."""
+        return int(self.sequence)
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Envelope)
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The canonical bytes: field order as declared, no white space.
+
+    Raises:
+        TooLarge: more than `PAYLOAD_BYTES_MAX`.
+    """
+    payload = _ENCODER.encode(envelope)
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise TooLarge(
+            f"{envelope.type} is {len(payload):,} bytes; an event holds at most {PAYLOAD_BYTES_MAX:,}. "
+            "Store the bulk elsewhere and carry its digest."
+        )
+    return payload
+
+
+def decode(payload: bytes) -> Envelope:
+    """The envelope in `payload`.
+
+    Raises:
+        Unreadable: not a CloudEvent of ours: not JSON, an attribute missing or of the wrong kind.
+    """
+    try:
+        envelope = _DECODER.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        raise Unreadable(f"not a readable CloudEvent: {broken}") from broken
+    if envelope.specversion != "1.0":
+        raise Unreadable(f"CloudEvents {envelope.specversion!r} is not supported; 1.0 is")
+    if _TYPE.fullmatch(envelope.type) is None:
+        raise Unreadable(f"{envelope.type!r} is not an event type of this suite (gpuaas.<service>.<fact>.v<n>)")
+    if not envelope.sequence.isdecimal():
+        raise Unreadable(f"{envelope.type}: sequence {envelope.sequence!r} is not a number")
+    return envelope
+
+
+def data_of(event: Event) -> msgspec.Raw:
+    """The event's own JSON, absent optional fields left out."""
+    return msgspec.Raw(event.model_dump_json(exclude_none=True).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One message of the log as it is stored.
+
+    Attributes:
+        position: its sequence in the stream, from 1: the order of the world.
+        payload: the exact stored bytes.
+        type: the `ce-type` header; a hint for skipping, the payload decides.
+        recorded_at: when the log took it (not when it happened).
+    """
+
+    position: int
+    subject: str
+    type: str
+    payload: bytes
+    recorded_at: datetime
+
+    def envelope(self) -> Envelope:
+        """Decode the payload. Raises `Unreadable`, naming the position."""
+        try:
+            return decode(self.payload)
+        except Unreadable as broken:
+            raise Unreadable(f"position {self.position} on {self.subject}: {broken.detail}") from broken
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A decoded event with where it stands: what folds and reactions receive."""
+
+    position: int
+    subject: str
+    envelope: Envelope
+    event: Event
+
+    @property
+    def tenant_id(self) -> str:
+        return self.envelope.tenantid
+
+    @property
+    def time(self) -> datetime:
+        """When it happened, aware UTC."""
+        return moment(self.envelope.time)
+
+
+def moment(text: str) -> datetime:
+    """An RFC 3339 timestamp of an envelope as an aware UTC datetime."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as broken:
+        raise Unreadable(f"{text!r} is not an RFC 3339 time") from broken
+
+
+def subject_of(service: str, entity: str, tenant_id: str, entity_id: str) -> str:
+    """The one literal subject that is this entity's history.
+
+    Raises:
+        Invalid: a part is not a name and would change the subject's meaning.
+    """
+    for part, what in ((tenant_id, "tenant id"), (entity_id, f"{entity} id")):
+        if not is_name(part):
+            raise Invalid(f"{part[:80]!r} cannot be a {what}: use 1 to 63 of a-z, 0-9 and inner hyphens", field=what)
+    return f"events.{service}.{entity}.{tenant_id}.{entity_id}"

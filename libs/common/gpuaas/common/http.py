@@ -1,0 +1,311 @@
+"""The door's vocabulary: who calls, may they, which position, which page. One law: closed unless a route says who may.
+
+Problems are RFC 9457; `Idempotency-Key` makes a repeat safe; `GPUaaS-Position` says where a command's events stand
+and `GPUaaS-At-Least` asks a view to have seen that position.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from gpuaas.common.access import Access, Decision, Principal, Scope
+from gpuaas.common.commands import Cause, Outcome
+from gpuaas.common.door import PROBLEM
+from gpuaas.common.errors import GpuaasError, Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
+from gpuaas.common.ids import derived_id, new_id
+from gpuaas.common.projections import Projection
+from gpuaas.common.telemetry import current_traceparent
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from gpuaas.common.service import Service
+
+POSITION_HEADER: Final = "GPUaaS-Position"
+AT_LEAST_HEADER: Final = "GPUaaS-At-Least"
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 500
+_KEY_MAX: Final = 255
+_PUBLIC: Final = "x-public"
+
+
+class Body(BaseModel):
+    """What a request carries: closed, so that a misspelt field is an error and not a silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Accepted(BaseModel):
+    """The answer to a command.
+
+    Attributes:
+        id: of the thing it was about.
+        position: log position of its last event; hand it to a question as `GPUaaS-At-Least`.
+        repeated: this request was made before; nothing was done again.
+    """
+
+    id: str
+    position: int
+    repeated: bool = False
+
+
+class Page(BaseModel):
+    """One page of a list.
+
+    Attributes:
+        next_cursor: give it back as `cursor` for the following page; null at the end.
+    """
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page is asked for: at most `limit` items after `after` (the keys of the last item seen)."""
+
+    limit: int
+    after: tuple[Any, ...] | None
+
+    def page(self, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Page:
+        """The page out of up to `limit + 1` rows in order of `keys`: the extra row tells that there is more."""
+        items = [dict(row) for row in rows[: self.limit]]
+        more = len(rows) > self.limit
+        cursor = encode_cursor([items[-1][key] for key in keys]) if more and items else None
+        return Page(items=items, next_cursor=cursor)
+
+
+def encode_cursor(keys: Iterable[Any]) -> str:
+    """Keys of the last item as an opaque token."""
+    plain = [key.astimezone(UTC).isoformat() if isinstance(key, datetime) else key for key in keys]
+    return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")
+
+
+def paging(
+    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items on this page at most.")] = LIMIT_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=1_024, description="`next_cursor` of the page before.")] = None,
+) -> Paging:
+    """Dependency: the page asked for. Raises Invalid for a cursor that is none of ours."""
+    if cursor is None:
+        return Paging(limit, None)
+    try:
+        keys = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
+            raise ValueError("not a list of keys")
+    except (ValueError, binascii.Error) as broken:
+        raise Invalid("this cursor is not one that was given out; begin again without it") from broken
+    return Paging(limit, tuple(keys))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, what they were allowed, and what their request says about itself."""
+
+    principal: Principal
+    decision: Decision
+    scope: Scope
+    request_id: str
+    response: Response
+    access: Access
+
+    def cause(self, step: str = "") -> Cause:
+        """The cause of what this request orders; the same for a repeat with the same Idempotency-Key."""
+        return Cause(
+            id=self.request_id,
+            actor=self.principal.id,
+            actor_kind=self.principal.kind,
+            project_id=self.scope.project_id,
+            traceparent=current_traceparent(),
+            step=step,
+        )
+
+    def accepted(self, outcome: Outcome[Any], thing_id: str) -> Accepted:
+        """The answer to a command, with its position in body and header."""
+        self.response.headers[POSITION_HEADER] = str(outcome.position)
+        return Accepted(id=thing_id, position=outcome.position, repeated=outcome.repeated)
+
+    def derived_id(self, *steps: str) -> str:
+        """An id for a new thing: the same when the request is repeated."""
+        return derived_id(self.request_id, *steps)
+
+
+def permit(permission: str) -> Callable[..., Awaitable[Caller]]:
+    """Dependency: let the caller pass if they hold `permission` in the path's tenant and project, else refuse.
+
+    The path's `tenant_id` and `project_id` are the scope; without them it is the platform. What the caller may not
+    know of answers 404.
+    """
+
+    async def permitted(
+        request: Request,
+        response: Response,
+        authorization: Annotated[str | None, Header(description="`Bearer <token>` from `POST /v1/tokens`.")] = None,
+        idempotency_key: Annotated[str | None, Header(max_length=_KEY_MAX)] = None,
+        at_least: Annotated[int | None, Header(alias=AT_LEAST_HEADER, ge=0)] = None,
+    ) -> Caller:
+        service: Service = request.app.state.service
+        scope = Scope(request.path_params.get("tenant_id"), request.path_params.get("project_id"))
+        try:
+            principal, decision = _decide(service.access, authorization, permission, scope)
+        except (Unauthenticated, Unavailable):
+            if not await _newer_rights(service, at_least):
+                raise
+            principal, decision = _decide(service.access, authorization, permission, scope)
+        if not decision.allowed and await _newer_rights(service, at_least):
+            principal, decision = _decide(service.access, authorization, permission, scope)
+        decision.enforce()
+        request_id = new_id()
+        if idempotency_key:
+            request_id = derived_id(idempotency_key, principal.kind, principal.id, request.method, request.url.path)
+        return Caller(principal, decision, scope, request_id, response, service.access)
+
+    permitted.permission = permission  # type: ignore[attr-defined]
+    return permitted
+
+
+def _decide(access: Access, authorization: str | None, permission: str, scope: Scope) -> tuple[Principal, Decision]:
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("send `Authorization: Bearer <token>`; a token comes from iam's POST /v1/tokens")
+    now = datetime.now(UTC)
+    principal = access.authenticate(token.strip(), now)
+    return principal, access.check(principal, permission, scope, now)
+
+
+async def _newer_rights(service: Service, at_least: int | None) -> bool:
+    """After a refusal: wait for rights up to the position the caller has seen; whether there were newer ones."""
+    before = service.access.position
+    if at_least is None or before >= at_least:
+        return False
+    await service.access_reader.reached(at_least, service.settings.ready_timeout_s)
+    return service.access.position > before
+
+
+def public(route: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a handler as open to everyone. Without this mark or a `permit`, a service refuses to start."""
+    route.is_public = True  # type: ignore[attr-defined]
+    return route
+
+
+def fresh(projection: Projection) -> Callable[..., Awaitable[None]]:
+    """Dependency: wait until `projection` has seen the position in `GPUaaS-At-Least`, else 503."""
+
+    async def seen(
+        request: Request, at_least: Annotated[int | None, Header(alias=AT_LEAST_HEADER, ge=0)] = None
+    ) -> None:
+        if at_least is None:
+            return
+        service: Service = request.app.state.service
+        await service.reader(projection).reached(at_least, service.settings.ready_timeout_s)
+
+    return seen
+
+
+def permissions(app: FastAPI) -> dict[str, str | None]:
+    """`METHOD path` → permission (None: public) of every route.
+
+    Raises:
+        ValueError: a route is neither permitted nor public; names it.
+    """
+    found: dict[str, str | None] = {}
+    for route in _routes(app.routes):
+        names = [
+            permission
+            for dependency in route.dependant.dependencies
+            if (permission := getattr(dependency.call, "permission", None)) is not None
+        ]
+        open_to_all = getattr(route.endpoint, "is_public", False)
+        if len(names) != (0 if open_to_all else 1):
+            raise ValueError(f"{route.path}: a route needs exactly one permit(...), or the mark @public")
+        for method in sorted(route.methods or ()):
+            found[f"{method} {route.path}"] = None if open_to_all else names[0]
+    return found
+
+
+def _routes(routes: Iterable[Any]) -> Iterable[APIRoute]:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif isinstance(inner := getattr(route, "original_router", None), APIRouter):
+            yield from _routes(inner.routes)
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document with `x-permission` on every operation and problem responses named once."""
+    document: dict[str, Any] = FastAPI.openapi(app)
+    for key, permission in permissions(app).items():
+        method, path = key.split(" ", 1)
+        operation = document["paths"].get(path, {}).get(method.lower())
+        if operation is not None:
+            operation["x-permission"] = permission or "public"
+            operation["responses"].setdefault("default", {"$ref": "#/components/responses/Problem"})
+    components = document.setdefault("components", {})
+    components.setdefault("responses", {})["Problem"] = {
+        "description": "RFC 9457 problem details.",
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+    return document
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; further members carry the facts of the case."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="A stable URN: urn:gpuaas:<code>.")
+    title: str
+    status: int
+    detail: str = Field(description="What was wrong and what to do next.")
+
+
+def problem(error: GpuaasError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error as a problem document."""
+    body = {
+        "type": f"urn:gpuaas:{error.code}",
+        "title": error.code.replace("-", " "),
+        "status": error.status,
+        "detail": error.detail,
+        **error.facts,
+    }
+    given = dict(headers or {})
+    if isinstance(error, Unavailable):
+        given["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, Unauthenticated):
+        given["WWW-Authenticate"] = 'Bearer realm="gpuaas"'
+    return JSONResponse(body, error.status, headers=given, media_type=PROBLEM)
+
+
+async def on_error(_: Request, error: Exception) -> JSONResponse:
+    """Any error as a problem document; what is not ours tells nothing about the inside."""
+    match error:
+        case GpuaasError() as ours:
+            return problem(ours)
+        case RequestValidationError() as refused:
+            complaints = [
+                {"where": ".".join(str(step) for step in each["loc"]), "what": each["msg"]}
+                for each in refused.errors()[:20]
+            ]
+            first = complaints[0] if complaints else {"where": "the request", "what": "is not valid"}
+            return problem(Invalid(f"{first['where']}: {first['what']}", errors=complaints))
+        case HTTPException(status_code=404):
+            return problem(NotFound("no such path here; see /openapi.json for the ones there are"))
+        case HTTPException(status_code=405) as refused_method:
+            error = Invalid("this path does not take that method; see /openapi.json")
+            return problem(error, refused_method.headers)
+        case HTTPException(status_code=413) as large:
+            return problem(TooLarge(str(large.detail)))
+        case HTTPException() as other:
+            return problem(Invalid(str(other.detail)))
+        case _:
+            return problem(GpuaasError("something failed on our side; the log of this service has the details"))

@@ -1,0 +1,157 @@
+"""What projections and reactions share: a private reader that applies and moves on. One law: it stops loudly.
+
+A reader applies batches in order. What it cannot apply leaves it *stopped*: named, with the position and the reason,
+visible in `/readyz` and `gpuaas projections status`. It tries again after a pause, so that a repaired cause (a
+deployed fix, a dependency that came back) needs no further action; it never moves past the event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from gpuaas.common.errors import Conflict, GpuaasError, Unavailable
+from gpuaas.common.log import Batch, EventLog, Follower
+from gpuaas.common.telemetry import READER_EVENTS, READER_POSITION, READER_STOPPED
+
+RETRY_S: Final = 2.0
+"""Pause before a stopped reader tries its event again."""
+TRANSIENT_S: Final = 0.5
+_SETTLE_S: Final = 0.02
+_log = logging.getLogger(__name__)
+
+
+class Moved(Conflict):
+    """Another instance moved this reader's position; read it and go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderStatus:
+    """Where a reader stands.
+
+    Attributes:
+        position: every event that concerns it up to here has been applied.
+        stopped: why it stands still, or None.
+        rebuilding: share done of a rebuild under way, 0 to 1, or None.
+    """
+
+    name: str
+    position: int
+    caught_up: bool
+    stopped: str | None
+    rebuilding: float | None
+
+
+class Reader:
+    """Follows the log from its own position and applies what it reads. Subclasses say how."""
+
+    def __init__(self, name: str, log: EventLog) -> None:
+        self.name = name
+        self._log = log
+        self.position = 0
+        self.caught_up = False
+        self.stopped: str | None = None
+        self.rebuilding: float | None = None
+        self._follower: Follower | None = None
+        self._moved = asyncio.Condition()
+        self._again = False
+
+    async def _begin(self) -> int:
+        """Make ready and give the position to read after."""
+        raise NotImplementedError
+
+    def _follow(self, after: int) -> Follower:
+        raise NotImplementedError
+
+    async def _apply(self, batch: Batch, after: int) -> None:
+        """Apply `batch`, whose first event is the first after `after`, and store `batch.seen` as the position."""
+        raise NotImplementedError
+
+    def status(self) -> ReaderStatus:
+        return ReaderStatus(self.name, self.position, self.caught_up, self.stopped, self.rebuilding)
+
+    def begin_again(self) -> None:
+        """Read the stored position anew: someone else has moved it."""
+        self._again = True
+
+    async def run(self) -> None:
+        """Read for ever. Cancel to stop; a batch is applied whole or not at all."""
+        while True:
+            try:
+                await self._run_once()
+            except Moved:
+                continue
+            except (Unavailable, OSError, ConnectionError) as away:
+                _log.warning("%s waits: %s", self.name, away)
+                self.caught_up = False
+                await asyncio.sleep(TRANSIENT_S)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, this reader stands still and says why
+                self._stop(failure)
+                await asyncio.sleep(RETRY_S)
+
+    def _stop(self, failure: Exception) -> None:
+        said = failure.detail if isinstance(failure, GpuaasError) else f"{type(failure).__name__}: {failure}"
+        if said != self.stopped:
+            _log.error("%s stopped after %d: %s", self.name, self.position, said, exc_info=failure)
+        self.stopped = said
+        self.caught_up = False
+        READER_STOPPED.labels(self.name).set(1)
+
+    async def _run_once(self) -> None:
+        self.position = await self._begin()
+        self._again = False
+        follower = self._follower = self._follow(self.position)
+        try:
+            async for batch in follower.batches():
+                if self._again:
+                    return
+                if batch.seen > self.position:
+                    await self._apply(batch, self.position)
+                await self._arrive(batch)
+        finally:
+            self._follower = None
+            await follower.close()
+
+    async def _arrive(self, batch: Batch) -> None:
+        self.position = max(self.position, batch.seen)
+        self.caught_up = batch.caught_up
+        if batch.events or batch.caught_up:
+            self.stopped = None
+            READER_STOPPED.labels(self.name).set(0)
+        READER_POSITION.labels(self.name).set(self.position)
+        READER_EVENTS.labels(self.name).inc(len(batch.events))
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def reached(self, position: int, within_s: float) -> None:
+        """Wait until everything that concerns this reader up to `position` is applied.
+
+        Raises:
+            Unavailable: not within `within_s` seconds, or the reader has stopped.
+        """
+        if self.position >= position:
+            return
+        try:
+            async with asyncio.timeout(within_s):
+                await self._wait_for(position)
+        except TimeoutError:
+            why = f": it has stopped ({self.stopped})" if self.stopped else ""
+            raise Unavailable(
+                f"{self.name} stands at {self.position}, {position} was asked for{why}", reader=self.name
+            ) from None
+
+    async def _wait_for(self, position: int) -> None:
+        """Arrivals wake it; what does not concern this reader never arrives, so now and then it asks the broker."""
+        pause_s = _SETTLE_S
+        while self.position < position:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s), self._moved:
+                    await self._moved.wait_for(lambda: self.position >= position)
+                    return
+            pause_s = min(pause_s * 2, 0.5)
+            if self._follower is not None and not self.stopped:
+                settled = await self._follower.settle()
+                self.position = max(self.position, settled) if settled >= position else self.position

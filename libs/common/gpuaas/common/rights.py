@@ -1,0 +1,234 @@
+"""Who holds what, folded from iam's events. One law: an event that contradicts what is known raises.
+
+Plain dictionaries, no clock, no I/O. `access.py` asks it; `iam` asks it when rights are granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.events import Event
+from gpuaas.contracts import iam
+
+REMEMBERED_PERMISSIONS_MAX: Final = 4096
+
+Holder = tuple[str, str]
+"""A principal: (kind, id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a right holds or is asked for: a project, a tenant, or (with neither) the platform."""
+
+    tenant_id: str | None = None
+    project_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.project_id is not None and self.tenant_id is None:
+            raise ValueError("a project is always named with its tenant")
+
+    def __str__(self) -> str:
+        if self.tenant_id is None:
+            return "the platform"
+        if self.project_id is None:
+            return f"tenant {self.tenant_id}"
+        return f"project {self.project_id} of tenant {self.tenant_id}"
+
+    def covers(self, other: Scope) -> bool:
+        """Whether a right here is also one there: the platform covers all, a tenant its projects."""
+        if self.tenant_id is None:
+            return True
+        return self.tenant_id == other.tenant_id and self.project_id in (None, other.project_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A binding as held: a role in a scope until `valid_until` (None: no end; real time)."""
+
+    binding_id: str
+    role: str
+    scope: Scope
+    valid_until: datetime | None
+
+    def in_force(self, now: datetime) -> bool:
+        return self.valid_until is None or now < self.valid_until
+
+
+class Role:
+    """The newest version of a role: its permission globs, and what they said about permissions asked before.
+
+    A glob is `service.resource.verb` where `*` stands for any one word.
+    """
+
+    __slots__ = ("_globs", "_said", "name", "permissions", "version")
+
+    def __init__(self, name: str, version: int, permissions: tuple[str, ...]) -> None:
+        """Raises ValueError: a permission is not three words."""
+        self.name = name
+        self.version = version
+        self.permissions = permissions
+        self._globs = [words(glob) for glob in permissions]
+        self._said: dict[str, bool] = {}
+
+    def permits(self, permission: str) -> bool:
+        """Whether one of the globs covers `permission`. Raises ValueError: it is not three words."""
+        said = self._said.get(permission)
+        if said is None:
+            wanted = words(permission)
+            said = any(all(g in ("*", w) for g, w in zip(glob, wanted, strict=True)) for glob in self._globs)
+            if len(self._said) < REMEMBERED_PERMISSIONS_MAX:
+                self._said[permission] = said
+        return said
+
+
+def words(permission: str) -> list[str]:
+    """The three words of `service.resource.verb`. Raises ValueError: they are not three."""
+    parts = permission.split(".")
+    if len(parts) != 3 or not all(parts):
+        raise ValueError(f"{permission!r} is not a permission; write service.resource.verb")
+    return parts
+
+
+@dataclass(slots=True)
+class _Holding:
+    """Home tenant, and grants by tenant, project and binding id; `""` stands for none."""
+
+    tenant_id: str
+    grants: dict[str, dict[str, dict[str, Grant]]] = field(default_factory=dict)
+
+
+class Rights:
+    """Tenants, projects, principals, roles and bindings as the log has them."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, set[str]] = {}
+        self.roles: dict[str, Role] = {}
+        self._holdings: dict[Holder, _Holding] = {}
+        self._bindings: dict[str, tuple[Holder, Scope]] = {}
+        self._sufficient: dict[str, tuple[str, ...]] = {}
+        self.folds: dict[type[Event], Callable[[Any], None]] = {
+            iam.TenantCreated: self._tenant_created,
+            iam.ProjectCreated: self._project_created,
+            iam.UserRegistered: self._user_registered,
+            iam.ServiceAccountCreated: self._service_account_created,
+            iam.RoleDefined: self._role_defined,
+            iam.RoleBound: self._role_bound,
+            iam.RoleUnbound: self._role_unbound,
+        }
+
+    # -- questions -----------------------------------------------------------------------------------------
+
+    def exists(self, scope: Scope) -> bool:
+        if scope.tenant_id is None:
+            return True
+        projects = self.tenants.get(scope.tenant_id)
+        return projects is not None and (scope.project_id is None or scope.project_id in projects)
+
+    def home_of(self, holder: Holder) -> str | None:
+        """The tenant a principal is at home in (`platform`: people and operators), or None: unknown."""
+        holding = self._holdings.get(holder)
+        return holding.tenant_id if holding else None
+
+    def grants_of(self, holder: Holder) -> Iterator[Grant]:
+        """All bindings of a principal, in force or not."""
+        if (holding := self._holdings.get(holder)) is not None:
+            for projects in holding.grants.values():
+                for grants in projects.values():
+                    yield from grants.values()
+
+    def grants_over(self, holder: Holder, scope: Scope) -> Iterator[Grant]:
+        """The principal's bindings at `scope` and above it, the widest first."""
+        if (holding := self._holdings.get(holder)) is None:
+            return
+        if (platform := holding.grants.get("")) is not None:
+            yield from platform[""].values()
+        if scope.tenant_id is not None and (projects := holding.grants.get(scope.tenant_id)) is not None:
+            if (grants := projects.get("")) is not None:
+                yield from grants.values()
+            if scope.project_id is not None and (grants := projects.get(scope.project_id)) is not None:
+                yield from grants.values()
+
+    def reaches(self, holder: Holder, tenant_id: str, now: datetime) -> bool:
+        """Whether anything in force lets the principal know that the tenant exists."""
+        if (holding := self._holdings.get(holder)) is None:
+            return False
+        return any(
+            grant.in_force(now)
+            for place in ("", tenant_id)
+            for grants in holding.grants.get(place, {}).values()
+            for grant in grants.values()
+        )
+
+    def held(self, holder: Holder, scope: Scope, now: datetime) -> frozenset[str]:
+        """The permission globs in force for the principal in `scope`."""
+        return frozenset(
+            permission
+            for grant in self.grants_over(holder, scope)
+            if grant.in_force(now)
+            for permission in self.roles[grant.role].permissions
+        )
+
+    def sufficient_roles(self, permission: str) -> tuple[str, ...]:
+        """Names of the roles that hold `permission`, sorted."""
+        roles = self._sufficient.get(permission)
+        if roles is None:
+            roles = tuple(sorted(name for name, role in self.roles.items() if role.permits(permission)))
+            if len(self._sufficient) < REMEMBERED_PERMISSIONS_MAX:
+                self._sufficient[permission] = roles
+        return roles
+
+    # -- the fold ------------------------------------------------------------------------------------------
+
+    def _tenant_created(self, event: iam.TenantCreated) -> None:
+        once(event.tenant_id, self.tenants, "tenant")
+        self.tenants[event.tenant_id] = set()
+
+    def _project_created(self, event: iam.ProjectCreated) -> None:
+        projects = self.tenants[event.tenant_id]
+        once(event.project_id, projects, "project")
+        projects.add(event.project_id)
+
+    def _user_registered(self, event: iam.UserRegistered) -> None:
+        self._enter(("user", event.user_id), PLATFORM)
+
+    def _service_account_created(self, event: iam.ServiceAccountCreated) -> None:
+        self._enter(("service-account", event.service_account_id), event.tenant_id)
+
+    def _enter(self, holder: Holder, tenant_id: str) -> None:
+        once(holder, self._holdings, "principal")
+        self._holdings[holder] = _Holding(tenant_id)
+
+    def _role_defined(self, event: iam.RoleDefined) -> None:
+        known = self.roles.get(event.role)
+        if event.version != (known.version + 1 if known else 1):
+            raise ValueError(f"version {event.version} of role {event.role} is not the next one")
+        self.roles[event.role] = Role(event.role, event.version, event.permissions)
+        self._sufficient.clear()
+
+    def _role_bound(self, event: iam.RoleBound) -> None:
+        once(event.binding_id, self._bindings, "binding")
+        scope = Scope(event.tenant_id, event.project_id)
+        if event.role not in self.roles:
+            raise ValueError(f"role {event.role} is not defined")
+        if not self.exists(scope):
+            raise ValueError(f"{scope} does not exist")
+        holder = (event.principal_kind, event.principal_id)
+        grants = self._holdings[holder].grants.setdefault(scope.tenant_id or "", {})
+        grants.setdefault(scope.project_id or "", {})[event.binding_id] = Grant(
+            binding_id=event.binding_id, role=event.role, scope=scope, valid_until=event.valid_until
+        )
+        self._bindings[event.binding_id] = (holder, scope)
+
+    def _role_unbound(self, event: iam.RoleUnbound) -> None:
+        holder, scope = self._bindings[event.binding_id]  # stays known: a binding id is never used again
+        del self._holdings[holder].grants[scope.tenant_id or ""][scope.project_id or ""][event.binding_id]
+
+
+def once(key: object, known: dict[Any, Any] | set[str], what: str) -> None:
+    """Raises ValueError: `key` is known already."""
+    if key in known:
+        raise ValueError(f"{what} {key} was created before")

@@ -1,0 +1,330 @@
+"""A service put together: broker, log, database, door, readers, health, drain. One law: it stops what it started.
+
+FastStream carries the process and the broker's connection; the log path runs on that same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.exceptions import RequestValidationError
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from gpuaas.common.access import Access
+from gpuaas.common.clock import Pace, PacedClock
+from gpuaas.common.commands import Commands
+from gpuaas.common.door import Door
+from gpuaas.common.errors import GpuaasError, Misconfigured, NotFound, Unavailable
+from gpuaas.common.events import Vocabulary
+from gpuaas.common.http import Page, describe, on_error, permissions, permit, public
+from gpuaas.common.log import Batch, EventLog, Follower
+from gpuaas.common.logs.jetstream import JetStreamLog
+from gpuaas.common.projections import Projection, Projector, decoded
+from gpuaas.common.reactions import Reaction, Reactor
+from gpuaas.common.readers import Reader
+from gpuaas.common.settings import Settings
+from gpuaas.common.tables import Database
+from gpuaas.common.telemetry import start_telemetry
+from nats.aio.msg import Msg
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+PACE_SUBJECT: Final = "clock.demo"
+START_RETRY_S: Final = 0.5
+_log = logging.getLogger(__name__)
+Given = TypeVar("Given", bound=Settings)
+Background = Callable[[], Awaitable[None]]
+
+
+class AccessReader(Reader):
+    """Feeds iam's events to this process's `Access`."""
+
+    def __init__(self, access: Access, log: EventLog) -> None:
+        super().__init__("access", log)
+        self._access = access
+        self._vocabulary = Vocabulary(*access.READS)
+
+    async def _begin(self) -> int:
+        return self._access.position
+
+    def _follow(self, after: int) -> Follower:
+        return self._log.follow(self._vocabulary.subjects(), after)
+
+    async def _apply(self, batch: Batch, after: int) -> None:
+        try:
+            for fact in decoded(self._vocabulary, batch.events):
+                self._access.apply(fact)
+        except GpuaasError as broken:
+            self._access.freeze(broken.detail)
+            raise
+
+
+class Service:
+    """One process of the suite. `build()` in a service's `app.py` says what it is made of.
+
+    Args:
+        name: the service's token in subjects, sources and database names.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self.clock = settings.clock()
+        self.broker = NatsBroker(
+            settings.nats_url,
+            name=f"gpuaas-{name}",
+            inbox_prefix=f"_INBOX_{name}",
+            error_cb=self._on_broker_error,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            logger=None,
+            graceful_timeout=settings.drain_s,
+        )
+        self.log = JetStreamLog(lambda: self.broker.connection)
+        self.database = Database(settings.postgres_dsn, settings.postgres_pool_max)
+        self.commands = Commands(self.log, self.clock, name, settings.profile)
+        self.access = Access(settings.profile)
+        self.access_reader = AccessReader(self.access, self.log)
+        self.app = FastAPI(
+            title=f"GPUaaS {name}", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json"
+        )
+        self.app.state.service = self
+        self.app.openapi = lambda: describe(self.app)  # type: ignore[method-assign]
+        for kind in (GpuaasError, RequestValidationError, HTTPException, Exception):
+            self.app.add_exception_handler(kind, on_error)
+        self._readers: list[Reader] = [self.access_reader]
+        self._projectors: dict[str, Projector] = {}
+        self._background: list[tuple[str, Background]] = []
+        self._prepared: list[Background] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._streamed: list[str] = []
+        self._server: uvicorn.Server | None = None
+        self._started = False
+        self._been_ready = False
+
+    # -- what it is made of ------------------------------------------------------------------------------------
+
+    def project(self, *projections: Projection) -> None:
+        """Keep these read models."""
+        for projection in projections:
+            projector = Projector(projection, self.log, self.database)
+            self._projectors[projection.name] = projector
+            self._readers.append(projector)
+
+    def react(self, *reactions: Reaction) -> None:
+        """Answer events with these."""
+        self._readers += [Reactor(reaction, self.log, self.database) for reaction in reactions]
+
+    def follow(self, reader: Reader) -> None:
+        """Run a reader of the service's own kind."""
+        self._readers.append(reader)
+
+    def serve(self, router: APIRouter, streamed: Sequence[str] = ()) -> None:
+        """Open these routes; bodies below the `streamed` path prefixes are bounded by their routes."""
+        self.app.include_router(router)
+        self._streamed += streamed
+
+    def prepare(self, work: Background) -> None:
+        """Run once, when log and database are there and before readers begin (bootstrap, keys)."""
+        self._prepared.append(work)
+
+    def background(self, name: str, work: Background) -> None:
+        """Run beside the readers for as long as the service does; restarted when it fails."""
+        self._background.append((name, work))
+
+    def reader(self, projection: Projection) -> Reader:
+        """The reader that keeps `projection`."""
+        return self._projectors[projection.name]
+
+    # -- its life ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Everything but the broker's own start. Raises Misconfigured where waiting would not help."""
+        await self._until_there(self._connect)
+        for work in self._prepared:
+            await self._until_there(work)
+        for reader in self._readers:
+            self._spawn(reader.name, reader.run)
+        for name, work in self._background:
+            self._spawn(name, work)
+        self._started = True
+
+    async def _connect(self) -> None:
+        await self.log.incarnation()
+        await self.log.prove_guards(self.name)
+        if self.settings.postgres_dsn or self._projectors:
+            await self.database.open()
+        if isinstance(self.clock, PacedClock):
+            await self.broker.connection.subscribe(PACE_SUBJECT, cb=self._on_pace)
+
+    async def _until_there(self, step: Background) -> None:
+        while True:
+            try:
+                return await step()
+            except Unavailable as away:
+                _log.warning("%s waits to start: %s", self.name, away.detail)
+                await asyncio.sleep(START_RETRY_S)
+
+    def _spawn(self, name: str, work: Callable[[], Awaitable[object]], *, forever: bool = True) -> None:
+        async def again() -> None:
+            while True:
+                try:
+                    await work()
+                    return
+                except Exception:  # noqa: BLE001 - one part failing must not end the others
+                    _log.exception("%s of %s failed", name, self.name)
+                    if not forever:
+                        return
+                    await asyncio.sleep(START_RETRY_S)
+
+        task = asyncio.create_task(again(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def open_door(self) -> None:
+        """Begin to answer HTTP: health at once, the rest as it becomes ready."""
+        self._add_own_routes()
+        permissions(self.app)
+        self.app.add_middleware(
+            Door,
+            requests_per_s=self.settings.requests_per_s,
+            body_bytes_max=self.settings.body_bytes_max,
+            streamed=self._streamed,
+        )
+        config = uvicorn.Config(
+            self.app,
+            host=self.settings.http_host,
+            port=self.settings.http_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=int(self.settings.drain_s),
+        )
+        self._server = uvicorn.Server(config)
+        self._server.config.load()
+        self._spawn("door", self._serve_http)
+
+    async def _serve_http(self) -> None:
+        assert self._server is not None
+        # uvicorn would take over the signals that FastStream already answers.
+        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        await self._server.serve()
+
+    async def stop(self) -> None:
+        """Drain: no new requests, requests under way finish, readers end between batches, connections close."""
+        if self._server is not None:
+            self._server.should_exit = True
+            for task in [task for task in self._tasks if task.get_name() == "door"]:
+                with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
+                    await asyncio.wait_for(asyncio.shield(task), self.settings.drain_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.database.close()
+
+    async def _on_broker_error(self, error: Exception) -> None:
+        self.log.wire.refused(str(error))
+        _log.warning("broker: %s", error)
+
+    async def _on_pace(self, message: Msg) -> None:
+        if isinstance(self.clock, PacedClock):
+            self.clock.change(Pace.decode(message.data.decode()))
+
+    # -- what every service answers -------------------------------------------------------------------------------
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it can do its work, and where each of its readers stands."""
+        readers = [asdict(reader.status()) for reader in self._readers]
+        head = None
+        if self._started:
+            with contextlib.suppress(Unavailable):
+                head = await self.log.last_position()
+        stopped = [reader["name"] for reader in readers if reader["stopped"]]
+        self._been_ready = self._been_ready or (self._started and all(reader["caught_up"] for reader in readers))
+        ready = self._been_ready and head is not None and not stopped
+        return ready, {
+            "service": self.name,
+            "profile": self.settings.profile,
+            "ready": ready,
+            "log_position": head,
+            "stopped": stopped,
+            "readers": readers,
+        }
+
+    def _add_own_routes(self) -> None:
+        router = APIRouter()
+        kept = self._projectors
+
+        @router.get("/healthz", include_in_schema=False)
+        @public
+        async def alive() -> dict[str, str]:
+            return {"status": "alive"}
+
+        @router.get("/readyz", include_in_schema=False)
+        @public
+        async def readiness(response: Response) -> dict[str, Any]:
+            ready, told = await self.readiness()
+            response.status_code = 200 if ready else 503
+            return told
+
+        @router.get("/metrics", include_in_schema=False)
+        @public
+        async def metrics() -> Response:
+            return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+        read = Depends(permit(f"{self.name}.projection.read"))
+
+        @router.get("/v1/projections", summary="Where this service's readers stand.", dependencies=[read])
+        async def projections() -> Page:
+            return Page(items=[asdict(reader.status()) for reader in self._readers])
+
+        may_rebuild = Depends(permit(f"{self.name}.projection.rebuild"))
+        summary = "Fold a read model again beside the live one, then switch."
+
+        @router.post("/v1/projections/{name}/rebuild", status_code=202, summary=summary, dependencies=[may_rebuild])
+        async def rebuild(name: str) -> dict[str, str]:
+            if (projector := kept.get(name)) is None:
+                raise NotFound(f"{self.name} keeps no projection {name}; it keeps {', '.join(sorted(kept))}")
+            if projector.rebuilding is None:
+                projector.rebuilding = 0.0
+                self._spawn(f"rebuild {name}", projector.rebuild, forever=False)
+            return {"projection": name, "status": "rebuilding"}
+
+        self.app.include_router(router)
+
+
+def run(build: Callable[[Given], Service], settings_type: type[Given]) -> None:
+    """Run a service until SIGTERM or SIGINT; exit status 2 with one sentence when it is set up wrongly."""
+    try:
+        settings = settings_type.from_environment()
+        _check_durable(settings)
+        service = build(settings)
+        start_telemetry(service.name, settings.log_level)
+        process = FastStream(
+            service.broker,
+            logger=None,
+            on_startup=[service.open_door],
+            after_startup=[service.start],
+            on_shutdown=[service.stop],
+        )
+        asyncio.run(process.run())
+    except Misconfigured as wrong:
+        sys.stderr.write(f"{wrong.detail}\n")
+        sys.exit(2)
+
+
+def _check_durable(settings: Settings) -> None:
+    if settings.durable and urlsplit(settings.nats_url).hostname in (None, ""):
+        raise Misconfigured("GPUAAS_NATS_URL names no host; production needs the address of the replicated log")

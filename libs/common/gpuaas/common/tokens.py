@@ -1,0 +1,197 @@
+"""Short-lived tokens. One law: a token says who, never what they may do, and its signature is believed first.
+
+JWTs (RFC 7519, RFC 9068) signed with Ed25519 (RFC 8037).
+Times are real time: a token lives five real minutes also where the world's clock runs faster.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final, Literal, cast
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from gpuaas.common.errors import Unauthenticated
+
+ALGORITHM: Final = "EdDSA"
+TOKEN_TYPE: Final = "at+jwt"  # noqa: S105  a media type (RFC 9068), not a secret
+ISSUER: Final = "gpuaas"
+TOKEN_LIFE_S: Final = 300
+LEEWAY_S: Final = 10
+TOKEN_BYTES_MAX: Final = 2048
+REMEMBERED_TOKENS_MAX: Final = 10_000
+
+_LIFE_MAX = timedelta(seconds=TOKEN_LIFE_S)
+_LEEWAY = timedelta(seconds=LEEWAY_S)
+_REQUIRED = ["iss", "aud", "sub", "jti", "iat", "exp", "kind", "tenant", "key", "floor"]
+
+Kind = Literal["user", "service-account"]
+
+
+def audience_of(profile: str) -> str:
+    """The audience of tokens in one profile: a token of `demo` is nobody in `production`."""
+    return f"gpuaas:{profile}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says: `floor` is the log position its issuer had read, `session` the token's id."""
+
+    subject: str
+    kind: Kind
+    tenant_id: str
+    key_id: str
+    session: str
+    floor: int
+    issued_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyingKey:
+    """A published signing key: tokens are believed from `valid_from` until before `valid_until`."""
+
+    key_id: str
+    public: Ed25519PublicKey
+    valid_from: datetime
+    valid_until: datetime
+
+
+def public_key(text: str) -> Ed25519PublicKey:
+    """The key in `text`: 32 raw bytes in base64url, padding optional.
+
+    Raises:
+        ValueError: not 32 bytes of base64url.
+    """
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as refused:
+        raise ValueError(f"the public key is not base64url: {refused}") from refused
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def sign(claims: Claims, private: Ed25519PrivateKey, key_id: str, audience: str, issuer: str = ISSUER) -> str:
+    """The token that says `claims`, signed with `private`, which the suite knows as `key_id`."""
+    body = {
+        "iss": issuer,
+        "aud": audience,
+        "sub": claims.subject,
+        "jti": claims.session,
+        "iat": int(claims.issued_at.timestamp()),
+        "exp": int(claims.expires_at.timestamp()),
+        "kind": claims.kind,
+        "tenant": claims.tenant_id,
+        "key": claims.key_id,
+        "floor": claims.floor,
+    }
+    return jwt.encode(body, private, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TOKEN_TYPE})
+
+
+class Verifier:
+    """Reads tokens of one audience and issuer with the signing keys it was taught.
+
+    A signature costs about 100 µs, so what a token said is remembered by its SHA-256 until it is pushed out;
+    its times and its key's are looked at anew every time. For one thread.
+    """
+
+    def __init__(self, audience: str, issuer: str = ISSUER, remembered_max: int = REMEMBERED_TOKENS_MAX) -> None:
+        self._audience = audience
+        self._issuer = issuer
+        self._keys: dict[str, VerifyingKey] = {}
+        self._remembered: dict[bytes, tuple[Claims, VerifyingKey]] = {}
+        self._remembered_max = remembered_max
+
+    def learn(self, key: VerifyingKey) -> None:
+        """Believe `key` within its validity.
+
+        Raises:
+            ValueError: another key has that id already.
+        """
+        if key.key_id in self._keys:
+            raise ValueError(f"signing key {key.key_id} was published before")
+        self._keys[key.key_id] = key
+
+    def verify(self, token: str, now: datetime) -> Claims:
+        """What `token` says, if signature, audience, issuer, shape and times are right at `now` (real time).
+
+        Raises:
+            Unauthenticated: anything about it is wrong; the sentence says what and what to do.
+        """
+        if len(token) > TOKEN_BYTES_MAX or not token.isascii():
+            raise Unauthenticated(f"a token of ours is at most {TOKEN_BYTES_MAX} ASCII characters")
+        digest = sha256(token.encode("ascii")).digest()
+        known = self._remembered.pop(digest, None) or self._read(token)
+        self._remembered[digest] = known
+        if len(self._remembered) > self._remembered_max:
+            del self._remembered[next(iter(self._remembered))]
+        claims, key = known
+        _within_times(claims, key, now)
+        return claims
+
+    def _read(self, token: str) -> tuple[Claims, VerifyingKey]:
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._key_of(header)
+            body = jwt.decode(
+                token,
+                key.public,
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                issuer=self._issuer,
+                options={
+                    "require": _REQUIRED,
+                    "strict_aud": True,
+                    "verify_exp": False,  # times are judged by the clock that is handed in
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
+            )
+            return _claims(body), key
+        except (jwt.PyJWTError, ValueError, RecursionError, OverflowError, OSError) as refused:
+            raise Unauthenticated(f"the token is not valid here ({refused}); get a new one") from refused
+
+    def _key_of(self, header: dict[str, Any]) -> VerifyingKey:
+        if header.get("alg") != ALGORITHM or header.get("typ") != TOKEN_TYPE:
+            raise ValueError(f"its header must say alg {ALGORITHM} and typ {TOKEN_TYPE}")
+        kid = header.get("kid")
+        key = self._keys.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise ValueError("it is signed with a key that is not published")
+        return key
+
+
+def _claims(body: dict[str, Any]) -> Claims:
+    texts = [body[name] for name in ("sub", "kind", "tenant", "key", "jti")]
+    numbers = [body[name] for name in ("floor", "iat", "exp")]
+    texts_fit = all(type(text) is str and text for text in texts)
+    if not texts_fit or not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("a claim has the wrong type")
+    subject, kind, tenant_id, key_id, session = texts
+    floor, issued, expires = numbers
+    if kind not in ("user", "service-account"):
+        raise ValueError("it names a kind of principal that does not exist")
+    return Claims(
+        subject=subject,
+        kind=cast(Kind, kind),
+        tenant_id=tenant_id,
+        key_id=key_id,
+        session=session,
+        floor=floor,
+        issued_at=datetime.fromtimestamp(issued, UTC),
+        expires_at=datetime.fromtimestamp(expires, UTC),
+    )
+
+
+def _within_times(claims: Claims, key: VerifyingKey, now: datetime) -> None:
+    if now >= claims.expires_at + _LEEWAY:
+        raise Unauthenticated("the token has expired; get a new one")
+    if claims.expires_at - claims.issued_at > _LIFE_MAX:
+        raise Unauthenticated(f"the token lives longer than {TOKEN_LIFE_S} s; get a new one")
+    if claims.issued_at > now + _LEEWAY:
+        raise Unauthenticated("the token was issued in the future: a clock is wrong; get a new one")
+    if not key.valid_from - _LEEWAY <= now < key.valid_until + _LEEWAY:
+        raise Unauthenticated("the token is signed with a key that is not valid now; get a new one")

@@ -1,0 +1,431 @@
+"""Events of the service `allocations`. Generated from schemas/events by `python -m tools.contracts generate`; do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from gpuaas.common.events import Event, Part
+from gpuaas.common.wire import AsObject, ExactDecimal, Frozen, Moment, Unique
+
+EndReason = Literal["completed", "failed", "tenant-request", "lease-expired", "operator", "runtime-lost", "cancelled"]
+"""Why an allocation ended. completed: the workload ended by itself with exit code 0; failed: with
+another; tenant-request, lease-expired, operator, runtime-lost: as in the request for release;
+cancelled: it was called off before it started.
+"""
+
+Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
+(RFC 1123 label).
+"""
+
+PendingReason = Literal["insufficient-capacity", "topology-unsatisfied", "behind-higher-priority", "quota-exhausted"]
+"""Why an allocation waits. insufficient-capacity: too few free GPUs; topology-unsatisfied: enough, but
+not close enough together; behind-higher-priority: others go first; quota-exhausted: the tenant or
+project holds all it may.
+"""
+
+RejectionReason = Literal["never-satisfiable", "unknown-gpu-model", "unknown-pool", "quota-exceeded"]
+"""Why a request can never be served. never-satisfiable: no pool could hold it even when empty;
+unknown-gpu-model, unknown-pool: no such thing; quota-exceeded: it alone is larger than the quota.
+"""
+
+ReleaseReason = Literal["tenant-request", "lease-expired", "operator", "runtime-lost"]
+"""Why GPUs are to be given back. tenant-request: the tenant asked; lease-expired: the lease ended;
+operator: an operator decided; runtime-lost: the workload's runtime is gone.
+"""
+
+TopologyLevel = Literal["rack", "pod", "site"]
+"""How close together the members of a gang must stand."""
+
+TopologyMode = Literal["required", "preferred"]
+"""Whether a topology level is a condition or a wish."""
+
+
+class Exclusion(Part):
+    """Machines that were left out of a decision, by reason."""
+
+    reason: Label
+    """Why they were left out, such as `insufficient-free-gpus`."""
+
+    nodes: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """How many machines."""
+
+
+class Member(Part):
+    """One replica of a gang: which GPUs of which machine it holds."""
+
+    member: Annotated[int, Field(strict=True, ge=0, le=1023)]
+    """Index of the replica, from 0."""
+
+    node_id: Label
+    """The machine."""
+
+    device_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=64), Unique]
+    """The GPUs it holds on that machine."""
+
+
+class Receipt(Part):
+    """How a placement was decided, so that anybody can later ask why this machine and not another."""
+
+    pool_version: Annotated[int, Field(strict=True, ge=0, le=9007199254740991)]
+    """Version of the pool (number of its events) that the decision was taken on."""
+
+    policy: Label
+    """The scoring policy and its version."""
+
+    nodes_considered: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """How many machines were looked at."""
+
+    exclusions: Annotated[tuple[Exclusion, ...], Field(max_length=64)]
+    """How many of them were left out, by reason."""
+
+    score: ExactDecimal
+    """Score of the chosen place under the policy; higher is better."""
+
+    runner_up_node_id: Label | None = None
+    """First machine of the second-best place; absent: there was no other."""
+
+
+class Topology(Part):
+    """Where a machine stands, from the widest place to the narrowest; placement uses it to keep a gang
+    close together.
+    """
+
+    region: Label
+    """Region: machines of one region share a legal and latency domain."""
+
+    site: Label
+    """Site: one building."""
+
+    pod: Label
+    """Pod: one network fabric inside the site."""
+
+    rack: Label
+    """Rack inside the pod."""
+
+
+class Workload(Part):
+    """What is to be run."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512)]
+    """Container image, by name and digest or tag."""
+
+    command: Annotated[tuple[Annotated[str, Field(min_length=0, max_length=4096)], ...], Field(max_length=64)]
+    """Program and arguments; empty: what the image says. No secrets here: events are kept for ever."""
+
+
+class AllocationPlaced(Event):
+    """Allocation placed. An allocation holds its GPUs; the workload is about to be started there."""
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-placed.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-placed.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    pool_id: Label
+    """The pool the GPUs belong to."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=1024)]
+    """Which GPUs, replica by replica."""
+
+
+class AllocationQueued(Event):
+    """Allocation queued. An allocation cannot be placed now and waits. It is tried again whenever GPUs
+    come back.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-queued.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-queued.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    pending_reason: PendingReason
+    """Why it waits."""
+
+    detail: Annotated[str, Field(min_length=0, max_length=500)]
+    """The same in a sentence, with figures."""
+
+
+class AllocationRejected(Event):
+    """Allocation rejected. A request for GPUs can never be served as it is; it does not wait."""
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-rejected.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-rejected.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    reason: RejectionReason
+    """Why it can never be served."""
+
+    detail: Annotated[str, Field(min_length=0, max_length=500)]
+    """The same in a sentence, with figures."""
+
+
+class AllocationReleaseRequested(Event):
+    """Allocation release requested. The GPUs of an allocation are to be given back; the workload is
+    about to be stopped. Asked once, it is not called off.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-release-requested.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-release-requested.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    reason: ReleaseReason
+    """Why they are given back."""
+
+
+class AllocationReleased(Event):
+    """Allocation released. An allocation ended. Usage is metered over [started_at, ended_at) as the
+    runtime observed them; an allocation that never started costs nothing.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-released.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-released.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    tenant_id: Label
+    """The tenant that asked."""
+
+    project_id: Label
+    """The project it is for, inside the tenant."""
+
+    pool_id: Label
+    """The pool the GPUs belong to."""
+
+    gpu_model: Label
+    """The GPU model that was held, by its name in the inventory's catalogue; for an allocation that
+    never held GPUs: the one asked for, or `any`.
+    """
+
+    gpu_count: Annotated[int, Field(strict=True, ge=0, le=65536)]
+    """GPUs held, over all members; 0 if it never held any."""
+
+    started_at: Moment | None = None
+    """When the runtime saw it start: the first instant that is paid for; absent: it never started."""
+
+    ended_at: Moment
+    """When the runtime saw it end: the first instant that is not paid for."""
+
+    end_reason: EndReason
+    """Why it ended."""
+
+    exit_code: Annotated[int, Field(strict=True, ge=0, le=255)] | None = None
+    """Exit code of the workload (128 + n: ended by signal n); absent: none was seen."""
+
+
+class AllocationRequested(Event):
+    """Allocation requested. A project asks for GPUs: how many, how close together, for how long and to
+    run what. It is answered by placed, queued or rejected.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-requested.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-requested.v1.json"
+
+    allocation_id: Label
+    """The new allocation's id."""
+
+    tenant_id: Label
+    """The tenant that asked."""
+
+    project_id: Label
+    """The project it is for, inside the tenant."""
+
+    pool_id: Label
+    """The pool to take the GPUs from."""
+
+    gpu_model: Label | None = None
+    """The GPU model wanted, by its name in the inventory's catalogue; absent: any model of the pool."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=1024)]
+    """Members of the gang: all of them start, or none."""
+
+    gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=64)]
+    """GPUs of each member; they are on one machine."""
+
+    topology_level: TopologyLevel | None = None
+    """How close together the members must stand; absent: anywhere in the pool."""
+
+    topology_mode: TopologyMode | None = None
+    """Whether the level is a condition or a wish; absent: a wish."""
+
+    priority: Annotated[int, Field(strict=True, ge=0, le=1000)]
+    """Higher goes first; 0 is the lowest."""
+
+    lease_s: Annotated[int, Field(strict=True, ge=1, le=31622400)]
+    """For how long the GPUs are lent from the start, in seconds; then they are taken back."""
+
+    workload: Workload
+    """What to run."""
+
+    labels: Annotated[Mapping[Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,61}[a-zA-Z0-9])?$")], Annotated[str, Field(min_length=0, max_length=256)]], Field(max_length=32), Frozen, AsObject]
+    """The tenant's own labels, by name, for finding and for splitting costs."""
+
+
+class AllocationStarted(Event):
+    """Allocation started. The workload runs. From `started_at` on, the GPUs are paid for."""
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-started.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-started.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    tenant_id: Label
+    """The tenant that asked."""
+
+    project_id: Label
+    """The project it is for, inside the tenant."""
+
+    pool_id: Label
+    """The pool the GPUs belong to."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    gpu_count: Annotated[int, Field(strict=True, ge=1, le=65536)]
+    """GPUs held, over all members."""
+
+    started_at: Moment
+    """When the runtime saw it start: the first instant that is paid for."""
+
+    members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=1024)]
+    """Which GPUs, replica by replica."""
+
+
+class ClaimGranted(Event):
+    """Claim granted. The pool gave GPUs to an allocation, all members of its gang at once. This is the
+    one fact that says who holds a GPU: it is decided on the pool's own history, so no GPU is ever
+    held twice.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.claim-granted.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/claim-granted.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    allocation_id: Label
+    """The allocation that holds the GPUs."""
+
+    tenant_id: Label
+    """The tenant that asked."""
+
+    project_id: Label
+    """The project it is for, inside the tenant."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=1024)]
+    """Which GPUs, replica by replica."""
+
+    receipt: Receipt
+    """How it was decided."""
+
+
+class ClaimReturned(Event):
+    """Claim returned. An allocation gave all its GPUs back to the pool; they can be claimed again
+    unless their machine was withdrawn.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.claim-returned.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/claim-returned.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    allocation_id: Label
+    """The allocation that held the GPUs."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why they came back, such as the allocation's end reason."""
+
+
+class PoolCapacityAdded(Event):
+    """Pool capacity added. A machine's GPUs can be claimed in this pool from now on."""
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.pool-capacity-added.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/pool-capacity-added.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    node_id: Label
+    """The machine."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    device_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=64), Unique]
+    """Its GPUs."""
+
+    topology: Topology
+    """Where the machine stands."""
+
+
+class PoolCapacityWithdrawn(Event):
+    """Pool capacity withdrawn. No new claims are granted on a machine's GPUs. Claims that stand there
+    stay until they are returned.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.pool-capacity-withdrawn.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/pool-capacity-withdrawn.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    node_id: Label
+    """The machine."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, such as a hold or a lost heartbeat."""
+
+
+EVENTS: tuple[type[Event], ...] = (
+    AllocationPlaced,
+    AllocationQueued,
+    AllocationRejected,
+    AllocationReleaseRequested,
+    AllocationReleased,
+    AllocationRequested,
+    AllocationStarted,
+    ClaimGranted,
+    ClaimReturned,
+    PoolCapacityAdded,
+    PoolCapacityWithdrawn,
+)

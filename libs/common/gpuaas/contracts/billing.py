@@ -1,0 +1,306 @@
+"""Events of the service `billing`. Generated from schemas/events by `python -m tools.contracts generate`; do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from gpuaas.common.events import Event, Part
+from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, NonNegativeDecimal
+
+Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
+"""A currency by its three-letter ISO 4217 code."""
+
+Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
+(RFC 1123 label).
+"""
+
+PriceUnit = Literal["gpu-hour"]
+"""What one price is for. gpu-hour: one GPU for 3,600,000 milliseconds."""
+
+Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 digest in lower-case hexadecimal."""
+
+
+class InvoiceLine(Part):
+    """One line of an invoice: all usage of one GPU model in one project at one price."""
+
+    line_id: Label
+    """The line's id, unique inside its invoice."""
+
+    project_id: Label
+    """The project that used it."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    gpu_ms: Count64
+    """Quantity: GPU-milliseconds (GPUs held times milliseconds held)."""
+
+    unit: PriceUnit
+    """What the unit price is for."""
+
+    unit_price: NonNegativeDecimal
+    """Price of one unit in the invoice's currency."""
+
+    price_book_id: Label
+    """The price book the price is from."""
+
+    price_book_version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Its version."""
+
+    amount: ExactDecimal
+    """The line's amount in the invoice's currency, rounded once, half up, to its minor unit."""
+
+    usage_count: Annotated[int, Field(strict=True, ge=0, le=9007199254740991)]
+    """How many usage records the line adds up."""
+
+    usage_sha256: Sha256
+    """Digest over these usage records, so that the line can be proved."""
+
+
+class LedgerEntry(Part):
+    """One side of a transfer: an account and what it gains."""
+
+    account: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9:._-]*$")]
+    """The account's name."""
+
+    amount: ExactDecimal
+    """What the account gains (negative: loses) in the transfer's currency."""
+
+
+class Price(Part):
+    """What one unit of one GPU model costs."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    unit: PriceUnit
+    """What the amount is for."""
+
+    amount: NonNegativeDecimal
+    """Price of one unit in the book's currency."""
+
+
+class BillingRunCompleted(Event):
+    """Billing run completed. A billing run wrote all its invoices."""
+
+    TYPE: ClassVar[str] = "gpuaas.billing.billing-run-completed.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "billing-run"
+    SCHEMA: ClassVar[str] = "billing/billing-run-completed.v1.json"
+
+    run_id: Label
+    """The run."""
+
+    invoices: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """How many invoices it wrote."""
+
+    total_by_currency: Annotated[Mapping[Currency, ExactDecimal], Field(max_length=64), Frozen, AsObject]
+    """Sum of their totals, by ISO 4217 currency code."""
+
+
+class BillingRunStarted(Event):
+    """Billing run started. A billing run pinned everything it depends on, so that it can be repeated
+    later and give the same invoices byte for byte.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.billing-run-started.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "billing-run"
+    SCHEMA: ClassVar[str] = "billing/billing-run-started.v1.json"
+
+    run_id: Label
+    """The run."""
+
+    period_start: Moment
+    """First instant of the billed period."""
+
+    period_end: Moment
+    """First instant behind the billed period."""
+
+    log_position: Count64
+    """Position in the event log up to which events count."""
+
+    price_book_sha256: Sha256
+    """Digest of all price books that count."""
+
+    code_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the code that rates."""
+
+
+class InvoiceFinalized(Event):
+    """Invoice finalized. An invoice in its final form: it never changes again, a correction is another
+    document. Each line can be proved from the usage records it adds up.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.invoice-finalized.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "invoice"
+    SCHEMA: ClassVar[str] = "billing/invoice-finalized.v1.json"
+
+    invoice_id: Label
+    """The invoice."""
+
+    run_id: Label
+    """The billing run that wrote it."""
+
+    number: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9/._-]*$")]
+    """The number printed on it: its series and its place in it."""
+
+    tenant_id: Label
+    """The tenant that pays."""
+
+    currency: Currency
+    """Currency of all amounts."""
+
+    period_start: Moment
+    """First instant of the billed period."""
+
+    period_end: Moment
+    """First instant behind the billed period."""
+
+    lines: Annotated[tuple[InvoiceLine, ...], Field(max_length=1000)]
+    """The lines."""
+
+    total: ExactDecimal
+    """Sum of the lines' amounts."""
+
+    content_sha256: Sha256
+    """Digest over the invoice's canonical content, everything above."""
+
+
+class InvoiceNumberAssigned(Event):
+    """Invoice number assigned. A series of invoice numbers gave its next number to an invoice. Numbers
+    of a series have no gaps, because each one is decided on the series' own history.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.invoice-number-assigned.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "invoice-series"
+    SCHEMA: ClassVar[str] = "billing/invoice-number-assigned.v1.json"
+
+    series: Label
+    """The series."""
+
+    number: Annotated[int, Field(strict=True, ge=1, le=999999999)]
+    """The number, one more than the series' last."""
+
+    invoice_id: Label
+    """The invoice that got it."""
+
+
+class LedgerTransferPosted(Event):
+    """Ledger transfer posted. Money moved between accounts of a tenant's ledger. The entries of a
+    transfer add up to zero; a transfer never changes, a correction is another transfer.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.ledger-transfer-posted.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = "billing/ledger-transfer-posted.v1.json"
+
+    transfer_id: Label
+    """The transfer."""
+
+    tenant_id: Label
+    """The tenant whose ledger it is."""
+
+    currency: Currency
+    """Currency of all entries."""
+
+    entries: Annotated[tuple[LedgerEntry, ...], Field(min_length=2, max_length=100)]
+    """What each account gains; the sum is zero."""
+
+    description: Annotated[str, Field(min_length=1, max_length=500)]
+    """What it is for."""
+
+    cause: Annotated[str, Field(min_length=1, max_length=128)]
+    """Id of what caused it, such as the invoice; a cause posts once."""
+
+
+class PriceBookPublished(Event):
+    """Price book published. A version of a price list, with the time it is for. A version never
+    changes; a change is the next version.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.price-book-published.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "price-book"
+    SCHEMA: ClassVar[str] = "billing/price-book-published.v1.json"
+
+    price_book_id: Label
+    """The price book."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Version, counted from 1."""
+
+    currency: Currency
+    """Currency of all its prices."""
+
+    effective_from: Moment
+    """The first instant the prices are for."""
+
+    effective_until: Moment | None = None
+    """The first instant they are no longer for; absent: until a later version."""
+
+    prices: Annotated[tuple[Price, ...], Field(min_length=1, max_length=1000)]
+    """The prices, at most one for each GPU model and unit."""
+
+
+class UsageMetered(Event):
+    """Usage metered. What an allocation used, as an exact quantity over a half-open interval. Prices
+    are not in here: usage is a fact, its price is a decision.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.usage-metered.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "usage"
+    SCHEMA: ClassVar[str] = "billing/usage-metered.v1.json"
+
+    usage_id: Label
+    """The usage record's id; the same as the allocation's."""
+
+    tenant_id: Label
+    """The tenant that used it."""
+
+    project_id: Label
+    """The project that used it."""
+
+    allocation_id: Label
+    """The allocation."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    gpu_count: Annotated[int, Field(strict=True, ge=1, le=65536)]
+    """GPUs held."""
+
+    started_at: Moment
+    """First instant of the interval."""
+
+    ended_at: Moment
+    """First instant behind the interval."""
+
+    gpu_ms: Count64
+    """Quantity: GPU-milliseconds, `gpu_count` times the milliseconds of the interval."""
+
+    start_event_id: Label
+    """Id of the event that says when it started."""
+
+    end_event_id: Label
+    """Id of the event that says when it ended."""
+
+
+EVENTS: tuple[type[Event], ...] = (
+    BillingRunCompleted,
+    BillingRunStarted,
+    InvoiceFinalized,
+    InvoiceNumberAssigned,
+    LedgerTransferPosted,
+    PriceBookPublished,
+    UsageMetered,
+)

@@ -1,0 +1,275 @@
+"""Events of the service `iam`. Generated from schemas/events by `python -m tools.contracts generate`; do not edit."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from gpuaas.common.events import Event
+from gpuaas.common.wire import Moment, Unique
+
+Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
+"""A currency by its three-letter ISO 4217 code."""
+
+Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
+(RFC 1123 label).
+"""
+
+PrincipalKind = Literal["user", "service-account"]
+"""What acts: a person, or a program with an account of its own."""
+
+Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 digest in lower-case hexadecimal."""
+
+SigningAlgorithm = Literal["Ed25519"]
+"""The signature algorithm of a key."""
+
+
+class ApiKeyIssued(Event):
+    """API key issued. A principal got an API key. The secret was shown once; only its digest is kept,
+    which is enough to recognise it and useless to whoever steals it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.api-key-issued.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "api-key"
+    SCHEMA: ClassVar[str] = "iam/api-key-issued.v1.json"
+
+    key_id: Label
+    """The key's id; it is the readable part of the key."""
+
+    principal_id: Label
+    """Whose key it is: a user's or a service account's id."""
+
+    principal_kind: PrincipalKind
+    """Whether the principal is a person or a program."""
+
+    tenant_id: Label
+    """The tenant the key works in; `platform` for operators."""
+
+    secret_sha256: Sha256
+    """Digest of the secret part of the key."""
+
+    label: Annotated[str, Field(min_length=1, max_length=100)]
+    """What the key is for, as its owner wrote it."""
+
+    expires_at: Moment
+    """The first instant at which the key is refused."""
+
+
+class ApiKeyRevoked(Event):
+    """API key revoked. An API key is refused from now on, whatever its expiry said."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.api-key-revoked.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "api-key"
+    SCHEMA: ClassVar[str] = "iam/api-key-revoked.v1.json"
+
+    key_id: Label
+    """The key that is refused."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it was revoked."""
+
+
+class RoleBound(Event):
+    """Role bound. A principal holds a role in a scope from now on. The scope is a project, a whole
+    tenant or (neither named) the platform.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.role-bound.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "binding"
+    SCHEMA: ClassVar[str] = "iam/role-bound.v1.json"
+
+    binding_id: Label
+    """The binding's id; the later end of this binding names it."""
+
+    principal_id: Label
+    """Who holds the role: a user's or a service account's id."""
+
+    principal_kind: PrincipalKind
+    """Whether the principal is a person or a program."""
+
+    role: Label
+    """The role's name; always its newest version."""
+
+    tenant_id: Label | None = None
+    """The tenant the binding is limited to; absent: the whole platform."""
+
+    project_id: Label | None = None
+    """The project the binding is limited to (with `tenant_id`); absent: the whole tenant."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it was granted, for the people who review access."""
+
+    valid_until: Moment | None = None
+    """The first instant at which the binding no longer counts; absent: until it is unbound."""
+
+
+class RoleUnbound(Event):
+    """Role unbound. A binding ended: its principal no longer holds that role there. Other bindings of
+    the same principal stand.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.role-unbound.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "binding"
+    SCHEMA: ClassVar[str] = "iam/role-unbound.v1.json"
+
+    binding_id: Label
+    """The binding that ended."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it ended, for the people who review access."""
+
+
+class ProjectCreated(Event):
+    """Project created. A tenant opened a project: the place where its people work, where GPUs are
+    asked for and under which costs are listed on the invoice.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.project-created.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "project"
+    SCHEMA: ClassVar[str] = "iam/project-created.v1.json"
+
+    tenant_id: Label
+    """The tenant that owns the project."""
+
+    project_id: Label
+    """The new project's id, unique inside its tenant."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """The project's name as people write it."""
+
+
+class RoleDefined(Event):
+    """Role defined. A version of a role came into force. A role is a named list of permissions; a
+    version never changes, a change is the next version.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.role-defined.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "role"
+    SCHEMA: ClassVar[str] = "iam/role-defined.v1.json"
+
+    role: Label
+    """The role's name."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Version of this definition, counted from 1; the highest one applies."""
+
+    description: Annotated[str, Field(min_length=1, max_length=500)]
+    """What somebody who holds the role can do, in one sentence."""
+
+    permissions: Annotated[tuple[Annotated[str, Field(min_length=5, max_length=128, pattern=r"^(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)$")], ...], Field(min_length=1, max_length=256), Unique]
+    """What the role permits: `service.resource.verb`, where each of the three tokens may be `*` for
+    any.
+    """
+
+
+class ServiceAccountCreated(Event):
+    """Service account created. A program got an account of its own: it can hold roles and API keys
+    like a person, and is owned by one project, one tenant or the platform's operators.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.service-account-created.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "service-account"
+    SCHEMA: ClassVar[str] = "iam/service-account-created.v1.json"
+
+    service_account_id: Label
+    """The new account's id."""
+
+    tenant_id: Label
+    """The tenant that owns the account; `platform` for the operators' own programs."""
+
+    project_id: Label | None = None
+    """The project that owns the account; absent: the whole tenant (or the platform) owns it."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """What the account is for, as people write it."""
+
+
+class SigningKeyPublished(Event):
+    """Signing key published. A public key with which services check access tokens. Two keys are valid
+    at the same time while one takes over from the other.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.signing-key-published.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "signing-key"
+    SCHEMA: ClassVar[str] = "iam/signing-key-published.v1.json"
+
+    key_id: Label
+    """The key's id, named in the header of every token it signed."""
+
+    algorithm: SigningAlgorithm
+    """How the key signs."""
+
+    public_key: Annotated[str, Field(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}$")]
+    """The raw 32-byte public key, base64url without padding."""
+
+    valid_from: Moment
+    """The first instant at which a token signed by this key counts."""
+
+    valid_until: Moment
+    """The first instant at which it no longer counts."""
+
+
+class TenantCreated(Event):
+    """Tenant created. A customer organisation exists from now on. Everything it owns (projects,
+    allocations, invoices) lives inside this boundary and no other tenant can see it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.tenant-created.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "tenant"
+    SCHEMA: ClassVar[str] = "iam/tenant-created.v1.json"
+
+    tenant_id: Label
+    """The new tenant's id; it is a token of every subject that belongs to the tenant."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """The organisation's name as people write it."""
+
+    billing_currency: Currency
+    """The currency all invoices of this tenant are written in."""
+
+
+class UserRegistered(Event):
+    """User registered. A person became known to the platform. A user belongs to no tenant; what a
+    person may do in which tenant is said by role bindings.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.user-registered.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "user"
+    SCHEMA: ClassVar[str] = "iam/user-registered.v1.json"
+    PERSONAL: ClassVar[frozenset[str]] = frozenset({"display_name", "email"})
+
+    user_id: Label
+    """The person's id on this platform; it never changes."""
+
+    email: Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s]{1,189}$")]
+    """The person's e-mail address, as the sign-in provider vouched for it."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """The person's name as they write it."""
+
+
+EVENTS: tuple[type[Event], ...] = (
+    ApiKeyIssued,
+    ApiKeyRevoked,
+    RoleBound,
+    RoleUnbound,
+    ProjectCreated,
+    RoleDefined,
+    ServiceAccountCreated,
+    SigningKeyPublished,
+    TenantCreated,
+    UserRegistered,
+)

@@ -1,0 +1,50 @@
+"""Both logs keep the same promises; what only the real one can break is tested below them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import nats
+import pytest
+from gpuaas.common.log import EventLog
+from gpuaas.common.logs.jetstream import JetStreamLog
+from gpuaas.common.logs.memory import MemoryLog
+from gpuaas.common.testing.event_log_contract import A, B, EventLogContract, take, write
+from gpuaas.common.testing.stack import LogAddress
+
+
+@pytest.fixture
+async def jetstream(log_address: LogAddress) -> AsyncIterator[JetStreamLog]:
+    connection = await nats.connect(log_address.url)
+    yield JetStreamLog(lambda: connection)
+    await connection.close()
+
+
+class TestMemoryLog(EventLogContract):
+    @pytest.fixture
+    def log(self) -> EventLog:
+        return MemoryLog()
+
+
+class TestJetStreamLog(EventLogContract):
+    @pytest.fixture
+    def log(self, jetstream: JetStreamLog) -> EventLog:
+        return jetstream
+
+    async def test_the_broker_proves_that_it_checks_guards(self, jetstream: JetStreamLog) -> None:
+        await jetstream.prove_guards("testing")
+        assert await jetstream.last_position() == 0
+
+    async def test_a_repeat_after_an_unknown_outcome_finds_what_was_written(self, jetstream: JetStreamLog) -> None:
+        mine, theirs = write(A, 0), write(B, 0)
+        await jetstream.append([mine])
+        assert await jetstream._outcome([mine]) == [1]
+        assert await jetstream._outcome([theirs]) is None
+        with pytest.raises(Exception, match="moved on"):
+            await jetstream._outcome([write(A, 0)])
+
+    async def test_many_events_are_followed_without_gap(self, jetstream: JetStreamLog) -> None:
+        for block in range(5):
+            await jetstream.append([write(f"{A}-{block}-{number}", 0) for number in range(1_000)])
+        found = await take(jetstream, ["events.testing.thing.>"], 0, 5_000)
+        assert [event.position for event in found] == list(range(1, 5_001))

@@ -1,0 +1,80 @@
+"""`gpuaas-verify`: the verifier at the command line. One law: exit code 0 means proved, and nothing else does.
+
+0 verified · 1 refuted · 2 unusable (cannot be read, or no trusted key was given). It reads files and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpuaas.verify.bundles import verify_bundle
+from gpuaas.verify.mirrors import verify_mirror
+from gpuaas.verify.policy import Policy, read_policy, trusting
+from gpuaas.verify.refusals import Unusable
+from gpuaas.verify.reports import EXIT_CODES, Report
+from gpuaas.verify.rows import verify_growth, verify_rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    options = _parser().parse_args(arguments)
+    report = Report(what=options.command)
+    with report.deciding():
+        report = _judge(options, _policy(options))
+    print(report.as_json() if options.json else report.as_text())
+    return report.exit_code
+
+
+def _judge(options: argparse.Namespace, policy: Policy) -> Report:
+    match options.command:
+        case "invoice":
+            return verify_bundle(options.bundle, policy, options.tenant)
+        case "rows":
+            return verify_rows(options.rows, policy)
+        case "tree":
+            return verify_mirror(options.folder, policy)
+        case _:
+            return verify_growth(options.old, options.new, options.proof, policy)
+
+
+def _policy(options: argparse.Namespace) -> Policy:
+    if options.policy is None:
+        return trusting(*options.key)
+    if options.key:
+        raise Unusable("bad-policy", "give --policy or --key, not both")
+    try:
+        return read_policy(Path(options.policy).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as broken:
+        raise Unusable("bad-policy", f"the policy file cannot be read: {broken}") from broken
+
+
+def _parser() -> argparse.ArgumentParser:
+    trust = argparse.ArgumentParser(add_help=False)
+    trust.add_argument("--key", action="append", default=[], metavar="VKEY", help="the log's verifier key; may repeat")
+    trust.add_argument("--policy", metavar="FILE", help="a C2SP tlog-policy file with the trusted logs and witnesses")
+    trust.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser = argparse.ArgumentParser(
+        prog="gpuaas-verify",
+        description="Verify GPUaaS invoices and audit proofs offline. Exit code: "
+        + ", ".join(f"{code} {verdict}" for verdict, code in EXIT_CODES.items())
+        + ".",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    invoice = commands.add_parser("invoice", parents=[trust], help="an invoice bundle follows from the log")
+    invoice.add_argument("bundle", help="bundle.json, bundle.json.gz, or a folder that holds one")
+    invoice.add_argument("--tenant", metavar="ID", help="refuse a bundle of any other tenant")
+    rows = commands.add_parser("rows", parents=[trust], help="trail rows (answers with proof=1) are in the log")
+    rows.add_argument("rows", help="a JSON file")
+    tree = commands.add_parser("tree", parents=[trust], help="a mirrored folder of tiles is the whole signed tree")
+    tree.add_argument("folder")
+    growth = commands.add_parser("growth", parents=[trust], help="a newer checkpoint continues an older one")
+    for name, text in (("old", "older checkpoint"), ("new", "newer checkpoint"), ("proof", "hashes, one a line")):
+        growth.add_argument(name, help=f"file: {text}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,406 @@
+"""The allocation: one request for GPUs, from asking to the end. One law: what it says of itself happens once, in order.
+
+    requested → queued → placed → active → releasing → released
+        └──────────┴── rejected, or released as cancelled
+
+It never says which GPUs are free: that is the pool's. Times come in commands; this file knows no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Final, Literal
+
+from pydantic import ValidationError
+
+from gpuaas.allocations.domain.shape import Shape, refuse_absurd
+from gpuaas.common.decider import Decider
+from gpuaas.common.errors import Invalid, Rejected
+from gpuaas.common.events import Event, Vocabulary, first_complaint
+from gpuaas.contracts.allocations import (
+    AllocationPlaced,
+    AllocationQueued,
+    AllocationRejected,
+    AllocationReleased,
+    AllocationReleaseRequested,
+    AllocationRequested,
+    AllocationStarted,
+    EndReason,
+    Member,
+    PendingReason,
+    RejectionReason,
+    ReleaseReason,
+    Workload,
+)
+
+LEASE_S_MAX: Final = 31_622_400
+"""366 days."""
+PRIORITY_MAX: Final = 1_000
+ANY_MODEL: Final = "any"
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAllocation:
+    """Ask for a gang of GPUs and say what to run on them."""
+
+    verb: ClassVar[str] = "requested again"
+    allocation_id: str
+    tenant_id: str
+    project_id: str
+    pool_id: str
+    shape: Shape
+    priority: int
+    lease_s: int
+    image: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAllocation:
+    """It cannot be placed now."""
+
+    verb: ClassVar[str] = "queued"
+    reason: PendingReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectAllocation:
+    """It can never be placed."""
+
+    verb: ClassVar[str] = "turned down"
+    reason: RejectionReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceAllocation:
+    """The pool has granted it these GPUs."""
+
+    verb: ClassVar[str] = "placed"
+    pool_id: str
+    gpu_model: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartAllocation:
+    """The runtime saw the workload start."""
+
+    verb: ClassVar[str] = "started"
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAllocation:
+    """Give the GPUs back, or call the request off. `at` is when this was asked."""
+
+    verb: ClassVar[str] = "released"
+    reason: ReleaseReason
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndAllocation:
+    """The runtime saw the workload end, or is sure that there is none.
+
+    Attributes:
+        how: `exited` by itself, `stopped` because we said so, `lost` when the runtime no longer knows it.
+    """
+
+    verb: ClassVar[str] = "ended"
+    ended_at: datetime
+    how: Literal["exited", "stopped", "lost"]
+    exit_code: int | None = None
+
+
+AllocationCommand = (
+    RequestAllocation
+    | QueueAllocation
+    | RejectAllocation
+    | PlaceAllocation
+    | StartAllocation
+    | ReleaseAllocation
+    | EndAllocation
+)
+
+# -- states --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    name: ClassVar[str] = "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    name: ClassVar[str] = "requested"
+    request: AllocationRequested
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    name: ClassVar[str] = "queued"
+    request: AllocationRequested
+    reason: PendingReason
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedDown:
+    name: ClassVar[str] = "rejected"
+    request: AllocationRequested
+    reason: RejectionReason
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    name: ClassVar[str] = "placed"
+    request: AllocationRequested
+    placement: AllocationPlaced
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    name: ClassVar[str] = "active"
+    request: AllocationRequested
+    placement: AllocationPlaced
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Releasing:
+    name: ClassVar[str] = "releasing"
+    request: AllocationRequested
+    placement: AllocationPlaced
+    started_at: datetime | None
+    reason: ReleaseReason
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    name: ClassVar[str] = "released"
+    request: AllocationRequested
+    end_reason: EndReason
+
+
+Allocation = Unknown | Requested | Queued | TurnedDown | Placed | Active | Releasing | Released
+
+# -- decide --------------------------------------------------------------------------------------------------------
+
+
+def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
+    """What follows from `command`; nothing, where it has been followed already.
+
+    Raises:
+        Rejected: not in this state. Invalid: a shape, lease or time that makes no sense in any.
+    """
+    match allocation, command:
+        case Unknown(), RequestAllocation() as ask:
+            return [_requested(ask)]
+        case (Requested() | Queued()) as asked, QueueAllocation() as waiting:
+            if isinstance(asked, Queued) and asked.reason == waiting.reason:
+                return []
+            return [
+                AllocationQueued(
+                    allocation_id=asked.request.allocation_id,
+                    pending_reason=waiting.reason,
+                    detail=waiting.detail,
+                )
+            ]
+        case (Requested() | Queued()) as asked, RejectAllocation() as refusal:
+            return [
+                AllocationRejected(
+                    allocation_id=asked.request.allocation_id, reason=refusal.reason, detail=refusal.detail
+                )
+            ]
+        case (Requested() | Queued()) as asked, PlaceAllocation() as placement:
+            return [_placed(asked.request, placement)]
+        case Placed() as held, StartAllocation() as start:
+            return [_started(held, start)]
+        case (Requested() | Queued()) as asked, ReleaseAllocation() as release:
+            return [_cancelled(asked.request, release.at)]
+        case (Placed() | Active()) as held, ReleaseAllocation() as release:
+            return [
+                AllocationReleaseRequested(allocation_id=held.request.allocation_id, reason=release.reason)
+            ]
+        case (Placed() | Active() | Releasing()) as held, EndAllocation() as end:
+            return [_released(held, end)]
+        case _ if _is_repeat(allocation, command):
+            return []
+        case Unknown(), _:
+            raise Rejected("there is no such allocation")
+        case _:
+            raise Rejected(_refusal(allocation, command))
+
+
+def _is_repeat(allocation: Allocation, command: AllocationCommand) -> bool:
+    """Whether `command` orders what has been said already."""
+    match allocation, command:
+        case Unknown(), _:
+            return False
+        case known, RequestAllocation() as ask:
+            return known.request == _requested(ask)
+        case TurnedDown() as down, RejectAllocation() as refusal:
+            return down.reason == refusal.reason
+        case (Placed() | Active() | Releasing()) as held, PlaceAllocation() as placement:
+            return held.placement.members == placement.members
+        case Active(), StartAllocation():
+            return True
+        case Releasing(), ReleaseAllocation():
+            return True
+        case Released(), EndAllocation():
+            return True
+        case _:
+            return False
+
+
+def _refusal(allocation: Allocation, command: AllocationCommand) -> str:
+    assert not isinstance(allocation, Unknown)
+    name = f"allocation {allocation.request.allocation_id}"
+    if isinstance(allocation, Released):
+        return f"{name} has ended ({allocation.end_reason}): it cannot be {command.verb}"
+    return f"{name} is {allocation.name}: it cannot be {command.verb}"
+
+
+def _requested(ask: RequestAllocation) -> AllocationRequested:
+    refuse_absurd(ask.shape)
+    for name, value, lowest, highest in (
+        ("lease_s", ask.lease_s, 1, LEASE_S_MAX),
+        ("priority", ask.priority, 0, PRIORITY_MAX),
+    ):
+        if not lowest <= value <= highest:
+            raise Invalid(f"{name} must be between {lowest} and {highest}, not {value}", field=name)
+    try:
+        return AllocationRequested(
+            allocation_id=ask.allocation_id,
+            tenant_id=ask.tenant_id,
+            project_id=ask.project_id,
+            pool_id=ask.pool_id,
+            gpu_model=ask.shape.gpu_model,
+            replicas=ask.shape.replicas,
+            gpus_per_replica=ask.shape.gpus_per_replica,
+            topology_level=ask.shape.topology_level,
+            topology_mode=ask.shape.topology_mode,
+            priority=ask.priority,
+            lease_s=ask.lease_s,
+            workload=Workload(image=ask.image, command=ask.command),
+            labels=ask.labels,
+        )
+    except ValidationError as refused:
+        raise Invalid(first_complaint(refused)) from refused
+
+
+def _placed(request: AllocationRequested, placement: PlaceAllocation) -> AllocationPlaced:
+    return AllocationPlaced(
+        allocation_id=request.allocation_id,
+        pool_id=placement.pool_id,
+        gpu_model=placement.gpu_model,
+        members=placement.members,
+    )
+
+
+def _started(held: Placed, start: StartAllocation) -> AllocationStarted:
+    return AllocationStarted(
+        allocation_id=held.request.allocation_id,
+        tenant_id=held.request.tenant_id,
+        project_id=held.request.project_id,
+        pool_id=held.placement.pool_id,
+        gpu_model=held.placement.gpu_model,
+        gpu_count=gpu_count(held.placement.members),
+        started_at=start.started_at,
+        members=held.placement.members,
+    )
+
+
+def _cancelled(request: AllocationRequested, at: datetime) -> AllocationReleased:
+    return AllocationReleased(
+        allocation_id=request.allocation_id,
+        tenant_id=request.tenant_id,
+        project_id=request.project_id,
+        pool_id=request.pool_id,
+        gpu_model=request.gpu_model or ANY_MODEL,
+        gpu_count=0,
+        ended_at=at,
+        end_reason="cancelled",
+    )
+
+
+def _released(held: Placed | Active | Releasing, end: EndAllocation) -> AllocationReleased:
+    started_at = None if isinstance(held, Placed) else held.started_at
+    if started_at is not None and end.ended_at < started_at:
+        raise Invalid(f"it cannot have ended at {end.ended_at}, before it started at {started_at}")
+    return AllocationReleased(
+        allocation_id=held.request.allocation_id,
+        tenant_id=held.request.tenant_id,
+        project_id=held.request.project_id,
+        pool_id=held.placement.pool_id,
+        gpu_model=held.placement.gpu_model,
+        gpu_count=gpu_count(held.placement.members),
+        started_at=started_at,
+        ended_at=end.ended_at,
+        end_reason=_end_reason(held, end),
+        exit_code=end.exit_code,
+    )
+
+
+def _end_reason(held: Placed | Active | Releasing, end: EndAllocation) -> EndReason:
+    """A workload that ended by itself did so, whatever had been asked of it meanwhile."""
+    if end.how == "exited":
+        return "completed" if end.exit_code == 0 else "failed"
+    if isinstance(held, Releasing):
+        return held.reason
+    if end.how == "lost":
+        return "runtime-lost"
+    raise Rejected(f"nobody asked allocation {held.request.allocation_id} to stop")
+
+
+def gpu_count(members: tuple[Member, ...]) -> int:
+    """GPUs over all members of a gang."""
+    return sum(len(member.device_ids) for member in members)
+
+
+# -- evolve --------------------------------------------------------------------------------------------------------
+
+
+def evolve(allocation: Allocation, event: Event) -> Allocation:
+    """The allocation after `event`."""
+    match allocation, event:
+        case Unknown(), AllocationRequested() as request:
+            return Requested(request)
+        case (Requested() | Queued()) as asked, AllocationQueued() as waiting:
+            return Queued(asked.request, waiting.pending_reason)
+        case (Requested() | Queued()) as asked, AllocationRejected() as refusal:
+            return TurnedDown(asked.request, refusal.reason)
+        case (Requested() | Queued()) as asked, AllocationPlaced() as placement:
+            return Placed(asked.request, placement)
+        case Placed() as held, AllocationStarted() as start:
+            return Active(held.request, held.placement, start.started_at)
+        case Placed() as held, AllocationReleaseRequested() as release:
+            return Releasing(held.request, held.placement, None, release.reason)
+        case Active() as held, AllocationReleaseRequested() as release:
+            return Releasing(held.request, held.placement, held.started_at, release.reason)
+        case (
+            Requested() | Queued() | Placed() | Active() | Releasing()
+        ) as held, AllocationReleased() as end:
+            return Released(held.request, end.end_reason)
+        case _:
+            raise AssertionError(f"{event.TYPE} cannot follow an allocation that is {allocation.name}")
+
+
+ALLOCATION: Final[Decider[Allocation, AllocationCommand]] = Decider(
+    initial=Unknown(), decide=decide, evolve=evolve
+)
+VOCABULARY: Final = Vocabulary(
+    AllocationRequested,
+    AllocationQueued,
+    AllocationRejected,
+    AllocationPlaced,
+    AllocationStarted,
+    AllocationReleaseRequested,
+    AllocationReleased,
+)

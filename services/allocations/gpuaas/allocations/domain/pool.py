@@ -1,0 +1,365 @@
+"""The pool: who holds which GPU. One law: no GPU is ever held twice, however wrong or stale the one who asks.
+
+A pool is the consistency boundary of placement: all its claims are events of one history, and every append is guarded
+on that history. A grant carries the GPUs someone chose; `decide` believes nothing of it and checks each one against
+the pool as it is. `Settle` decides many returns and grants as one: a cycle of the scheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from gpuaas.allocations.domain.book import (
+    DEMAND_WINDOW,
+    EMPTY,
+    Book,
+    Change,
+    Claim,
+    Demand,
+    Node,
+    Place,
+    Version,
+)
+from gpuaas.allocations.domain.room import Bits
+from gpuaas.common.decider import Decider
+from gpuaas.common.errors import Invalid, Rejected
+from gpuaas.common.events import Event, Vocabulary
+from gpuaas.contracts.allocations import (
+    ClaimGranted,
+    ClaimReturned,
+    Member,
+    PoolCapacityAdded,
+    PoolCapacityWithdrawn,
+    Receipt,
+    Topology,
+)
+
+SETTLE_MAX: Final = 500
+"""Returns and grants in one `Settle`; half of what one atomic append can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddCapacity:
+    """Offer a machine's GPUs: a new machine, one that comes back, or one whose GPUs have changed."""
+
+    pool_id: str
+    node_id: str
+    gpu_model: str
+    device_ids: tuple[str, ...]
+    topology: Topology
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawCapacity:
+    """No new claims on this machine; standing ones stay."""
+
+    pool_id: str
+    node_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantClaim:
+    """Give exactly these GPUs to an allocation."""
+
+    pool_id: str
+    allocation_id: str
+    tenant_id: str
+    project_id: str
+    gpu_model: str
+    members: tuple[Member, ...]
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnClaim:
+    """Take back what an allocation holds; nothing happens if it holds nothing."""
+
+    pool_id: str
+    allocation_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """First the returns, then the grants; all of it or nothing."""
+
+    returns: tuple[ReturnClaim, ...]
+    grants: tuple[GrantClaim, ...]
+
+
+PoolCommand = AddCapacity | WithdrawCapacity | GrantClaim | ReturnClaim | Settle
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool at one version: `events` are behind it, `gpus` is what they add up to."""
+
+    events: int
+    gpus: Version
+
+    @property
+    def book(self) -> Book:
+        """Nodes, claims and indexes at this version; read it before another version is touched."""
+        return self.gpus.book
+
+    def granted(self, claim: Claim) -> Pool:
+        """The pool after one more claim, in thought."""
+        return Pool(events=self.events + 1, gpus=self.gpus.after(_changes_of_grant(self.book, claim)))
+
+
+def decide(command: PoolCommand, pool: Pool) -> list[Event]:
+    """What follows from `command`.
+
+    Raises:
+        Rejected: GPUs that are not there, not free or not open; a machine that this pool does not know.
+        Invalid: more than `SETTLE_MAX` at once.
+    """
+    match command:
+        case AddCapacity() as offer:
+            return _add(offer, pool.book)
+        case WithdrawCapacity() as closing:
+            return _withdraw(closing, pool.book)
+        case GrantClaim() as grant:
+            return _grant(grant, pool.book)
+        case ReturnClaim() as back:
+            return _return(back, pool.book)
+        case Settle() as cycle:
+            return _settle(cycle, pool)
+
+
+def _add(offer: AddCapacity, book: Book) -> list[Event]:
+    number = book.number.get(offer.node_id)
+    for device in offer.device_ids:
+        elsewhere = book.device_home.get(device, number)
+        if elsewhere != number:
+            assert elsewhere is not None
+            raise Rejected(
+                f"GPU {device} is listed on machine {book.nodes[elsewhere].node_id}; take it out there before it is "
+                f"added on {offer.node_id}"
+            )
+    if number is not None:
+        standing = book.nodes[number]
+        if standing == _node_after(standing, book.held[number], offer):
+            return []
+        if standing.gpu_model != offer.gpu_model and book.held[number]:
+            raise Rejected(
+                f"machine {offer.node_id} changes its GPU model while claims stand on it; let them end first"
+            )
+    return [
+        PoolCapacityAdded(
+            pool_id=offer.pool_id,
+            node_id=offer.node_id,
+            gpu_model=offer.gpu_model,
+            device_ids=offer.device_ids,
+            topology=offer.topology,
+        )
+    ]
+
+
+def _withdraw(closing: WithdrawCapacity, book: Book) -> list[Event]:
+    number = book.number.get(closing.node_id)
+    if number is None:
+        raise Rejected(f"machine {closing.node_id} is not part of pool {closing.pool_id}")
+    if book.nodes[number].withdrawn is not None:
+        return []
+    return [PoolCapacityWithdrawn(pool_id=closing.pool_id, node_id=closing.node_id, reason=closing.reason)]
+
+
+def _grant(grant: GrantClaim, book: Book) -> list[Event]:
+    asked = checked(book, grant)
+    if (standing := book.claims.get(grant.allocation_id)) is not None:
+        if standing == asked:
+            return []
+        raise Rejected(
+            f"allocation {grant.allocation_id} already holds {standing.gpu_count} GPUs of pool {grant.pool_id}",
+            allocation_id=grant.allocation_id,
+        )
+    return [
+        ClaimGranted(
+            pool_id=grant.pool_id,
+            allocation_id=grant.allocation_id,
+            tenant_id=grant.tenant_id,
+            project_id=grant.project_id,
+            gpu_model=grant.gpu_model,
+            members=grant.members,
+            receipt=grant.receipt,
+        )
+    ]
+
+
+def _return(back: ReturnClaim, book: Book) -> list[Event]:
+    if back.allocation_id not in book.claims:
+        return []
+    return [ClaimReturned(pool_id=back.pool_id, allocation_id=back.allocation_id, reason=back.reason)]
+
+
+def _settle(cycle: Settle, pool: Pool) -> list[Event]:
+    if len(cycle.returns) + len(cycle.grants) > SETTLE_MAX:
+        raise Invalid(f"at most {SETTLE_MAX} claims are settled at once")
+    said: list[Event] = []
+    for step in (*cycle.returns, *cycle.grants):
+        for event in decide(step, pool):
+            said.append(event)
+            pool = evolve(pool, event)
+    return said
+
+
+def checked(book: Book, grant: GrantClaim) -> Claim:
+    """The claim that `grant` asks for; a standing claim of the same allocation may cover the same GPUs.
+
+    Raises:
+        Rejected: a GPU in it is not there, not of the model, not offered, held, or named twice.
+    """
+    own = book.claims.get(grant.allocation_id)
+    mine = _per_node(own.holdings) if own else {}
+    taken: dict[int, Bits] = {}
+    holdings: list[tuple[int, Bits]] = []
+    for member in grant.members:
+        number = book.number.get(member.node_id)
+        if number is None:
+            _no(grant, f"machine {member.node_id} is not part of pool {grant.pool_id}")
+        node = book.nodes[number]
+        if node.gpu_model != grant.gpu_model:
+            _no(grant, f"machine {node.node_id} has GPUs of {node.gpu_model}, not of {grant.gpu_model}")
+        if node.withdrawn is not None and not own:
+            _no(grant, f"machine {node.node_id} is withdrawn: {node.withdrawn}")
+        mask = _mask(node, member)
+        if mask is None:
+            _no(grant, f"machine {node.node_id} does not have all of {', '.join(member.device_ids)}")
+        elsewhere = book.held[number] & ~mine.get(number, 0)
+        if mask & (elsewhere | taken.get(number, 0)):
+            _no(grant, f"a GPU of {', '.join(member.device_ids)} on machine {node.node_id} is held already")
+        if mask & ~(node.offered | mine.get(number, 0)):
+            _no(grant, f"a GPU of {', '.join(member.device_ids)} on machine {node.node_id} is not offered")
+        taken[number] = taken.get(number, 0) | mask
+        holdings.append((number, mask))
+    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings))
+
+
+def _no(grant: GrantClaim, why: str) -> NoReturn:
+    raise Rejected(f"no claim for {grant.allocation_id}: {why}", allocation_id=grant.allocation_id)
+
+
+def _mask(node: Node, member: Member) -> Bits | None:
+    """The member's devices as bits; None when one is not in this machine."""
+    mask = 0
+    for device in member.device_ids:
+        try:
+            mask |= 1 << node.devices.index(device)
+        except ValueError:
+            return None
+    return mask
+
+
+def _per_node(holdings: Sequence[tuple[int, Bits]]) -> dict[int, Bits]:
+    """Holdings with replicas on one node put together."""
+    together: dict[int, Bits] = {}
+    for number, mask in holdings:
+        together[number] = together.get(number, 0) | mask
+    return together
+
+
+def evolve(pool: Pool, event: Event) -> Pool:
+    """The pool after `event`, in O(members) and without touching `pool` as a value."""
+    book = pool.book
+    match event:
+        case ClaimGranted() as grant:
+            changes = _changes_of_grant(book, _claim_in(book, grant))
+        case ClaimReturned() as back:
+            changes = _changes_of_return(book, book.claims[back.allocation_id])
+        case PoolCapacityAdded() as offer:
+            changes = [_change_of_node(book, offer)]
+        case PoolCapacityWithdrawn() as closing:
+            number = book.number[closing.node_id]
+            node = book.nodes[number]
+            changes = [("node", number, _with_withdrawal(node, closing.reason))]
+        case _:
+            raise AssertionError(f"{event.TYPE} is not an event of a pool")
+    return Pool(events=pool.events + 1, gpus=pool.gpus.after(changes))
+
+
+def _claim_in(book: Book, grant: ClaimGranted) -> Claim:
+    holdings: list[tuple[int, Bits]] = []
+    for member in grant.members:
+        number = book.number[member.node_id]
+        mask = _mask(book.nodes[number], member)
+        if mask is None or mask & book.held[number]:
+            raise AssertionError(f"allocation {grant.allocation_id} was granted GPUs that were not free")
+        holdings.append((number, mask))
+    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings))
+
+
+def _changes_of_grant(book: Book, claim: Claim) -> list[Change]:
+    changes: list[Change] = [("claim", claim.allocation_id, claim)]
+    changes += [
+        ("held", number, book.held[number] | mask) for number, mask in _per_node(claim.holdings).items()
+    ]
+    changes.append(("demand", 0, _with_demand(book.demand, claim)))
+    return changes
+
+
+def _changes_of_return(book: Book, claim: Claim) -> list[Change]:
+    changes: list[Change] = [("claim", claim.allocation_id, None)]
+    changes += [
+        ("held", number, book.held[number] & ~mask) for number, mask in _per_node(claim.holdings).items()
+    ]
+    return changes
+
+
+def _with_demand(demand: Demand, claim: Claim) -> Demand:
+    counts = list(demand)
+    for _, mask in claim.holdings:
+        size = mask.bit_count()
+        if len(counts) <= size:
+            counts += [0] * (size + 1 - len(counts))
+        counts[size] += 1
+    return tuple(counts) if sum(counts) <= DEMAND_WINDOW else tuple(count // 2 for count in counts)
+
+
+def _change_of_node(book: Book, offer: PoolCapacityAdded) -> Change:
+    number = book.number.get(offer.node_id)
+    if number is None:
+        offered = (1 << len(offer.device_ids)) - 1
+        place = _place(offer.topology)
+        node = Node(offer.node_id, offer.gpu_model, offer.device_ids, offered, place)
+        return ("node", len(book.nodes), node)
+    return ("node", number, _node_after(book.nodes[number], book.held[number], offer))
+
+
+def _node_after(standing: Node, held: Bits, offer: AddCapacity | PoolCapacityAdded) -> Node:
+    """A known machine as offered again: GPUs keep their bits, those that are gone and free leave an empty place."""
+    devices = [
+        device if device in offer.device_ids or held >> bit & 1 else ""
+        for bit, device in enumerate(standing.devices)
+    ]
+    devices += [device for device in offer.device_ids if device not in devices]
+    offered = sum(1 << devices.index(device) for device in offer.device_ids)
+    return Node(offer.node_id, offer.gpu_model, tuple(devices), offered, _place(offer.topology))
+
+
+def _with_withdrawal(node: Node, reason: str) -> Node:
+    return Node(node.node_id, node.gpu_model, node.devices, node.offered, node.place, reason)
+
+
+def _place(topology: Topology) -> Place:
+    return Place(topology.region, topology.site, topology.pod, topology.rack)
+
+
+POOL: Final[Decider[Pool, PoolCommand]] = Decider(
+    initial=Pool(events=0, gpus=EMPTY), decide=decide, evolve=evolve
+)
+VOCABULARY: Final = Vocabulary(PoolCapacityAdded, PoolCapacityWithdrawn, ClaimGranted, ClaimReturned)
+
+__all__ = [
+    "POOL",
+    "VOCABULARY",
+    "AddCapacity",
+    "GrantClaim",
+    "Pool",
+    "ReturnClaim",
+    "Settle",
+    "WithdrawCapacity",
+]

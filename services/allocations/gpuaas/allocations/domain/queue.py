@@ -1,0 +1,213 @@
+"""Who goes next: the waiting line of one pool. One law: higher priority first, then earlier arrival; nobody overtakes
+to the harm of the first.
+
+Order: priority, then position of the request in the log. The first in that order that cannot be placed is the *head*
+of its GPU model. For it the scheduler keeps the nodes that can hold it and are nearest to being free (`hold_back`):
+nothing else is placed there, and since every lease ends, they drain and the head starts there at the latest. The nodes
+stay the same while the head stays the same, so a stream of small requests cannot make it wait for ever. Everyone
+behind the head may go at once onto other nodes (backfill): that cannot delay the head, and a large gang at the front
+does not idle the pool. Only the head is protected; those between it and a backfilled request are not. Requests with
+higher priority than the head are not bound by what is kept for it.
+
+Requests of one shape and priority stand in one lane, and when the first of a lane cannot be placed none of it can:
+a cycle costs O(grants + lanes), whatever the length of the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Final, cast
+
+from gpuaas.allocations.domain.placement import (
+    LEAST_FRAGMENTS,
+    NoPlacement,
+    Placement,
+    Policy,
+    hold_back,
+    place,
+)
+from gpuaas.allocations.domain.pool import GrantClaim, Pool, checked
+from gpuaas.allocations.domain.room import Bits
+from gpuaas.allocations.domain.shape import Shape
+from gpuaas.contracts.allocations import PendingReason, RejectionReason
+
+GRANTS_MAX: Final = 200
+"""Grants of one cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request in the line. `arrival` is its position in the log."""
+
+    allocation_id: str
+    tenant_id: str
+    project_id: str
+    shape: Shape
+    priority: int
+    arrival: int
+
+
+Lane = tuple[int, Shape]
+"""(priority, shape): requests that only their arrival tells apart."""
+
+
+class Line:
+    """The waiting requests of one pool."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Lane, dict[str, Waiting]] = {}
+        self._lane_of: dict[str, Lane] = {}
+
+    def __len__(self) -> int:
+        return len(self._lane_of)
+
+    def __contains__(self, allocation_id: object) -> bool:
+        return allocation_id in self._lane_of
+
+    def join(self, waiting: Waiting) -> None:
+        """Stand in the lane of its shape; joining twice changes nothing."""
+        if waiting.allocation_id in self._lane_of:
+            return
+        key = (waiting.priority, waiting.shape)
+        lane = self._lanes.setdefault(key, {})
+        late = bool(lane) and next(reversed(lane.values())).arrival > waiting.arrival
+        lane[waiting.allocation_id] = waiting
+        self._lane_of[waiting.allocation_id] = key
+        if late:
+            self._lanes[key] = dict(sorted(lane.items(), key=lambda item: item[1].arrival))
+
+    def leave(self, allocation_id: str) -> Waiting | None:
+        """Step out of the line; None when it does not stand in it."""
+        key = self._lane_of.pop(allocation_id, None)
+        if key is None:
+            return None
+        lane = self._lanes[key]
+        waiting = lane.pop(allocation_id)
+        if not lane:
+            del self._lanes[key]
+        return waiting
+
+    def lane_of(self, allocation_id: str) -> Lane | None:
+        return self._lane_of.get(allocation_id)
+
+    def get(self, allocation_id: str) -> Waiting | None:
+        key = self._lane_of.get(allocation_id)
+        return None if key is None else self._lanes[key][allocation_id]
+
+    def lanes(self) -> Iterator[tuple[Lane, Iterator[Waiting]]]:
+        """Each lane with its requests in order of arrival."""
+        for key, lane in self._lanes.items():
+            yield key, iter(lane.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Nodes kept for the head of one GPU model's line."""
+
+    allocation_id: str
+    nodes: Bits
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that can never be served, and why."""
+
+    waiting: Waiting
+    reason: RejectionReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a lane does not move."""
+
+    reason: PendingReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One cycle's decisions.
+
+    Attributes:
+        obstacles: lanes that cannot move now; a lane that is in neither list waits for the next cycle.
+        kept: what is kept for whom, by GPU model; the next cycle is to be given it.
+        full: `GRANTS_MAX` was reached, more could be granted at once.
+    """
+
+    grants: tuple[GrantClaim, ...]
+    refusals: tuple[Refusal, ...]
+    obstacles: Mapping[Lane, Obstacle]
+    kept: Mapping[str, Kept]
+    full: bool
+
+
+def plan(
+    pool_id: str,
+    pool: Pool,
+    line: Line,
+    kept_before: Mapping[str, Kept],
+    policy: Policy = LEAST_FRAGMENTS,
+    grants_max: int = GRANTS_MAX,
+) -> Plan:
+    """Go through the line once, granting in thought. Neither `pool` nor `line` is changed."""
+    lanes = list(line.lanes())
+    grants: list[GrantClaim] = []
+    refusals: list[Refusal] = []
+    obstacles: dict[Lane, Obstacle] = {}
+    kept: dict[str, Kept] = {}
+    heads = [
+        (-head.priority, head.arrival, i, head)
+        for i, (_, lane) in enumerate(lanes)
+        if (head := next(lane, None))
+    ]
+    heapify(heads)
+    while heads and len(grants) < grants_max:
+        _, _, i, waiting = heappop(heads)
+        held_back = {model: keep.nodes for model, keep in kept.items()}
+        found = place(pool.book, waiting.shape, pool.events, policy, held_back)
+        if isinstance(found, Placement):
+            grant = _grant(pool_id, waiting, found)
+            pool = pool.granted(checked(pool.book, grant))
+            grants.append(grant)
+        elif found.forever:
+            refusals.append(Refusal(waiting, cast(RejectionReason, found.reason), found.detail))
+        else:
+            obstacles[lanes[i][0]] = Obstacle(cast(PendingReason, found.reason), found.detail)
+            _keep_for(waiting, found, pool, kept, kept_before)
+            continue
+        if (following := next(lanes[i][1], None)) is not None:
+            heappush(heads, (-following.priority, following.arrival, i, following))
+    return Plan(tuple(grants), tuple(refusals), obstacles, kept, full=bool(heads))
+
+
+def _grant(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
+    return GrantClaim(
+        pool_id=pool_id,
+        allocation_id=waiting.allocation_id,
+        tenant_id=waiting.tenant_id,
+        project_id=waiting.project_id,
+        gpu_model=found.gpu_model,
+        members=found.members,
+        receipt=found.receipt,
+    )
+
+
+def _keep_for(
+    head: Waiting, found: NoPlacement, pool: Pool, kept: dict[str, Kept], before: Mapping[str, Kept]
+) -> None:
+    """Keep nodes for `head` if it is the first of its model that cannot go on."""
+    if found.reason == "behind-higher-priority":
+        return
+    book = pool.book
+    for model, nodes in hold_back(book, head.shape).items():
+        if model in kept:
+            return
+        earlier = before.get(model)
+        if earlier and earlier.allocation_id == head.allocation_id:
+            open_nodes = book.models[model].free.with_at_least(0)
+            if not earlier.nodes & ~open_nodes:
+                nodes = earlier.nodes
+        kept[model] = Kept(head.allocation_id, nodes)

@@ -1,0 +1,66 @@
+"""What is asked for: the shape of a gang. One law: a shape is plain numbers with limits; it knows no fleet.
+
+A gang is `replicas` × `gpus_per_replica`; a replica sits on one node, the gang is granted whole or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gpuaas.common.errors import Invalid
+from gpuaas.contracts.allocations import TopologyLevel as Level
+from gpuaas.contracts.allocations import TopologyMode as Mode
+
+LEVELS: Final[tuple[Level, ...]] = ("rack", "pod", "site")
+"""From narrow to wide."""
+
+REPLICAS_MAX: Final = 1_024
+GPUS_PER_REPLICA_MAX: Final = 64
+GPUS_MAX: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A gang: `replicas` nodes' worth of `gpus_per_replica` GPUs of one model.
+
+    Attributes:
+        gpu_model: None means any model, the same for the whole gang.
+        topology_level: the domain that should hold the whole gang; None means anywhere in the pool.
+        topology_mode: `required` refuses anything wider; `preferred`, and None, widen level by level.
+    """
+
+    gpu_model: str | None
+    replicas: int
+    gpus_per_replica: int
+    topology_level: Level | None = None
+    topology_mode: Mode | None = None
+
+    @property
+    def gpu_count(self) -> int:
+        return self.replicas * self.gpus_per_replica
+
+    def __str__(self) -> str:
+        model = self.gpu_model or "any model"
+        within = f" within one {self.topology_level}" if self.topology_mode == "required" else ""
+        return f"{self.replicas} × {self.gpus_per_replica} GPUs of {model}{within}"
+
+
+def refuse_absurd(shape: Shape) -> None:
+    """No shape outside the limits goes further.
+
+    Raises:
+        Invalid: a count is not positive or beyond its limit, or a topology mode has no level.
+    """
+    _within("replicas", shape.replicas, REPLICAS_MAX)
+    _within("gpus_per_replica", shape.gpus_per_replica, GPUS_PER_REPLICA_MAX)
+    _within("replicas × gpus_per_replica", shape.gpu_count, GPUS_MAX)
+    if shape.topology_mode is not None and shape.topology_level is None:
+        raise Invalid(
+            "topology_mode says how strict topology_level is: give the level too", field="topology_mode"
+        )
+
+
+def _within(name: str, value: int, highest: int) -> None:
+    if not 1 <= value <= highest:
+        raise Invalid(f"{name} must be between 1 and {highest}, not {value}", field=name)

@@ -1,0 +1,149 @@
+"""Usage becomes invoice lines. One law: quantities are whole GPU-milliseconds, and money is rounded once, at the line.
+
+A line adds up all usage of one GPU model in one project under one price book version. Usage that crosses the
+period's bounds or a change of prices is cut there, at the millisecond, before anything is priced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import TypeAlias
+
+from gpuaas.billing.domain.canonical import sha256_of_ids
+from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, gpu_ms
+from gpuaas.billing.domain.price_book import PriceBook, PriceVersion, Window
+from gpuaas.billing.domain.prices import Converted, PerUnit, Price, charge
+from gpuaas.common.errors import Rejected
+from gpuaas.common.money import rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One metered holding: `gpu_count` GPUs of one model, for one project, over `interval`."""
+
+    usage_id: str
+    project_id: str
+    gpu_model: str
+    gpu_count: int
+    interval: Interval
+
+
+LineKey: TypeAlias = tuple[str, str, int]
+"""project id, GPU model, price book version: one line of an invoice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What earlier invoices of the same period hold for one line."""
+
+    gpu_ms: int = 0
+    amount: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: its quantity, its price and where both come from.
+
+    Attributes:
+        amount: rounded to the currency's minor unit.
+        usage_sha256: over the ids of the `usage_count` usage records it adds up, see `canonical.sha256_of_ids`.
+    """
+
+    project_id: str
+    gpu_model: str
+    price_book_id: str
+    price_book_version: int
+    unit_price: Decimal
+    gpu_ms: int
+    amount: Decimal
+    usage_count: int
+    usage_sha256: str
+
+
+@dataclass(slots=True)
+class _Sum:
+    """A line while it is being added up."""
+
+    version: PriceVersion
+    gpu_ms: int = 0
+    usage_ids: list[str] = field(default_factory=list)
+
+
+def gpu_hour(amount: Decimal) -> Price:
+    """The price of a quantity in GPU-milliseconds at `amount` for one GPU-hour."""
+    return Converted(divide=Fraction(MS_PER_HOUR), rounding="exact", of=PerUnit(Fraction(amount)))
+
+
+def amount_due(unit_price: Decimal, quantity_ms: int, booked: Booked, currency: str) -> Decimal:
+    """What `quantity_ms` more GPU-milliseconds cost after what is booked: the rounded total less the booked amount."""
+    total = charge(gpu_hour(unit_price), Fraction(booked.gpu_ms + quantity_ms))
+    return rounded(total, currency) - booked.amount
+
+
+def rate(
+    usages: Iterable[Usage],
+    book: PriceBook,
+    period: Interval,
+    booked: Mapping[LineKey, Booked] | None = None,
+) -> tuple[Line, ...]:
+    """The lines for the usage inside `period`, by project, model and version.
+
+    Args:
+        usages: each once, in any order; usage outside the period counts nothing.
+        booked: what invoices of the same period already hold; empty for the first.
+
+    Raises:
+        Rejected: no price covers a part of the usage. Nothing is given away unpriced.
+    """
+    windows = book.windows(period)
+    sums: dict[LineKey, _Sum] = {}
+    for usage in usages:
+        _add(sums, windows, period, usage)
+    already = booked or {}
+    return tuple(
+        _line(book, key, total, already.get(key, Booked())) for key, total in sorted(sums.items(), key=_by_key)
+    )
+
+
+def _add(sums: dict[LineKey, _Sum], windows: Sequence[Window], period: Interval, usage: Usage) -> None:
+    if (inside := usage.interval.within(period)) is None:
+        return
+    priced_ms = 0
+    for window, version in windows:
+        part = inside.within(window)
+        if part is None or usage.gpu_model not in version.prices:
+            continue
+        key = (usage.project_id, usage.gpu_model, version.version)
+        if (total := sums.get(key)) is None:
+            total = sums[key] = _Sum(version)
+        total.gpu_ms += gpu_ms(part, usage.gpu_count)
+        total.usage_ids.append(usage.usage_id)
+        priced_ms += part.length_ms
+    if priced_ms != inside.length_ms:
+        raise Rejected(
+            f"usage {usage.usage_id} of {usage.gpu_model} has no price for {inside.length_ms - priced_ms} ms of the "
+            "period; publish a price book version that covers it"
+        )
+
+
+def _line(book: PriceBook, key: LineKey, total: _Sum, booked: Booked) -> Line:
+    project_id, gpu_model, version = key
+    unit_price = total.version.prices[gpu_model]
+    return Line(
+        project_id=project_id,
+        gpu_model=gpu_model,
+        price_book_id=book.price_book_id,
+        price_book_version=version,
+        unit_price=unit_price,
+        gpu_ms=total.gpu_ms,
+        amount=amount_due(unit_price, total.gpu_ms, booked, book.currency),
+        usage_count=len(total.usage_ids),
+        usage_sha256=sha256_of_ids(total.usage_ids),
+    )
+
+
+def _by_key(item: tuple[LineKey, _Sum]) -> LineKey:
+    return item[0]

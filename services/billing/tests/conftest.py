@@ -1,0 +1,8 @@
+"""Shared by the billing tests. One law: the modules beside this file are imported by their own names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))

@@ -1,0 +1,63 @@
+"""What evidence needs of the outside. One law: bytes go by their digest, and by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from gpuaas.common.errors import GpuaasError
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An artefact on the shelf. `sha256` in lower-case hex."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What a scrub found: the artefact filed under `sha256` now hashes to `found_sha256`."""
+
+    sha256: str
+    found_sha256: str
+
+
+class Damaged(GpuaasError):
+    """The store holds other bytes than it was given; sending the artefact again heals it."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "damaged"
+
+
+class ArtefactStore(Protocol):
+    """A content-addressed store: what is filed under a digest hashes to it, or is refused."""
+
+    async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> Stored:
+        """File the bytes of `chunks` under `sha256`. Filing them again changes nothing and heals damage.
+
+        Raises:
+            Invalid: not a digest, no bytes at all, or bytes that hash to something else; nothing is filed.
+            TooLarge: more bytes than an artefact may have; nothing is filed.
+            Unavailable: the store cannot write now; nothing is filed.
+        """
+        ...
+
+    async def stored(self, sha256: str) -> Stored | None:
+        """Whether something is filed under `sha256`, and its size; its bytes are not read."""
+        ...
+
+    def read(self, sha256: str) -> AsyncIterator[bytes]:
+        """The bytes filed under `sha256`, in pieces. The last piece comes only after all have been hashed.
+
+        Raises:
+            NotFound: nothing is filed there.
+            Damaged: the bytes there hash to something else.
+        """
+        ...
+
+    def scrub(self) -> AsyncIterator[Damage]:
+        """Read everything again and name what no longer hashes to its digest. Nothing is removed."""
+        ...

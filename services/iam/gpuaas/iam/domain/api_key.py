@@ -1,0 +1,127 @@
+"""An API key: how a principal asks for tokens. One law: every key ends, and none lends more than its issuer holds.
+
+Only the SHA-256 of the whole secret is kept. Times are real time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from gpuaas.common.decider import Decider
+from gpuaas.common.errors import Forbidden, Invalid, NotFound, Rejected, Unreadable
+from gpuaas.common.events import Event, Vocabulary
+from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked
+from gpuaas.iam.domain.names import LABEL_MAX, REASON_MAX, identifier, written
+
+LIFE_MAX: Final = timedelta(days=366)
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class IssueKey:
+    """`beyond_issuer`: permissions that the principal holds somewhere and the issuer does not hold there."""
+
+    key_id: str
+    principal_id: str
+    principal_kind: Literal["user", "service-account"]
+    tenant_id: str
+    secret_sha256: str
+    label: str
+    asked_at: datetime
+    expires_at: datetime
+    beyond_issuer: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeKey:
+    """Refuse the key, and every token that came from it, from now on."""
+
+    reason: str
+
+
+KeyCommand = IssueKey | RevokeKey
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No such key yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """The key works until it expires."""
+
+    key_id: str
+    principal_id: str
+    principal_kind: Literal["user", "service-account"]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The key is refused for good."""
+
+    key_id: str
+
+
+ApiKey = Unknown | Issued | Revoked
+
+
+def decide(command: KeyCommand, key: ApiKey) -> list[Event]:
+    match key, command:
+        case Unknown(), IssueKey() as ask:
+            return [_issued(ask)]
+        case Issued() as live, RevokeKey() as order:
+            return [ApiKeyRevoked(key_id=live.key_id, reason=written(order.reason, "reason", REASON_MAX))]
+        case Revoked(), RevokeKey():
+            return []
+        case Unknown(), RevokeKey():
+            raise NotFound("there is no such API key, or none that you may see")
+        case (Issued() | Revoked()) as known, _:
+            raise Rejected(f"API key {known.key_id} was issued before; issue another one")
+        case _:
+            raise Rejected("that cannot be done to an API key")
+
+
+def _issued(ask: IssueKey) -> ApiKeyIssued:
+    if not ask.asked_at < ask.expires_at <= ask.asked_at + LIFE_MAX:
+        raise Invalid(
+            f"an API key ends within {LIFE_MAX.days} days and not before now; choose another time",
+            field="expires_at",
+        )
+    if _SHA256.fullmatch(ask.secret_sha256) is None:
+        raise Invalid("the secret's digest is not a SHA-256 in lower-case hexadecimal", field="secret_sha256")
+    if ask.beyond_issuer:
+        raise Forbidden(
+            "you cannot issue a key for a principal that may do more than you; ask somebody who holds as much",
+            missing_permissions=list(ask.beyond_issuer),
+        )
+    return ApiKeyIssued(
+        key_id=identifier(ask.key_id, "key id"),
+        principal_id=ask.principal_id,
+        principal_kind=ask.principal_kind,
+        tenant_id=ask.tenant_id,
+        secret_sha256=ask.secret_sha256,
+        label=written(ask.label, "label", LABEL_MAX),
+        expires_at=ask.expires_at,
+    )
+
+
+def evolve(key: ApiKey, event: Event) -> ApiKey:
+    match event:
+        case ApiKeyIssued() as issued:
+            return Issued(
+                key_id=issued.key_id,
+                principal_id=issued.principal_id,
+                principal_kind=issued.principal_kind,
+            )
+        case ApiKeyRevoked() as revoked:
+            return Revoked(key_id=revoked.key_id)
+        case _:
+            raise Unreadable(f"the history of an API key cannot hold {event.TYPE}")
+
+
+API_KEY: Final[Decider[ApiKey, KeyCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
+VOCABULARY: Final = Vocabulary(ApiKeyIssued, ApiKeyRevoked)

@@ -1,0 +1,112 @@
+"""A binding: a principal holds a role in a scope. One law: nobody binds a role that they do not hold there.
+
+The scope is a project, a tenant or (neither named) the platform. Times are real time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from gpuaas.common.decider import Decider
+from gpuaas.common.errors import Invalid, NotFound, Rejected, Unreadable
+from gpuaas.common.events import Event, Vocabulary
+from gpuaas.contracts.iam import RoleBound, RoleUnbound
+from gpuaas.iam.domain.names import REASON_MAX, identifier, written
+from gpuaas.iam.domain.permissions import demand_held
+
+
+@dataclass(frozen=True, slots=True)
+class BindRole:
+    """`role_permissions`: what the role permits today; `held`: the globs the granter holds in that scope."""
+
+    binding_id: str
+    principal_id: str
+    principal_kind: Literal["user", "service-account"]
+    role: str
+    role_permissions: tuple[str, ...]
+    held: frozenset[str]
+    tenant_id: str | None
+    project_id: str | None
+    reason: str
+    asked_at: datetime
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnbindRole:
+    """End a binding now."""
+
+    reason: str
+
+
+BindingCommand = BindRole | UnbindRole
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No such binding yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The principal holds the role."""
+
+    binding_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """Ended; an id is never used again."""
+
+    binding_id: str
+
+
+Binding = Unknown | Bound | Unbound
+
+
+def decide(command: BindingCommand, binding: Binding) -> list[Event]:
+    match binding, command:
+        case Unknown(), BindRole() as ask:
+            return [_bound(ask)]
+        case Bound() as held, UnbindRole() as order:
+            return [RoleUnbound(binding_id=held.binding_id, reason=written(order.reason, "reason", REASON_MAX))]
+        case Unknown(), UnbindRole():
+            raise NotFound("there is no such binding, or none that you may see")
+        case (Bound() | Unbound()) as known, BindRole():
+            raise Rejected(f"binding {known.binding_id} was made before")
+        case _:
+            raise Rejected("that binding has ended already")
+
+
+def _bound(ask: BindRole) -> RoleBound:
+    if ask.project_id is not None and ask.tenant_id is None:
+        raise Invalid("a project is always named with its tenant", field="tenant_id")
+    if ask.valid_until is not None and ask.valid_until <= ask.asked_at:
+        raise Invalid("the binding would end before it began; choose a later time", field="valid_until")
+    demand_held(ask.held, ask.role_permissions, f"grant role {ask.role}")
+    return RoleBound(
+        binding_id=identifier(ask.binding_id, "binding id"),
+        principal_id=ask.principal_id,
+        principal_kind=ask.principal_kind,
+        role=ask.role,
+        tenant_id=ask.tenant_id,
+        project_id=ask.project_id,
+        reason=written(ask.reason, "reason", REASON_MAX),
+        valid_until=ask.valid_until,
+    )
+
+
+def evolve(binding: Binding, event: Event) -> Binding:
+    match event:
+        case RoleBound() as bound:
+            return Bound(binding_id=bound.binding_id)
+        case RoleUnbound() as unbound:
+            return Unbound(binding_id=unbound.binding_id)
+        case _:
+            raise Unreadable(f"the history of a binding cannot hold {event.TYPE}")
+
+
+BINDING: Final[Decider[Binding, BindingCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
+VOCABULARY: Final = Vocabulary(RoleBound, RoleUnbound)

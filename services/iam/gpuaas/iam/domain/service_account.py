@@ -1,0 +1,72 @@
+"""A service account: a program's own identity. One law: it is at home in one tenant or with the operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gpuaas.common.decider import Decider
+from gpuaas.common.errors import Rejected, Unreadable
+from gpuaas.common.events import Event, Vocabulary
+from gpuaas.contracts.iam import ServiceAccountCreated
+from gpuaas.iam.domain.names import identifier, written
+
+
+@dataclass(frozen=True, slots=True)
+class CreateServiceAccount:
+    """`tenant_id` is `platform` for operators; the id is given by iam, so that two tenants can never share one."""
+
+    service_account_id: str
+    tenant_id: str
+    project_id: str | None
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No such account yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The account exists."""
+
+    service_account_id: str
+    tenant_id: str
+    project_id: str | None
+
+
+ServiceAccount = Unknown | Known
+
+
+def decide(command: CreateServiceAccount, account: ServiceAccount) -> list[Event]:
+    match account, command:
+        case Unknown(), CreateServiceAccount() as ask:
+            return [
+                ServiceAccountCreated(
+                    service_account_id=identifier(ask.service_account_id, "service account id"),
+                    tenant_id=ask.tenant_id,
+                    project_id=ask.project_id,
+                    display_name=written(ask.display_name, "display name"),
+                )
+            ]
+        case _:
+            raise Rejected(f"service account {command.service_account_id} exists already")
+
+
+def evolve(account: ServiceAccount, event: Event) -> ServiceAccount:
+    match event:
+        case ServiceAccountCreated() as created:
+            return Known(
+                service_account_id=created.service_account_id,
+                tenant_id=created.tenant_id,
+                project_id=created.project_id,
+            )
+        case _:
+            raise Unreadable(f"the history of a service account cannot hold {event.TYPE}")
+
+
+SERVICE_ACCOUNT: Final[Decider[ServiceAccount, CreateServiceAccount]] = Decider(
+    initial=Unknown(), decide=decide, evolve=evolve
+)
+VOCABULARY: Final = Vocabulary(ServiceAccountCreated)

@@ -1,0 +1,242 @@
+"""Simulated machines. One law: what a node id shows depends on the id, the order and the script alone.
+
+Serial numbers, sizes and faults are derived by hashing, so every run, process and restart sees the same machines.
+What was adopted is kept in a small file, because a provider outlives its clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from gpuaas.common.clock import Clock
+from gpuaas.nodes.domain.hardware import SeenDevice, SeenMachine
+from gpuaas.nodes.ports import Unanswered, UnknownMachine, Wanted
+
+REPORTED_MIB: Final[dict[str, int]] = {
+    "nvidia-b200-sxm-180gb": 183_359,
+    "nvidia-h200-sxm5-141gb": 143_771,
+    "nvidia-h100-sxm5-80gb": 81_559,
+    "nvidia-a100-sxm4-80gb": 81_920,
+    "nvidia-a100-sxm4-40gb": 40_960,
+    "nvidia-v100-sxm2-32gb": 32_510,
+    "nvidia-v100-sxm2-16gb": 16_160,
+    "nvidia-p100-pcie-16gb": 16_280,
+    "nvidia-l40s-48gb": 46_068,
+    "nvidia-l4-24gb": 23_034,
+    "nvidia-a10-24gb": 23_028,
+    "nvidia-t4-16gb": 15_360,
+}
+"""Memory of a device as its driver reports it, MiB: what nvidia-smi prints for the real ones."""
+REPORTED_MIB_DEFAULT: Final = 16_384
+CPU_COUNT: Final = 192
+MEMORY_MIB: Final = 2 * 1024 * 1024
+_FAULT_SCALE: Final = 1 << 32
+
+
+class Fault(StrEnum):
+    """What can go wrong with one call."""
+
+    TIMEOUT_BEFORE = "timeout-before"
+    TIMEOUT_AFTER = "timeout-after"
+    SLOW = "slow"
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How a machine differs from its order; None: it does not.
+
+    Attributes:
+        serials: slot → serial number that the GPU there reports.
+        machine_serial: what the chassis reports.
+    """
+
+    gpu_model: str | None = None
+    gpu_count: int | None = None
+    machine_serial: str | None = None
+    serials: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the simulation does besides behaving well.
+
+    Attributes:
+        latency_s: real seconds every call takes; a slow one takes ten times that, at least `slow_s`.
+        fault_rate: share of calls (0 to 1) that end in a fault chosen by hash.
+        faults: `<verb>/<node id>` → the faults of its first calls, in order; they come before `fault_rate`.
+        deviations: node id → how its machine differs from the order.
+    """
+
+    latency_s: float = 0.0
+    slow_s: float = 0.2
+    fault_rate: float = 0.0
+    faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
+    deviations: Mapping[str, Deviation] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str) -> Script:
+        """A script written as JSON with the fields above.
+
+        Raises:
+            ValueError: unknown fields, faults or values out of range.
+        """
+        given = json.loads(text)
+        if not isinstance(given, dict) or (unknown := given.keys() - cls.__dataclass_fields__.keys()):
+            raise ValueError(f"a script is an object of {', '.join(cls.__dataclass_fields__)}; got {unknown}")
+        script = cls(
+            latency_s=float(given.get("latency_s", 0.0)),
+            slow_s=float(given.get("slow_s", 0.2)),
+            fault_rate=float(given.get("fault_rate", 0.0)),
+            faults={call: tuple(Fault(f) for f in said) for call, said in given.get("faults", {}).items()},
+            deviations={node: _deviation(said) for node, said in given.get("deviations", {}).items()},
+        )
+        if not (0 <= script.fault_rate <= 1 and script.latency_s >= 0 and script.slow_s >= 0):
+            raise ValueError("a script needs 0 <= fault_rate <= 1 and latencies >= 0")
+        return script
+
+
+@dataclass(slots=True)
+class _Machine:
+    wanted: Wanted
+    powered: bool = True
+
+
+class SimulatedProvider:
+    """A fleet that answers like a real provider.
+
+    Args:
+        clock: for the time of an observation.
+        kept: file that remembers the adopted machines; None: this process only.
+
+    Attributes:
+        effects: how often something really changed, by verb: what the contract suite looks at.
+    """
+
+    def __init__(self, clock: Clock, script: Script | None = None, kept: Path | None = None) -> None:
+        self._clock = clock
+        self._script = script or Script()
+        self._kept = kept
+        self._calls: Counter[str] = Counter()
+        self._machines: dict[str, _Machine] = {}
+        self.effects: Counter[str] = Counter()
+        if kept is not None and kept.exists():
+            self._remember(kept.read_text())
+
+    async def adopt(self, node_id: str, wanted: Wanted) -> None:
+        fault = await self._arrive("adopt", node_id)
+        if node_id not in self._machines:
+            self._machines[node_id] = _Machine(wanted)
+            self.effects["adopt"] += 1
+            self._keep({"node_id": node_id, "wanted": asdict(wanted), "powered": True})
+        self._leave("adopt", node_id, fault)
+
+    async def observe(self, node_id: str) -> SeenMachine:
+        fault = await self._arrive("observe", node_id)
+        machine = self._machine(node_id)
+        self._leave("observe", node_id, fault)
+        return self._seen(node_id, machine)
+
+    async def power(self, node_id: str, on: bool) -> None:
+        fault = await self._arrive("power", node_id)
+        machine = self._machine(node_id)
+        if machine.powered != on:
+            machine.powered = on
+            self.effects["power"] += 1
+            self._keep({"node_id": node_id, "wanted": asdict(machine.wanted), "powered": on})
+        self._leave("power", node_id, fault)
+
+    def _machine(self, node_id: str) -> _Machine:
+        if (machine := self._machines.get(node_id)) is None:
+            raise UnknownMachine(f"the provider has no machine for node {node_id}; adopt one first")
+        return machine
+
+    async def _arrive(self, verb: str, node_id: str) -> Fault | None:
+        fault = self._fault(verb, node_id)
+        pause_s = self._script.latency_s
+        if fault is Fault.SLOW:
+            pause_s = max(self._script.slow_s, 10 * pause_s)
+        if pause_s:
+            await asyncio.sleep(pause_s)
+        if fault is Fault.TIMEOUT_BEFORE:
+            raise Unanswered(f"{verb} {node_id}: no answer; observe the machine")
+        return fault
+
+    def _leave(self, verb: str, node_id: str, fault: Fault | None) -> None:
+        if fault is Fault.TIMEOUT_AFTER:
+            raise Unanswered(f"{verb} {node_id}: no answer; observe the machine")
+
+    def _fault(self, verb: str, node_id: str) -> Fault | None:
+        call = f"{verb}/{node_id}"
+        number = self._calls[call]
+        self._calls[call] += 1
+        scripted = self._script.faults.get(call, ())
+        if number < len(scripted):
+            return scripted[number]
+        if not self._script.fault_rate:
+            return None
+        draw = _number(f"fault/{call}/{number}")
+        if draw % _FAULT_SCALE >= self._script.fault_rate * _FAULT_SCALE:
+            return None
+        return list(Fault)[(draw // _FAULT_SCALE) % len(Fault)]
+
+    def _seen(self, node_id: str, machine: _Machine) -> SeenMachine:
+        deviation = self._script.deviations.get(node_id, Deviation())
+        model = deviation.gpu_model or machine.wanted.gpu_model
+        count = machine.wanted.gpu_count if deviation.gpu_count is None else deviation.gpu_count
+        memory_mib = REPORTED_MIB.get(model, REPORTED_MIB_DEFAULT)
+        devices = tuple(
+            SeenDevice(serial=deviation.serials.get(slot) or serial_of(node_id, slot), slot=slot, memory_mib=memory_mib)
+            for slot in range(count)
+        )
+        return SeenMachine(
+            machine_serial=deviation.machine_serial or f"SIM-{_number(f'chassis/{node_id}'):016X}",
+            cpu_count=CPU_COUNT,
+            memory_mib=MEMORY_MIB,
+            gpu_model=model,
+            devices=devices,
+            powered=machine.powered,
+            observed_at=self._clock.now(),
+        )
+
+    def _keep(self, line: Mapping[str, object]) -> None:
+        if self._kept is not None:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            with self._kept.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def _remember(self, text: str) -> None:
+        for line in text.splitlines():
+            try:
+                kept = json.loads(line)
+            except ValueError:
+                continue  # a line cut short by a kill; its adoption is made again on demand
+            self._machines[kept["node_id"]] = _Machine(Wanted(**kept["wanted"]), kept["powered"])
+
+
+def serial_of(node_id: str, slot: int) -> str:
+    """The serial number of the simulated GPU in this slot: thirteen digits, as NVIDIA prints them."""
+    return f"{_number(f'gpu/{node_id}/{slot}') % 10**13:013d}"
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _deviation(said: Mapping[str, Any]) -> Deviation:
+    if unknown := said.keys() - Deviation.__dataclass_fields__.keys():
+        raise ValueError(f"a deviation has {', '.join(Deviation.__dataclass_fields__)}; got {sorted(unknown)}")
+    serials = {int(slot): str(serial) for slot, serial in said.get("serials", {}).items()}
+    return Deviation(
+        gpu_model=said.get("gpu_model"),
+        gpu_count=said.get("gpu_count"),
+        machine_serial=said.get("machine_serial"),
+        serials=serials,
+    )

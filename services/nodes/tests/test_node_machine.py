@@ -1,0 +1,165 @@
+"""Any order of any commands: no node ever stands where the tables do not put it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gpuaas.common.errors import GpuaasError, Rejected
+from gpuaas.common.events import Event
+from gpuaas.nodes.domain.axes import CUSTODY, TRANSITIONS, Condition, Custody, Lifecycle, Node, NodeState, Unregistered
+from gpuaas.nodes.domain.hardware import Field
+from gpuaas.nodes.domain.node import HOLDS_MAX, NODE, OWN_HOLD
+from gpuaas.nodes.domain.orders import (
+    ExpireHold,
+    LiftHold,
+    NodeCommand,
+    PlaceHold,
+    RecordHardware,
+    RecordHeartbeatLost,
+    RecordHeartbeatRestored,
+    RecordUnusableHardware,
+    RetireNode,
+    ValidateNode,
+)
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from node_facts import MODEL, REGISTER, at, device, hardware, hold
+
+MOMENTS = st.integers(0, 40).map(at)
+HOLDS = st.sampled_from(["a", "b", "c", OWN_HOLD])
+PEOPLE = st.sampled_from(["u-jonas", "u-mara"])
+
+
+class NodesLife(RuleBasedStateMachine):
+    """Gives commands at random and keeps the books beside the decider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: NodeState = NODE.initial
+        self.history: list[Event] = []
+
+    def give(self, command: NodeCommand) -> list[Event]:
+        before = self.state
+        try:
+            events = list(NODE.decide(command, before))
+        except GpuaasError:
+            return []
+        for event in events:
+            was = self.state
+            self.state = NODE.evolve(was, event)
+            self._named_step(was, event)
+        self.history += events
+        if not isinstance(command, ExpireHold | LiftHold) or events:
+            assert self._quiet(command), "the same command again has nothing to add"
+        return events
+
+    def _quiet(self, command: NodeCommand) -> bool:
+        try:
+            return list(NODE.decide(command, self.state)) == []
+        except Rejected:
+            # A verdict on a machine that a restored heartbeat or a repair has overtaken is refused, not repeated.
+            return True
+
+    def _named_step(self, was: NodeState, event: Event) -> None:
+        assert isinstance(self.state, Node)
+        if isinstance(was, Unregistered):
+            assert self.state.lifecycle is Lifecycle.REGISTERED
+        elif was.lifecycle is not self.state.lifecycle:
+            assert TRANSITIONS[was.lifecycle, type(event)] is self.state.lifecycle
+
+    @rule()
+    def register(self) -> None:
+        self.give(REGISTER)
+
+    @rule(
+        count=st.sampled_from([8, 8, 8, 7]),
+        model=st.sampled_from([MODEL, MODEL, "nvidia-t4-16gb"]),
+        chassis=st.sampled_from(["C-1", "C-1", "C-2"]),
+        swapped=st.booleans(),
+        moment=MOMENTS,
+    )
+    def look(self, count: int, model: str, chassis: str, swapped: bool, moment: Any) -> None:
+        devices = tuple(device(slot, serial="SWAP" if swapped and slot == 0 else None) for slot in range(count))
+        seen = replace(hardware(*devices), gpu_model=model, machine_serial=chassis, observed_at=moment)
+        self.give(RecordHardware(seen))
+
+    @rule()
+    def validate(self) -> None:
+        self.give(ValidateNode())
+
+    @rule(field=st.sampled_from([Field.OBSERVATION, Field.PROVIDER]))
+    def cannot_look(self, field: Field) -> None:
+        self.give(RecordUnusableHardware(field=field, expected="an answer", observed="none"))
+
+    @rule(hold_id=HOLDS, owner=PEOPLE, expires_at=st.none() | MOMENTS)
+    def place_hold(self, hold_id: str, owner: str, expires_at: Any) -> None:
+        self.give(PlaceHold(hold(hold_id, owner, expires_at)))
+
+    @rule(hold_id=HOLDS, by=PEOPLE)
+    def lift_hold(self, hold_id: str, by: str) -> None:
+        standing = self.state.hold(hold_id) if isinstance(self.state, Node) else None
+        if self.give(LiftHold(hold_id=hold_id, by=by, reason="done")):
+            assert standing is not None
+            assert standing.owner == by
+
+    @rule(hold_id=HOLDS, now=MOMENTS)
+    def expire_hold(self, hold_id: str, now: Any) -> None:
+        standing = self.state.hold(hold_id) if isinstance(self.state, Node) else None
+        if self.give(ExpireHold(hold_id=hold_id, now=now)):
+            assert standing is not None
+            assert standing.expires_at is not None
+            assert standing.expires_at <= now
+
+    @rule(moment=MOMENTS)
+    def fall_silent(self, moment: Any) -> None:
+        self.give(RecordHeartbeatLost(last_seen_at=moment))
+
+    @rule(moment=MOMENTS)
+    def be_heard(self, moment: Any) -> None:
+        self.give(RecordHeartbeatRestored(seen_at=moment))
+
+    @rule(really=st.integers(0, 9))
+    def retire(self, really: int) -> None:
+        if really == 0:
+            self.give(RetireNode(reason="end of lease"))
+
+    @invariant()
+    def stands_where_the_tables_put_it(self) -> None:
+        node = self.state
+        if isinstance(node, Unregistered):
+            return
+        hands = {CUSTODY[node.lifecycle]} if node.lifecycle in CUSTODY else set(Custody)
+        assert node.custody in hands
+        if node.lifecycle is not Lifecycle.RETIRED:
+            assert (node.lifecycle is Lifecycle.REPAIR) <= bool(node.mismatches)
+            assert (node.health.hardware is Condition.FAILED) is bool(node.mismatches)
+            assert (node.lifecycle is Lifecycle.AVAILABLE) <= (node.in_service is node.hardware)
+        assert len(node.holds) <= HOLDS_MAX
+        assert len({h.hold_id for h in node.holds}) == len(node.holds)
+
+    @invariant()
+    def is_placeable_only_when_all_axes_say_so(self) -> None:
+        node = self.state
+        if isinstance(node, Node) and node.placeable:
+            assert node.lifecycle is Lifecycle.AVAILABLE
+            assert node.hardware is not None
+            assert node.hardware.gpu_model == node.expected.gpu_model
+            assert len(node.hardware.devices) == node.expected.gpu_count
+            assert node.hardware.machine_serial == node.known_serial
+            assert node.health.agent is Condition.HEALTHY
+            assert not node.holds
+
+    @invariant()
+    def is_what_its_history_says(self) -> None:
+        assert NODE.fold(self.history) == self.state
+
+    @invariant()
+    def own_hold_stands_only_while_the_machine_is_in_doubt(self) -> None:
+        if isinstance(self.state, Node) and self.state.lifecycle is Lifecycle.AVAILABLE:
+            assert all(hold.owner != "nodes" for hold in self.state.holds)
+
+
+TestNodesLife = NodesLife.TestCase
+TestNodesLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

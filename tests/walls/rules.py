@@ -1,0 +1,246 @@
+"""The walls of the house as plain functions: a tree in, breaches out. One law: a rule reads files, never runs them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+FUNCTION_LINES_MAX: Final = 70
+FILE_LINES_MAX: Final = 500
+GENERATED: Final = ("libs/common/gpuaas/contracts/",)
+NAMELESS: Final = frozenset({"utils", "util", "helpers", "helper", "base", "manager", "managers", "misc", "types"})
+SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", ".venv-tools", ".state", "build", "dist", "__pycache__"})
+
+SERVICE_FILES: Final = frozenset({"__init__.py", "app.py", "api.py", "reactions.py", "ports.py", "settings.py"})
+SERVICE_FOLDERS: Final = frozenset({"domain", "projections", "adapters"})
+SERVICE_ROOT: Final = frozenset({"README.md", "pyproject.toml", "gpuaas", "tests"})
+
+GROUND: Final = frozenset({"errors", "events", "decider", "money", "ids", "wire"})
+PURE_FROM_CLOCK: Final = frozenset({"rfc3339"})
+IMPURE_MODULES: Final = frozenset(
+    {"asyncio", "os", "pathlib", "random", "secrets", "socket", "subprocess", "tempfile", "threading", "time", "uuid"}
+)
+IMPURE_CALLS: Final = frozenset({"now", "utcnow", "today"})
+PURE_LIBRARIES: Final = frozenset({"msgspec", "pydantic", "rfc8785"})
+VERIFIER_LIBRARIES: Final = frozenset({"cryptography"})
+
+# Written in pieces, so that this file does not break its own rule.
+MACHINE_PATHS: Final = re.compile(
+    "|".join([r"(?<![\w.])/ro" r"ot/", r"(?<![\w.])/wo" r"rk/", r"(?<![\w.])/ho" r"me/\w"])
+)
+REGISTRIES: Final = re.compile(
+    "|".join(
+        [
+            "py" r"pi\.org",
+            "python" r"hosted\.org",
+            "doc" r"ker\.io",
+            "gh" r"cr\.io",
+            "registry" r"\.npmjs",
+            "qu" r"ay\.io",
+        ]
+    )
+)
+UNFINISHED: Final = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b")
+RESOLVERS_OWN: Final = frozenset({"uv.lock"})
+TEXT_BYTES_MAX: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Breach:
+    """Where a wall is broken, and how: `path` is relative to the tree."""
+
+    path: str
+    line: int
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.said}"
+
+
+Rule = Callable[[Path], Iterator[Breach]]
+
+
+def tracked_files(root: Path) -> list[Path]:
+    """Files git keeps or would keep, relative to `root`; every file outside the skipped folders without git."""
+    if (root / ".git").exists():
+        asked = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        said = subprocess.run(asked, capture_output=True, check=True).stdout.decode()
+        found = sorted({Path(name) for name in said.split("\0") if name})
+    else:
+        found = sorted(path.relative_to(root) for path in root.rglob("*"))
+    return [path for path in found if not SKIPPED_FOLDERS & set(path.parts) and (root / path).is_file()]
+
+
+def python_files(root: Path) -> list[Path]:
+    """Hand-written Python, relative to `root`."""
+    return [path for path in tracked_files(root) if path.suffix == ".py" and not path.as_posix().startswith(GENERATED)]
+
+
+@cache
+def _parsed(path: Path, changed_ns: int) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of one file."""
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+def functions_are_short(root: Path) -> Iterator[Breach]:
+    """No function, with its decorators and docstring, above `FUNCTION_LINES_MAX` lines."""
+    for path in python_files(root):
+        for node in ast.walk(tree_of(root / path)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > FUNCTION_LINES_MAX:
+                yield Breach(str(path), node.lineno, f"{node.name} has {lines} lines; {FUNCTION_LINES_MAX} at most")
+
+
+def files_are_short(root: Path) -> Iterator[Breach]:
+    """No hand-written Python file above `FILE_LINES_MAX` lines."""
+    for path in python_files(root):
+        lines = len((root / path).read_text("utf-8").splitlines())
+        if lines > FILE_LINES_MAX:
+            yield Breach(str(path), lines, f"{lines} lines; {FILE_LINES_MAX} at most")
+
+
+def init_files_are_empty(root: Path) -> Iterator[Breach]:
+    """`__init__.py` says nothing, and the namespace package itself has none."""
+    for path in tracked_files(root):
+        if path.name == "__init__.py" and (root / path).read_bytes().strip():
+            yield Breach(str(path), 1, "an __init__.py is empty")
+        if path.parts[-2:] == ("gpuaas", "__init__.py"):
+            yield Breach(str(path), 1, "gpuaas is a namespace of several packages; it has no __init__.py")
+
+
+def names_say_what_is_inside(root: Path) -> Iterator[Breach]:
+    """No file or folder of code is called after nothing in particular."""
+    for path in python_files(root):
+        for part in (*path.parts[:-1], path.stem):
+            if part in NAMELESS:
+                yield Breach(str(path), 1, f"{part!r} attracts everything; name it for what it holds")
+
+
+def every_file_has_a_caption(root: Path) -> Iterator[Breach]:
+    """Python files begin with a docstring: what it is, and its one law."""
+    for path in python_files(root):
+        if path.name != "__init__.py" and not (ast.get_docstring(tree_of(root / path)) or "").strip():
+            yield Breach(str(path), 1, "no docstring at the top: say what this file is, and its one law")
+
+
+def services_have_one_shape(root: Path) -> Iterator[Breach]:
+    """Every service has the files of the design, and no others."""
+    for home in sorted(path for path in root.glob("services/*") if path.is_dir()):
+        name = home.name
+        inside = home / "gpuaas" / name
+        shown = f"services/{name}"
+        kept = {
+            Path(*path.relative_to(shown).parts[:1]).name for path in tracked_files(root) if path.is_relative_to(shown)
+        }
+        yield from (
+            Breach(f"{shown}/{extra}", 1, "not part of a service's shape") for extra in sorted(kept - SERVICE_ROOT)
+        )
+        yield from (Breach(f"{shown}/{part}", 1, "missing") for part in sorted(SERVICE_ROOT - {"tests"} - kept))
+        for path in sorted(inside.iterdir()) if inside.is_dir() else []:
+            fits = path.name in (SERVICE_FOLDERS if path.is_dir() else SERVICE_FILES)
+            if not fits and path.name not in SKIPPED_FOLDERS:
+                yield Breach(str(path.relative_to(root)), 1, "not part of a service's shape")
+        if not (inside / "app.py").is_file():
+            yield Breach(f"{shown}/gpuaas/{name}/app.py", 1, "missing: the one place where the service is put together")
+
+
+def imported_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every import as (line, dotted name); `from a.b import c` is `a.b.c`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{'.' * node.level}{node.module or ''}.{alias.name}") for alias in node.names)
+
+
+def domains_are_pure(root: Path) -> Iterator[Breach]:
+    """`domain/` imports contracts, ground floor, itself and pure libraries; no async, no clock, no chance."""
+    for path in python_files(root):
+        if len(path.parts) < 6 or path.parts[0] != "services" or path.parts[4] != "domain":
+            continue
+        tree = tree_of(root / path)
+        for line, name in imported_names(tree):
+            if not _may_enter_domain(name, path.parts[1]):
+                yield Breach(str(path), line, f"a domain does not import {name}")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+                yield Breach(str(path), node.lineno, "a domain waits for nothing: no async")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in IMPURE_CALLS:
+                yield Breach(str(path), node.lineno, f"a domain reads no clock: .{node.func.attr}()")
+
+
+def _may_enter_domain(name: str, service: str) -> bool:
+    parts = name.split(".")
+    if parts[0] != "gpuaas":
+        return parts[0] in PURE_LIBRARIES or (parts[0] in sys.stdlib_module_names and parts[0] not in IMPURE_MODULES)
+    if parts[1:2] == ["contracts"] or parts[1:3] == [service, "domain"]:
+        return True
+    if parts[1:3] == ["common", "clock"]:
+        return parts[3:4] != [] and parts[3] in PURE_FROM_CLOCK
+    return parts[1:2] == ["common"] and len(parts) > 2 and parts[2] in GROUND
+
+
+def verifier_stands_alone(root: Path) -> Iterator[Breach]:
+    """`gpuaas.verify` imports the standard library, `cryptography` and itself."""
+    for path in python_files(root):
+        if path.parts[:4] != ("libs", "verify", "gpuaas", "verify"):
+            continue
+        for line, name in imported_names(tree_of(root / path)):
+            top = name.split(".")[0]
+            own = name.startswith("gpuaas.verify.")
+            if not own and top not in VERIFIER_LIBRARIES and top not in sys.stdlib_module_names:
+                yield Breach(str(path), line, f"the verifier does not import {name}")
+
+
+def nothing_names_a_machine(root: Path) -> Iterator[Breach]:
+    """No absolute path of somebody's machine and no registry's host name in any tracked text."""
+    for path, number, text in _lines(root):
+        if MACHINE_PATHS.search(text):
+            yield Breach(str(path), number, "a path of one machine; write it relative to the repository")
+        if REGISTRIES.search(text):
+            yield Breach(str(path), number, "a registry's host name; leave the choice to the reader's own settings")
+
+
+def nothing_is_left_for_later(root: Path) -> Iterator[Breach]:
+    """No reminder in place of the work."""
+    for path, number, text in _lines(root):
+        if UNFINISHED.search(text):
+            yield Breach(str(path), number, "a reminder instead of the work")
+
+
+def _lines(root: Path) -> Iterator[tuple[Path, int, str]]:
+    for path in tracked_files(root):
+        if path.name in RESOLVERS_OWN or (root / path).stat().st_size > TEXT_BYTES_MAX:
+            continue
+        try:
+            text = (root / path).read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        yield from ((path, number, line) for number, line in enumerate(text.splitlines(), 1))
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    functions_are_short,
+    files_are_short,
+    init_files_are_empty,
+    names_say_what_is_inside,
+    every_file_has_a_caption,
+    services_have_one_shape,
+    domains_are_pure,
+    verifier_stands_alone,
+    nothing_names_a_machine,
+    nothing_is_left_for_later,
+)

@@ -1,0 +1,109 @@
+"""Who may say and hear what on NATS. One law: a service speaks only in its own name and can change no stream.
+
+The services come from the catalogue. What the catalogue cannot know stands in the tables below, with its reason.
+An empty list in the result allows nothing; a wildcard is always a whole token.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tools.contracts.shapes import Catalogue
+
+EVENTS: Final = "EVENTS"
+TELEMETRY: Final = "TELEMETRY"
+
+READING: Final = (
+    ("$JS.API.STREAM.INFO.{stream}", "see the log's incarnation, configuration and last position"),
+    ("$JS.API.CONSUMER.CREATE.{stream}.>", "create a reader of its own (its position is in the service, not in NATS)"),
+    ("$JS.API.CONSUMER.INFO.{stream}.>", "see whether that reader still is there"),
+    ("$JS.API.CONSUMER.MSG.NEXT.{stream}.>", "pull the next messages"),
+    ("$JS.API.DIRECT.GET.{stream}", "read by position, or one entity's history in one request, from any replica"),
+    ("$JS.API.DIRECT.GET.{stream}.>", "read the last message of a subject from any replica"),
+    ("$JS.API.STREAM.MSG.GET.{stream}", "read from the leader after a conflict"),
+)
+"""What reading a stream takes. Absent on purpose: STREAM.CREATE, UPDATE, DELETE, PURGE, MSG.DELETE, CONSUMER.DELETE."""
+
+TELEMETRY_READERS: Final = {
+    "nodes": "turns heartbeats and utilisation samples into facts about machines",
+}
+"""Services that read the TELEMETRY stream, and why."""
+
+CLOCK: Final = "clock.demo"
+"""Core subject (not in any stream) on which the demo profile's pace of time is announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What one NATS user may do, and why it exists."""
+
+    name: str
+    why: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def users_of(catalogue: Catalogue) -> tuple[User, ...]:
+    """Every user: one per service of the catalogue, then those who are no service."""
+    return (*(_service(name) for name in catalogue.services), *_OTHERS)
+
+
+def permissions_json(catalogue: Catalogue) -> str:
+    """The users as JSON: name → why, and `permissions` as a NATS server configuration spells them."""
+    document: dict[str, Any] = {
+        "generated": "from schemas/events by `python -m tools.contracts generate`; do not edit",
+        "users": {
+            user.name: {
+                "why": user.why,
+                "permissions": {
+                    "publish": {"allow": list(user.publish)},
+                    "subscribe": {"allow": list(user.subscribe)},
+                },
+            }
+            for user in users_of(catalogue)
+        },
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _reading(stream: str) -> tuple[str, ...]:
+    return tuple(subject.format(stream=stream) for subject, _ in READING)
+
+
+def _inbox(name: str) -> str:
+    """Answers come here; a prefix of its own, because `_INBOX.>` would let everybody read everybody's answers."""
+    return f"_INBOX_{name}.>"
+
+
+def _service(name: str) -> User:
+    telemetry = _reading(TELEMETRY) if name in TELEMETRY_READERS else ()
+    return User(
+        name=name,
+        why=f"the service {name}: appends its own events, reads all",
+        publish=(f"events.{name}.>", f"telemetry.{name}.>", *_reading(EVENTS), *telemetry),
+        subscribe=(_inbox(name), CLOCK),
+    )
+
+
+_OTHERS: Final = (
+    User(
+        name="provisioner",
+        why="makes the streams, guards their configuration and re-seeds a restored log; used by people and at start",
+        publish=(">",),
+        subscribe=(">",),
+    ),
+    User(
+        name="agent",
+        why="the agents on the machines: they report and are told nothing",
+        publish=("telemetry.nodes.>",),
+        subscribe=(_inbox("agent"),),
+    ),
+    User(
+        name="operator",
+        why="the command line: reads the log, sets the demo's pace of time, appends nothing",
+        publish=(*_reading(EVENTS), CLOCK),
+        subscribe=(_inbox("operator"), CLOCK),
+    ),
+)
