@@ -223,6 +223,14 @@ class Access:
         if now >= key.expires_at:
             raise Unauthenticated("the API key behind this has expired; have a new one issued")
 
+    def knows_key(self, key_id: str) -> bool:
+        """Whether an API key of that id was ever issued, as far as this process has read."""
+        return key_id in self._keys
+
+    def signing_keys(self, now: datetime) -> list[VerifyingKey]:
+        """The published signing keys that are or will be valid, the oldest first."""
+        return self._verifier.keys(now)
+
     # -- may they ------------------------------------------------------------------------------------------
 
     def check(self, principal: Principal, permission: str, scope: Scope, now: datetime) -> Decision:

@@ -93,4 +93,4 @@ class FixedClock:
 
 def rfc3339(moment: datetime) -> str:
     """UTC with microseconds and `Z`: one spelling, so that text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"

@@ -208,17 +208,18 @@ class Commands:
         fresh: bool,
     ) -> list[Outcome[Any]]:
         named = list(zip(orders, subjects, histories, strict=True))
+        firsts = [_event_id(cause, subject, 0) for subject in subjects]
         current = False
         for attempt in range(ATTEMPTS_MAX):
             if attempt or (not fresh and any(history.version == 0 for history in histories)):
                 for order, subject, history in named:
                     await self._catch_up(order.entity, subject, history)
                 current = True
-            if (before := await self._said_before(orders, subjects, histories, cause)) is not None:
-                return before
+            if any(first in history.said for first, history in zip(firsts, histories, strict=True)):
+                return await self._said_before(orders, subjects, histories, cause)
             try:
-                drafts = [self._draft(order, subject, history, cause) for order, subject, history in named]
-                if current or any(draft.writes for draft in drafts):
+                drafts = [self._draft(*each, cause, first) for each, first in zip(named, firsts, strict=True)]
+                if current or all(draft.writes for draft in drafts):
                     return await self._append(drafts)
             except Rejected:
                 # A refusal, like a decision to say nothing, has no guard to check it: it counts only when current.
@@ -242,7 +243,9 @@ class Commands:
             outcomes.append(Outcome(history.position, draft.events, history.state, repeated=False))
         return outcomes
 
-    def _draft(self, order: Order[Any, Any], subject: str, history: _History[Any], cause: Cause) -> _Draft[Any]:
+    def _draft(
+        self, order: Order[Any, Any], subject: str, history: _History[Any], cause: Cause, first: str
+    ) -> _Draft[Any]:
         decider = order.entity.decider
         try:
             events = tuple(decider.decide(order.command, history.state))
@@ -252,7 +255,7 @@ class Commands:
         writes: list[Write] = []
         ids: list[str] = []
         for number, event in enumerate(events):
-            event_id = _event_id(cause, subject, number)
+            event_id = _event_id(cause, subject, number) if number else first
             envelope = self._envelope(event, order, event_id, history.version + number + 1, cause)
             expected = history.position if number == 0 else None
             writes.append(Write(subject, expected, event_id, event.TYPE, encode(envelope)))
@@ -289,13 +292,11 @@ class Commands:
         subjects: Sequence[str],
         histories: Sequence[_History[Any]],
         cause: Cause,
-    ) -> list[Outcome[Any]] | None:
+    ) -> list[Outcome[Any]]:
         """What this cause has already said; an atomic batch was said as a whole, so any part tells for all."""
         known = [
             history.said.get(_event_id(cause, subject, 0)) for subject, history in zip(subjects, histories, strict=True)
         ]
-        if all(position is None for position in known):
-            return None
         outcomes: list[Outcome[Any]] = []
         for order, subject, history, position in zip(orders, subjects, histories, known, strict=True):
             events: list[Event] = []

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import uvicorn
+import uvloop
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from faststream import FastStream
@@ -319,7 +320,7 @@ def run(build: Callable[[Given], Service], settings_type: type[Given]) -> None:
             after_startup=[service.start],
             on_shutdown=[service.stop],
         )
-        asyncio.run(process.run())
+        uvloop.run(process.run())
     except Misconfigured as wrong:
         sys.stderr.write(f"{wrong.detail}\n")
         sys.exit(2)

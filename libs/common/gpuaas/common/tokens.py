@@ -94,7 +94,7 @@ def sign(claims: Claims, private: Ed25519PrivateKey, key_id: str, audience: str,
 class Verifier:
     """Reads tokens of one audience and issuer with the signing keys it was taught.
 
-    A signature costs about 100 µs, so what a token said is remembered by its SHA-256 until it is pushed out;
+    A signature costs 100 to 200 µs, so what a token said is remembered by its SHA-256 until it is pushed out;
     its times and its key's are looked at anew every time. For one thread.
     """
 
@@ -114,6 +114,10 @@ class Verifier:
         if key.key_id in self._keys:
             raise ValueError(f"signing key {key.key_id} was published before")
         self._keys[key.key_id] = key
+
+    def keys(self, now: datetime) -> list[VerifyingKey]:
+        """The keys that have not ended at `now`, the first to begin first."""
+        return sorted((key for key in self._keys.values() if now < key.valid_until), key=lambda key: key.valid_from)
 
     def verify(self, token: str, now: datetime) -> Claims:
         """What `token` says, if signature, audience, issuer, shape and times are right at `now` (real time).

@@ -47,6 +47,17 @@ class UserPermissions:
     subscribe_deny: Sequence[str] = ()
     responses_max: int = 0
 
+    @classmethod
+    def parse(cls, block: Mapping[str, Mapping[str, Sequence[str]]]) -> UserPermissions:
+        """From a `permissions` block as the server's configuration spells it; nothing named is nothing allowed."""
+        publish, subscribe = block.get("publish", {}), block.get("subscribe", {})
+        return cls(
+            publish_allow=tuple(publish.get("allow", ())),
+            publish_deny=tuple(publish.get("deny", ())),
+            subscribe_allow=tuple(subscribe.get("allow", ())),
+            subscribe_deny=tuple(subscribe.get("deny", ())),
+        )
+
     def as_config(self) -> dict[str, Any]:
         """The `permissions` block of a user."""
         config: dict[str, Any] = {

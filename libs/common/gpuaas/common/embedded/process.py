@@ -124,6 +124,7 @@ class Program:
         pid_path: written after the start, removed after the end.
         stop_signal: what asks it to end in order.
         user: run as this user; None for ours.
+        inherited: descriptors the child keeps open.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Program:
         stop_signal: signal.Signals = signal.SIGTERM,
         user: OsUser | None = None,
         environment: Mapping[str, str] | None = None,
+        inherited: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log_path = log_path
@@ -143,6 +145,7 @@ class Program:
         self._pid_path = pid_path
         self._stop_signal = stop_signal
         self._user = user
+        self._inherited = tuple(inherited)
         self._environment = dict(os.environ if environment is None else environment)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -164,6 +167,7 @@ class Program:
                 env=self._environment,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=self._inherited,
                 user=as_user.uid if as_user else None,
                 group=as_user.gid if as_user else None,
                 extra_groups=[] if as_user else None,

@@ -1,20 +1,18 @@
-"""iam in a test: says iam's events and signs tokens. One law: what it says is what iam itself would have said.
+"""iam's events as facts, without a log, and tokens: for tests of access. One law: each is one that iam could have said.
 
-For tests of doors and of access, where starting iam would only be in the way.
+A test with a log and a service takes `neighbours.Identities`.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gpuaas.common.clock import rfc3339
-from gpuaas.common.envelope import PLATFORM, Envelope, Fact, data_of, encode, subject_of
+from gpuaas.common.envelope import PLATFORM, Envelope, Fact, data_of, subject_of
 from gpuaas.common.events import Event
 from gpuaas.common.ids import new_id
-from gpuaas.common.log import EventLog, Write
 from gpuaas.common.tokens import TOKEN_LIFE_S, Claims, Kind, audience_of, sign
 from gpuaas.contracts import iam
 
@@ -37,8 +35,6 @@ class Identity:
         self.signing_key_id = "test-key"
         self._versions: dict[str, int] = {}
         self._homes: dict[tuple[str, str], str] = {}
-        self._told: dict[str, int] = {}
-        self._told_count = 0
         self.publish_signing_key(self.signing_key_id, self.private)
 
     # -- what is said ------------------------------------------------------------------------------------------
@@ -107,11 +103,11 @@ class Identity:
         return account_id
 
     def user(self, user_id: str) -> str:
-        """A person with one API key, `<id>-key`."""
+        """A person with one API key, `<id>-user-key`."""
         event = iam.UserRegistered(user_id=user_id, email=f"{user_id}@example.com", display_name=user_id)
         self.say(event, PLATFORM, user_id)
         self._homes["user", user_id] = PLATFORM
-        self.key(f"{user_id}-key", user_id, "user")
+        self.key(f"{user_id}-user-key", user_id, "user")
         return user_id
 
     def bind(
@@ -162,12 +158,12 @@ class Identity:
     # -- what comes of it --------------------------------------------------------------------------------------
 
     def claims(self, principal_id: str, kind: Kind = "service-account", *, floor: int = 0) -> Claims:
-        """What a token of the principal's key `<id>-key` says, issued now."""
+        """What a token of the principal's own key says, issued now."""
         return Claims(
             subject=principal_id,
             kind=kind,
             tenant_id=self._homes[kind, principal_id],
-            key_id=f"{principal_id}-key",
+            key_id=f"{principal_id}-user-key" if kind == "user" else f"{principal_id}-key",
             session=new_id(),
             floor=floor,
             issued_at=self.now,
@@ -175,27 +171,6 @@ class Identity:
         )
 
     def token(self, principal_id: str, kind: Kind = "service-account", *, floor: int = 0) -> str:
-        """A bearer token of the principal's key `<id>-key`, issued now."""
+        """A bearer token of the principal's own key, issued now."""
         claims = self.claims(principal_id, kind, floor=floor)
         return sign(claims, self.private, self.signing_key_id, audience_of(self.profile))
-
-    def member(self, principal_id: str, *permissions: str, scope: Sequence[str] = ()) -> str:
-        """A new service account that holds `permissions` in `scope` (tenant, project; none: the platform).
-
-        Returns its bearer token. The account is at home in the scope's tenant.
-        """
-        self.service_account(principal_id, scope[0] if scope else PLATFORM)
-        self.role(f"{principal_id}-role", *permissions)
-        self.bind(principal_id, f"{principal_id}-role", *scope)
-        return self.token(principal_id)
-
-    async def tell(self, log: EventLog) -> int:
-        """Append what was said since the last time to `log`, as iam would; the position of the last event."""
-        position = 0
-        for fact in self.facts[self._told_count :]:
-            expected = self._told.get(fact.subject, 0)
-            write = Write(fact.subject, expected, fact.envelope.id, fact.envelope.type, encode(fact.envelope))
-            (position,) = await log.append([write])
-            self._told[fact.subject] = position
-        self._told_count = len(self.facts)
-        return position

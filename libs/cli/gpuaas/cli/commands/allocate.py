@@ -1,0 +1,64 @@
+"""`gpuaas allocate`: ask for GPUs. One law: the same `--key` is the same request, however often it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+from gpuaas.cli.here import in_project, open_suite, project_path
+from gpuaas.cli.output import as_json, fail, finish, print_json
+
+_WAIT_STEP_S = 0.2
+_DONE = frozenset({"active", "released", "rejected"})
+
+
+@click.command()
+@in_project
+@click.option("--pool", default="default", show_default=True, help="Pool to place in.")
+@click.option("--model", help="GPU model; any of the pool's when left out.")
+@click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Gang members.")
+@click.option("--gpus", type=click.IntRange(1, 64), default=1, show_default=True, help="GPUs of each member.")
+@click.option("--topology", type=click.Choice(["rack", "pod", "site"]), help="Keep the gang within one of these.")
+@click.option("--required/--preferred", default=False, help="Whether the topology is a must.")
+@click.option("--priority", type=click.IntRange(0, 1_000), default=0, show_default=True)
+@click.option("--lease", "lease_s", type=click.IntRange(1), default=3_600, show_default=True, help="Seconds.")
+@click.option("--image", default="sim", show_default=True)
+@click.option("--key", help="Idempotency key; a repeat with the same key asks for nothing new.")
+@click.option("--wait", "wait_s", type=float, default=0.0, help="Wait up to this many seconds until it is active.")
+@click.argument("workload", nargs=-1)
+@as_json
+def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | None, **ask: Any) -> None:
+    """Ask for GPUs in a project to run WORKLOAD (for the simulated runtime: `sleep 60`)."""
+    body: dict[str, Any] = {
+        "pool_id": ask["pool"],
+        "gpu_model": ask["model"],
+        "replicas": ask["replicas"],
+        "gpus_per_replica": ask["gpus"],
+        "priority": ask["priority"],
+        "lease_s": ask["lease_s"],
+        "workload": {"image": ask["image"], "command": list(ask["workload"]) or ["sleep", str(ask["lease_s"])]},
+    }
+    if ask["topology"]:
+        body |= {"topology_level": ask["topology"], "topology_mode": "required" if ask["required"] else "preferred"}
+    body = {name: value for name, value in body.items() if value is not None}
+
+    async def work() -> dict[str, Any]:
+        async with open_suite() as suite:
+            path = project_path(tenant, project, "allocations")
+            accepted: dict[str, Any] = await suite.post("allocations", path, body, key=key)
+            left = wait_s
+            while True:
+                found: dict[str, Any] = await suite.get("allocations", f"{path}/{accepted['id']}")
+                if found["state"] in _DONE or left <= 0:
+                    return found
+                await asyncio.sleep(_WAIT_STEP_S)
+                left -= _WAIT_STEP_S
+
+    found = finish(work)
+    if json_:
+        print_json(found)
+    else:
+        click.echo(f"{found['allocation_id']} is {found['state']}; `gpuaas why {found['allocation_id']}` tells more")
+    if found["state"] == "rejected":
+        fail(str(found.get("end_detail") or found.get("detail") or "the request can never be satisfied"))

@@ -1,0 +1,82 @@
+"""The running suite that commands talk to. One law: found, not configured, and a missing one is a sentence.
+
+By default the stack of this folder's `.state` (or `GPUAAS_STATE_DIR`). Elsewhere: `GPUAAS_SERVICES` (a JSON object of
+service → URL), `GPUAAS_API_KEY`, and `GPUAAS_NATS_URL` for what reads the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import click
+from gpuaas.cli.client import Suite
+from gpuaas.cli.service_table import SERVICES
+from gpuaas.cli.state import default_state_dir, running_endpoints
+from gpuaas.common.errors import Misconfigured
+from gpuaas.common.logs.jetstream import JetStreamLog
+
+Work = TypeVar("Work", bound=Callable[..., Any])
+
+
+def service_names() -> list[str]:
+    """The services of the suite, in order of the table."""
+    return [entry.name for entry in SERVICES]
+
+
+def in_project(work: Work) -> Work:
+    """The options that say in which tenant and project a command works."""
+    work = click.option("--project", envvar="GPUAAS_PROJECT", required=True, help="Project id [GPUAAS_PROJECT].")(work)
+    return in_tenant(work)
+
+
+def in_tenant(work: Work) -> Work:
+    """The option that says in which tenant a command works."""
+    return click.option("--tenant", envvar="GPUAAS_TENANT", required=True, help="Tenant id [GPUAAS_TENANT].")(work)
+
+
+def tenant_path(tenant: str, *more: str) -> str:
+    """`/v1/tenants/<tenant>/…`, each part quoted."""
+    return "/".join(["/v1/tenants", *(quote(part, safe="") for part in (tenant, *more))])
+
+
+def project_path(tenant: str, project: str, *more: str) -> str:
+    """`/v1/tenants/<tenant>/projects/<project>/…`."""
+    return tenant_path(tenant, "projects", project, *more)
+
+
+def open_suite() -> Suite:
+    """A client of the running suite, as the first operator or as `GPUAAS_API_KEY`.
+
+    Raises:
+        Misconfigured: none runs here, or the variables are not usable.
+    """
+    if given := os.environ.get("GPUAAS_SERVICES"):
+        key = os.environ.get("GPUAAS_API_KEY")
+        if not key:
+            raise Misconfigured("GPUAAS_SERVICES is set without GPUAAS_API_KEY; set both")
+        try:
+            return Suite(json.loads(given), key)
+        except ValueError as broken:
+            raise Misconfigured("GPUAAS_SERVICES must be a JSON object of service name to URL") from broken
+    endpoints = running_endpoints(default_state_dir())
+    key = os.environ.get("GPUAAS_API_KEY") or Path(endpoints.operator_key_file).read_text("utf-8").strip()
+    return Suite(endpoints.services, key)
+
+
+@asynccontextmanager
+async def open_log() -> AsyncIterator[JetStreamLog]:
+    """The log itself, read as the operator, who may not write to it."""
+    import nats
+
+    url = os.environ.get("GPUAAS_NATS_URL") or running_endpoints(default_state_dir()).nats_url_of("operator")
+    connection = await nats.connect(url, inbox_prefix=b"_INBOX_operator", max_reconnect_attempts=3)
+    try:
+        yield JetStreamLog(lambda: connection)
+    finally:
+        await connection.close()

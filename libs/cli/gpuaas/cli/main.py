@@ -1,0 +1,54 @@
+"""The `gpuaas` command. One law: it starts fast, so each subcommand is imported only when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+import click
+
+_COMMANDS: Final = {
+    "up": ("up_command", "Start the whole suite here and keep it running until Ctrl-C."),
+    "demo": ("demo_command", "Run the main job on real input: fleet, jobs, invoices, proof."),
+    "status": ("status", "Where every service and reader of the running suite stands."),
+    "doctor": ("doctor", "Look for what is wrong and say what to do."),
+    "events": ("events", "The log: tail, show, replay, stats."),
+    "projections": ("projections", "Read models: status, rebuild."),
+    "nodes": ("fleet", "The fleet: list, capacity, hold."),
+    "allocate": ("allocate", "Ask for GPUs in a project."),
+    "release": ("release", "Give GPUs back."),
+    "why": ("why", "What happened to an allocation, and why."),
+    "allocations": ("allocations", "Allocations of a project."),
+    "bill": ("bill", "Invoices, usage and running charges of a tenant."),
+    "audit": ("audit", "The trail: search, checkpoint, bundle."),
+    "verify": ("verify", "Check a bundle offline."),
+    "evidence": ("evidence", "Claims and gates."),
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands live in `gpuaas.cli.commands` and whose help needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = import_module(f"gpuaas.cli.commands.{_COMMANDS[name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gpuaas-cli", message="%(version)s")
+def main() -> None:
+    """GPUaaS: a control plane for GPU fleets.
+
+    Begin with `gpuaas demo`, or `gpuaas up` and then the rest in another terminal. Shell completion:
+    `eval "$(_GPUAAS_COMPLETE=bash_source gpuaas)"`.
+    """
