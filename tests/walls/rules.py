@@ -20,6 +20,18 @@ SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", ".venv-tools", ".state", "b
 
 SERVICE_FILES: Final = frozenset({"__init__.py", "app.py", "api.py", "reactions.py", "ports.py", "settings.py"})
 SERVICE_FOLDERS: Final = frozenset({"domain", "projections", "adapters"})
+SERVICE_EXTRAS: Final = {
+    "billing/shapes.py": "what its door takes and gives, shared by api.py and its projections",
+    "iam/bootstrap.py": "the first operator, before anybody could grant anything",
+    "iam/entities.py": "one list of its ten entities, for app and tests",
+    "iam/parts.py": "what its route files share",
+    "iam/routes": "its door in seven files; api.py names them",
+    "iam/signing.py": "keys that sign tokens, a background work of its own",
+    "nodes/agent.py": "the process on the machines, not in the service",
+    "nodes/monitor.py": "a reader of TELEMETRY, not of the log",
+}
+"""What one service has beyond the shape, and why. A new line here is a decision, not a convenience."""
+
 SERVICE_ROOT: Final = frozenset({"README.md", "pyproject.toml", "gpuaas", "tests"})
 
 GROUND: Final = frozenset({"errors", "events", "decider", "money", "ids", "wire"})
@@ -47,7 +59,7 @@ REGISTRIES: Final = re.compile(
         ]
     )
 )
-UNFINISHED: Final = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b")
+UNFINISHED: Final = re.compile(r"\b(?:TO" r"DO|FIX" r"ME)\b")
 RESOLVERS_OWN: Final = frozenset({"uv.lock"})
 TEXT_BYTES_MAX: Final = 1_000_000
 
@@ -151,7 +163,8 @@ def services_have_one_shape(root: Path) -> Iterator[Breach]:
         yield from (Breach(f"{shown}/{part}", 1, "missing") for part in sorted(SERVICE_ROOT - {"tests"} - kept))
         for path in sorted(inside.iterdir()) if inside.is_dir() else []:
             fits = path.name in (SERVICE_FOLDERS if path.is_dir() else SERVICE_FILES)
-            if not fits and path.name not in SKIPPED_FOLDERS:
+            excused = f"{name}/{path.name}" in SERVICE_EXTRAS or path.name in SKIPPED_FOLDERS
+            if not fits and not excused:
                 yield Breach(str(path.relative_to(root)), 1, "not part of a service's shape")
         if not (inside / "app.py").is_file():
             yield Breach(f"{shown}/gpuaas/{name}/app.py", 1, "missing: the one place where the service is put together")

@@ -103,6 +103,12 @@ def test_every_wall_has_a_planted_breach() -> None:
     assert {rule for rule, _, _ in BREACHES} == set(RULES)
 
 
+def test_no_excuse_outlives_its_cause() -> None:
+    for extra in rules.SERVICE_EXTRAS:
+        service, name = extra.split("/")
+        assert (ROOT / "services" / service / "gpuaas" / service / name).exists(), f"{extra} is excused and absent"
+
+
 def test_git_decides_what_belongs_to_the_house() -> None:
     kept = {path.as_posix() for path in rules.tracked_files(ROOT)}
     assert "tests/walls/rules.py" in kept

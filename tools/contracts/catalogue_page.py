@@ -71,7 +71,7 @@ def _service(catalogue: Catalogue, service: str) -> str:
     return (
         f"\n## {service}\n\n| event | entity | subject |\n|---|---|---|\n{rows}\n"
         + "".join(_event(event, catalogue.is_newest(event)) for event in events)
-        + _vocabulary(service, events)
+        + _vocabulary(service, tuple(event for event in events if catalogue.is_newest(event)))
     )
 
 

@@ -2,6 +2,10 @@
 
 The services come from the catalogue. What the catalogue cannot know stands in the tables below, with its reason.
 An empty list in the result allows nothing; a wildcard is always a whole token.
+
+Known limit: the server does not check the target of a *push* reader against the rights of whoever makes it. A service
+could have the log's own messages delivered to a subject that somebody listens to (`clock.demo`, an inbox whose random
+name it knew); it cannot reach a stream or the JetStream API that way, and a test tries it.
 """
 
 from __future__ import annotations

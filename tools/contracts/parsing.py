@@ -66,7 +66,10 @@ def definition_of(name: str, node: Node, where: str) -> Definition:
         return Definition(name, description, structure_of(rest, here, False))
     if "enum" in rest:
         return Definition(name, description, _choice(rest, here))
-    return Definition(name, description, _shape(rest, here))
+    shape = _shape(rest, here)
+    if isinstance(shape, Named | Listing | Table):
+        raise Refused(f"{here}: a definition is a structure, a vocabulary or a single value")
+    return Definition(name, description, shape)
 
 
 def _choice(node: Node, where: str) -> Choice:

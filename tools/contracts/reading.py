@@ -52,9 +52,10 @@ def catalogue_of(texts: Mapping[str, str]) -> Catalogue:
         Refused: as `read_catalogue`.
     """
     events = [read_event(Path(path), text) for path, text in texts.items()]
-    _one_meaning_for_one_name(events)
-    _one_subject_for_one_entity(events)
-    return Catalogue(tuple(sorted(events, key=lambda e: (e.service, e.entity, e.name, e.version))))
+    catalogue = Catalogue(tuple(sorted(events, key=lambda e: (e.service, e.entity, e.name, e.version))))
+    _one_meaning_for_one_name([event for event in catalogue.events if catalogue.is_newest(event)])
+    _one_subject_for_one_entity(catalogue.events)
+    return catalogue
 
 
 def read_event(path: Path, text: str) -> EventSchema:

@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 import nats
 import pytest
 from gpuaas.common.log import EventLog
+from gpuaas.common.logs.headers import parse_header_lines
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.logs.memory import MemoryLog
 from gpuaas.common.testing.event_log_contract import A, B, EventLogContract, take, write
 from gpuaas.common.testing.stack import LogAddress
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
 
 
 @pytest.fixture
@@ -48,3 +52,18 @@ class TestJetStreamLog(EventLogContract):
             await jetstream.append([write(f"{A}-{block}-{number}", 0) for number in range(1_000)])
         found = await take(jetstream, ["events.testing.thing.>"], 0, 5_000)
         assert [event.position for event in found] == list(range(1, 5_001))
+
+
+LINES = st.lists(
+    st.one_of(
+        st.binary(max_size=30),
+        st.tuples(st.sampled_from([b"ce-type", b" A b", b"Nats ", b"", b"x\x1fy"]), st.binary(max_size=20)).map(b":".join),
+    ),
+    max_size=6,
+)
+
+
+@given(LINES)
+def test_headers_are_read_as_the_library_reads_them(lines: list[bytes]) -> None:
+    raw = b"\r\n".join(lines)
+    assert parse_header_lines(raw) == Client._parse_header_lines(raw)

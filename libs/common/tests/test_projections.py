@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import nats
@@ -14,7 +14,7 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Misconfigured, Rejected, Unavailable
 from gpuaas.common.log import Write
 from gpuaas.common.logs.jetstream import JetStreamLog
-from gpuaas.common.projections import Database, Projector, digest
+from gpuaas.common.projections import Database, Projector, Rows, digest
 from gpuaas.common.reactions import Reaction, Reactor
 from gpuaas.common.readers import Reader
 from gpuaas.common.testing.counter import (
@@ -100,6 +100,25 @@ async def test_a_position_that_concerns_others_is_reached_too(place: Place) -> N
         await some_counting(place, 1, 1)
         [other] = await place.log.append([Write("events.other.thing.acme.x", 0, "x", "gpuaas.other.thing.v1", b"{}")])
         await projector.reached(other, 5)
+
+
+class Slow(CounterValues):
+    """A projection whose transaction takes a while."""
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        await super().fold(rows, facts)
+        await asyncio.sleep(0.3)
+
+
+async def test_a_position_is_not_reached_while_its_rows_are_being_written(place: Place) -> None:
+    projector = Projector(Slow(), place.log, place.database)
+    async with Running(projector):
+        await eventually(lambda: projector.caught_up)
+        last = await some_counting(place, 1, 1)
+        await projector.reached(last, 5)
+        row = await place.database.fetch_one(select(func.max(VALUES.c.position).label("at")))
+        assert row is not None
+        assert row["at"] == last
 
 
 async def test_two_instances_fold_each_event_once(place: Place) -> None:

@@ -193,7 +193,7 @@ def test_a_size_that_is_no_number_is_refused() -> None:
         "GPUAAS_NATS_URL": "nats://x",
         "GPUAAS_POSTGRES_ADMIN_DSN": "postgresql://x",
         "GPUAAS_PROVISION_SERVICES": "a",
-        "GPUAAS_SECRETS_DIR": "/nowhere",
+        "GPUAAS_PROVISION_PASSWORD_A": "p",
         "GPUAAS_LOG_REPLICAS": "three",
     }
     with pytest.raises(Misconfigured, match="not a number"):

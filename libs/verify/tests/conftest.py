@@ -201,6 +201,7 @@ class World:
             "usages": chosen("u"),
             "allocation_events": [*chosen("started"), *chosen("released")],
             "price_books": chosen("book"),
+            "earlier_invoices": chosen("earlier"),
         }
 
     def _row(self, position: int, name: str) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,6 +18,10 @@ from gpuaas.verify.policy import trusting
 from gpuaas.verify.reports import Report
 
 Json = dict[str, Any]
+
+
+def digest(*usage_ids: str) -> str:
+    return hashlib.sha256("\n".join(usage_ids).encode()).hexdigest()
 
 
 @pytest.fixture
@@ -123,6 +128,19 @@ def other_period(world: Any) -> None:
     world.seal_content()
 
 
+def shorter_period(world: Any) -> None:
+    world.events["invoice"]["data"]["period_start"] = "2026-03-01T01:00:00Z"
+    world.seal_content()
+
+
+def free_millisecond(world: Any) -> None:
+    """The price ends a second before the usage does, and the line does not bill the rest."""
+    world.events["book"]["data"]["effective_until"] = "2026-03-02T00:00:01Z"
+    world.line().update(gpu_ms="43201000", amount="29.99")
+    world.events["invoice"]["data"]["total"] = "29.99"
+    world.seal_content()
+
+
 def summed_wrongly(world: Any) -> None:
     world.line()["gpu_ms"] = "43202000"
     world.seal_content()
@@ -152,7 +170,7 @@ def foreign_invoice(world: Any) -> None:
         (unpublished_book, "missing-event"),
         (stale_content, "content-differs"),
         (other_currency, "wrong-price"),
-        (expired_book, "wrong-price"),
+        (expired_book, "wrong-period"),
         (later_book, "wrong-price"),
         (stretched_usage, "wrong-usage"),
         (moved_start, "wrong-usage"),
@@ -162,6 +180,8 @@ def foreign_invoice(world: Any) -> None:
         (no_release, "missing-event"),
         (metered_before_it_ended, "wrong-order"),
         (other_period, "wrong-period"),
+        (shorter_period, "wrong-line"),
+        (free_millisecond, "wrong-lines"),
         (summed_wrongly, "wrong-line"),
         (other_set, "wrong-usage"),
         (disagreeing_subject, "other-event"),
@@ -172,6 +192,40 @@ def test_a_log_that_holds_a_wrong_bill_is_refuted(world: Any, judge: Any, lie: A
     lie(world)
     report = judge(world.bundle(), world.vkey)
     assert (report.verdict, report.reason) == ("refuted", reason), report.detail
+
+
+def test_usage_is_cut_where_the_price_changes_and_at_the_bounds_of_the_period(world: Any, judge: Any) -> None:
+    cut = "2026-03-01T01:00:00Z"
+    prices = [{"gpu_model": "h100", "unit": "gpu-hour", "amount": "3"}]
+    data = {"price_book_id": "list", "version": 4, "currency": "EUR", "effective_from": cut, "prices": prices}
+    world.add("book-4", "billing.price-book-published", "price-book", "platform", "list", data)
+    world.order.insert(0, world.order.pop())
+    invoice = world.events["invoice"]["data"]
+    invoice["period_start"] = "2026-03-01T00:30:00Z"
+    before = world.line() | {"gpu_ms": "14400000", "amount": "10.00", "usage_count": 1, "usage_sha256": digest("u1")}
+    after = world.line() | {"line_id": "l2", "gpu_ms": "14401999", "price_book_version": 4, "unit_price": "3.00"}
+    invoice |= {"lines": [before, after | {"amount": "12.00"}], "total": "22.00"}
+    world.seal_content()
+    bundle = world.bundle()
+    bundle["lines"] = {"l1": ["u1"], "l2": ["u1", "u2"]}
+    assert judge(bundle, world.vkey).detail == ""
+    bundle["price_books"] = [book for book in bundle["price_books"] if "4" not in book["entry"]["id"]]
+    assert judge(bundle, world.vkey).verdict == "refuted"
+
+
+def test_a_later_invoice_of_the_period_continues_the_earlier_one(world: Any, judge: Any) -> None:
+    earlier = json.loads(json.dumps(world.events["invoice"]["data"])) | {"invoice_id": "inv-0"}
+    earlier["lines"][0] |= {"gpu_ms": "1", "amount": "0.01"}
+    world.add("earlier", "billing.invoice-finalized", "invoice", "acme", "inv-0", earlier)
+    world.order.insert(0, world.order.pop())
+    world.line()["amount"] = world.events["invoice"]["data"]["total"] = "29.99"
+    world.seal_content()
+    bundle = world.bundle()
+    assert judge(bundle, world.vkey).detail == ""
+    bundle["earlier_invoices"] = []
+    assert judge(bundle, world.vkey).reason == "wrong-amount"
+    world.order.append(world.order.pop(0))
+    assert judge(world.bundle(), world.vkey).reason == "wrong-order"
 
 
 def test_bytes_other_than_the_logged_ones_are_refuted(world: Any, judge: Any) -> None:

@@ -66,13 +66,13 @@ def test_usage_of_no_gpu_is_refused(count: int) -> None:
 
 
 def test_a_holding_is_what_lies_between_its_two_facts() -> None:
-    meter = metered(Began(at_ms=1_000, gpu_count=8, event_id="s"), Ended(at_ms=4_600_000, event_id="r"))
+    meter = metered(Began(at_ms=1_000, gpu_count=8, event_id="s"), Ended(at_ms=4_600_000, event_id="r", since_ms=1_000))
     assert meter.gpu_ms == 8 * 4_599_000
     assert (meter.spans[0].start_event_id, meter.spans[0].end_event_id) == ("s", "r")
 
 
 def test_what_never_began_costs_nothing() -> None:
-    assert metered(Ended(at_ms=5, event_id="r")) == Meter()
+    assert metered(Ended(at_ms=5, event_id="r", since_ms=None)) == Meter()
 
 
 def test_a_holding_that_begins_inside_another_is_refused() -> None:
@@ -81,7 +81,7 @@ def test_a_holding_that_begins_inside_another_is_refused() -> None:
     with pytest.raises(Invalid, match="overlap"):
         metered(
             Began(at_ms=0, gpu_count=1, event_id="a"),
-            Ended(at_ms=10, event_id="b"),
+            Ended(at_ms=10, event_id="b", since_ms=0),
             Began(at_ms=9, gpu_count=1, event_id="c"),
         )
 
@@ -89,21 +89,27 @@ def test_a_holding_that_begins_inside_another_is_refused() -> None:
 def test_holdings_may_touch() -> None:
     meter = metered(
         Began(at_ms=0, gpu_count=1, event_id="a"),
-        Ended(at_ms=10, event_id="b"),
+        Ended(at_ms=10, event_id="b", since_ms=0),
         Began(at_ms=10, gpu_count=2, event_id="c"),
-        Ended(at_ms=11, event_id="d"),
+        Ended(at_ms=11, event_id="d", since_ms=10),
     )
     assert meter.gpu_ms == 12
 
 
 def test_a_release_before_the_start_is_refused() -> None:
     with pytest.raises(Invalid, match="before it starts"):
-        metered(Began(at_ms=10, gpu_count=1, event_id="a"), Ended(at_ms=9, event_id="b"))
+        metered(Began(at_ms=10, gpu_count=1, event_id="a"), Ended(at_ms=9, event_id="b", since_ms=10))
 
 
-def test_a_release_that_states_another_start_is_refused() -> None:
-    with pytest.raises(Invalid, match="one of the two events is wrong"):
-        metered(Began(at_ms=10, gpu_count=1, event_id="a"), Ended(at_ms=20, event_id="b", since_ms=11))
+@pytest.mark.parametrize("since_ms", [11, None])
+def test_a_release_that_states_another_start_is_refused(since_ms: int | None) -> None:
+    with pytest.raises(Invalid, match="one of the two is wrong"):
+        metered(Began(at_ms=10, gpu_count=1, event_id="a"), Ended(at_ms=20, event_id="b", since_ms=since_ms))
+
+
+def test_a_release_of_a_holding_that_the_log_never_saw_begin_is_refused() -> None:
+    with pytest.raises(Invalid, match="the log says never"):
+        metered(Ended(at_ms=20, event_id="b", since_ms=11))
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))

@@ -14,6 +14,8 @@ from typing import Any, Final
 from gpuaas.common.errors import Unavailable
 
 POLL_S: Final = 0.03
+STOPPED_PATIENCE_S: Final = 5.0
+"""How long one of its readers may stand still on an event before the wait is given up."""
 ASK_TIMEOUT_S: Final = 5.0
 ANSWER_BYTES_MAX: Final = 1 << 20
 
@@ -55,13 +57,18 @@ async def until_ready(
         runs: whether its process lives; when not, there is nothing to wait for.
 
     Raises:
-        Unavailable: it ended, or is not ready in time.
+        Unavailable: it ended, one of its readers stopped for good, or it is not ready in time.
     """
     began = monotonic()
+    well_s = began
     while True:
         answer = await asked(port)
         if answer.ready:
             return monotonic() - began
+        if not answer.told.get("stopped"):
+            well_s = monotonic()
+        if monotonic() - well_s > STOPPED_PATIENCE_S:
+            raise Unavailable(f"{name} {answer.sentence()}; its last words: {last_line(log_path)} (log: {log_path})")
         if not runs():
             raise Unavailable(f"{name} ended: {last_line(log_path)} (log: {log_path})")
         if monotonic() - began > timeout_s:
@@ -73,10 +80,13 @@ async def until_ready(
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log file."""
+    """The last line of a log file; of a structured one its message."""
     with suppress(OSError):
         lines = path.read_text(errors="replace").strip().splitlines()
-        return lines[-1][:500] if lines else "nothing"
+        last = lines[-1] if lines else "nothing"
+        with suppress(ValueError, TypeError, KeyError):
+            last = str(json.loads(last)["message"])
+        return last[:500]
     return "nothing"
 
 

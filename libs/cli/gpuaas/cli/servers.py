@@ -12,7 +12,8 @@ from typing import Any, Final
 import asyncpg
 import nats
 from gpuaas.cli.service_table import SERVICES, ServiceEntry
-from gpuaas.cli.state import StateFolder
+from gpuaas.cli.state import OPERATOR_KEY, StateFolder
+from gpuaas.common.apikeys import ApiKey, new_api_key, read_api_key
 from gpuaas.common.embedded.nats_server import (
     ACCOUNT,
     SYNC_ALWAYS,
@@ -22,12 +23,14 @@ from gpuaas.common.embedded.nats_server import (
     UserPermissions,
 )
 from gpuaas.common.embedded.postgres import PostgresServer
+from gpuaas.common.embedded.secrets_file import write_private
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.provision import administrator_of, provision_database, provision_log
 
 SERVER_NAMES: Final = ("nats", "postgres")
 PROVISIONER: Final = "provisioner"
 OPERATOR: Final = "operator"
+BOOTSTRAP_KEY_ID: Final = "bootstrap"
 DURABLE_PROFILES: Final = frozenset({"staging", "production"})
 PROVISION_TIMEOUT_S: Final = 30.0
 
@@ -96,6 +99,29 @@ class Servers:
     def url_of(self, name: str) -> str:
         """The broker's URL for one user."""
         return self.running()[0].url(name)
+
+    def environment_of(self, entry: ServiceEntry, http_port: int) -> dict[str, str]:
+        """The variables that tell one service who and where it is."""
+        environment = {
+            "GPUAAS_PROFILE": self._profile,
+            "GPUAAS_NATS_URL": self.url_of(entry.name),
+            "GPUAAS_POSTGRES_DSN": self.dsn_of(entry),
+            "GPUAAS_HTTP_HOST": "127.0.0.1",
+            "GPUAAS_HTTP_PORT": str(http_port),
+            "GPUAAS_STATE_DIR": str(self._folder.service_dir(entry.name)),
+        }
+        if entry.name == "iam":
+            key = self.operator_key()
+            environment["GPUAAS_IAM_BOOTSTRAP_KEY_SHA256"] = key.sha256
+            environment["GPUAAS_IAM_BOOTSTRAP_KEY_ID"] = key.key_id
+        return environment
+
+    def operator_key(self) -> ApiKey:
+        """The first operator's API key, made on first use."""
+        path = self._folder.secret_path(OPERATOR_KEY)
+        if not path.exists():
+            write_private(path, new_api_key(self._profile, BOOTSTRAP_KEY_ID).text + "\n")
+        return read_api_key(path.read_text("utf-8").strip())
 
     def dsn_of(self, entry: ServiceEntry) -> str:
         """The service's own database; empty when it has none."""

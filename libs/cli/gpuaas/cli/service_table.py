@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+SHARED_IMPORTS: Final = (
+    "gpuaas.common.service",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    "uvicorn.lifespan.off",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+)
+"""What every service imports, some of it only when it runs; the warm parent does so once for all."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:

@@ -33,7 +33,7 @@ class Endpoints:
     """Where a running stack is reached. Written to `endpoints.json`; secrets are named by file, never contained.
 
     Attributes:
-        pid: the process that owns the stack.
+        pid: the process that owns the stack; 0 when a container engine does, which keeps no lock here.
         services: service name → base URL.
         nats_url, nats_monitor_url: the broker and its monitoring page, without credentials.
         nats_password_files: NATS user → file with its password.
@@ -53,6 +53,10 @@ class Endpoints:
     operator_key_file: str
     ports: Mapping[str, int] = field(default_factory=dict)
 
+    def operator_key(self) -> str:
+        """The first operator's API key, whole."""
+        return Path(self.operator_key_file).read_text("utf-8").strip()
+
     def nats_url_of(self, user: str) -> str:
         """The broker's URL that signs in as `user`."""
         password = Path(self.nats_password_files[user]).read_text("utf-8").strip()
@@ -71,7 +75,7 @@ def running_endpoints(state_dir: Path) -> Endpoints:
         Misconfigured: none runs there.
     """
     found = _read_endpoints(state_dir)
-    if found is None or not is_owned(state_dir):
+    if found is None or (found.pid and not is_owned(state_dir)):
         raise Misconfigured(f"nothing runs on {state_dir}; start it with `gpuaas up` (or set {STATE_DIR_VARIABLE})")
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -20,17 +21,14 @@ from typing import Any, Final, Self
 
 from gpuaas.cli.readiness import last_line, until_ready
 from gpuaas.cli.servers import OPERATOR, SERVER_NAMES, Servers
-from gpuaas.cli.service_table import SERVICES, ServiceEntry, service
+from gpuaas.cli.service_table import SERVICES, SHARED_IMPORTS, ServiceEntry, service
 from gpuaas.cli.state import OPERATOR_KEY, Endpoints, StateFolder, default_state_dir
 from gpuaas.cli.supervisor import MISCONFIGURED_STATUS, Backoff, Plan, Progress, ServiceProcesses, Step
-from gpuaas.common.apikeys import ApiKey, new_api_key, read_api_key
-from gpuaas.common.embedded.secrets_file import write_private
 from gpuaas.common.errors import GpuaasError, Unavailable
 
 READY_TIMEOUT_S: Final = 60.0
 SERVER_WATCH_S: Final = 0.25
 DRAIN_S: Final = 10.0
-BOOTSTRAP_KEY_ID: Final = "bootstrap"
 
 
 class Stack:
@@ -62,7 +60,7 @@ class Stack:
         self._restart = restart
         self._progress = progress
         self._servers = Servers(self._folder, profile)
-        modules = [entry.module for entry in self._entries]
+        modules = [*SHARED_IMPORTS, *(entry.module for entry in self._entries)]
         self._processes = ServiceProcesses(self._folder.path, modules, self._on_end)
         self._ports: dict[str, int] = {}
         self._failures: Counter[str] = Counter()
@@ -100,7 +98,7 @@ class Stack:
     @property
     def operator_key(self) -> str:
         """The first operator's API key, whole."""
-        return self._operator_key().text
+        return self._servers.operator_key().text
 
     @property
     def operator_nats_url(self) -> str:
@@ -131,6 +129,7 @@ class Stack:
         """
         self._folder.take()
         self._starting, self._stopping = True, False
+        self._heed_sigterm(True)
         self._broken = asyncio.get_running_loop().create_future()
         try:
             await self._start_all()
@@ -153,6 +152,7 @@ class Stack:
         await self._processes.stop([entry.name for entry in self._entries], DRAIN_S)
         await self._processes.close()
         await self._servers.stop()
+        self._heed_sigterm(False)
         self._folder.release()
 
     async def __aenter__(self) -> Self:
@@ -221,6 +221,16 @@ class Stack:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
+    def _heed_sigterm(self, heed: bool) -> None:
+        """SIGTERM means what Ctrl-C means: unwind, stop in order. Python's own answer would be to vanish."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        if heed:
+            loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+        else:
+            loop.remove_signal_handler(signal.SIGTERM)
+
     async def _start_all(self) -> None:
         for entry in self._entries:
             self._ports[entry.name] = self._folder.port(entry.name, entry.port, os.environ)
@@ -266,29 +276,10 @@ class Stack:
 
     async def _launch(self, entry: ServiceEntry) -> None:
         self._begun_s[entry.name] = monotonic()
-        plan = Plan(entry.name, entry.module, self._environment_of(entry), self.log_path(entry.name))
+        environment = {**os.environ, **self._extra, **self._servers.environment_of(entry, self._ports[entry.name])}
+        plan = Plan(entry.name, entry.module, environment, self.log_path(entry.name))
         await self._processes.start(plan)
         self._progress(Step(entry.name, "started"))
-
-    def _environment_of(self, entry: ServiceEntry) -> dict[str, str]:
-        own = {
-            "GPUAAS_PROFILE": self._profile,
-            "GPUAAS_NATS_URL": self._servers.url_of(entry.name),
-            "GPUAAS_POSTGRES_DSN": self._servers.dsn_of(entry),
-            "GPUAAS_HTTP_HOST": "127.0.0.1",
-            "GPUAAS_HTTP_PORT": str(self._ports[entry.name]),
-            "GPUAAS_STATE_DIR": str(self._folder.service_dir(entry.name)),
-        }
-        if entry.name == "iam":
-            key = self._operator_key()
-            own |= {"GPUAAS_IAM_BOOTSTRAP_KEY_SHA256": key.sha256, "GPUAAS_IAM_BOOTSTRAP_KEY_ID": key.key_id}
-        return {**os.environ, **self._extra, **own}
-
-    def _operator_key(self) -> ApiKey:
-        path = self._folder.secret_path(OPERATOR_KEY)
-        if not path.exists():
-            write_private(path, new_api_key(self._profile, BOOTSTRAP_KEY_ID).text + "\n")
-        return read_api_key(path.read_text("utf-8").strip())
 
     async def _on_end(self, name: str, status: int) -> None:
         how = f"signal {-status}" if status < 0 else f"status {status}"

@@ -26,12 +26,6 @@ from typing import Any, Final
 
 from gpuaas.common.embedded.process import die_with_parent
 
-HEAVY: Final = (
-    "gpuaas.common.service",
-    "gpuaas.common.provision",
-    "uvicorn.protocols.http.h11_impl",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-)
 LINE_BYTES_MAX: Final = 1 << 20
 END_WAIT_S: Final = 12.0
 _PR_SET_NAME: Final = 15
@@ -124,7 +118,7 @@ class WarmParent:
 
 
 def _import_all(modules: list[str]) -> None:
-    for module in (*HEAVY, *modules):
+    for module in modules:
         try:
             importlib.import_module(module)
         except Exception:  # noqa: BLE001 - the service that needs it fails alone, with this in its own log

@@ -180,15 +180,14 @@ class ProvisionSettings:
     Attributes:
         nats_url: GPUAAS_NATS_URL, signing in as the provisioner.
         admin_dsn: GPUAAS_POSTGRES_ADMIN_DSN, a PostgreSQL superuser.
-        services: GPUAAS_PROVISION_SERVICES, names separated by commas.
-        secrets_dir: GPUAAS_SECRETS_DIR, with one file `<service>.postgres` per service.
+        passwords: database password by service: for every name in GPUAAS_PROVISION_SERVICES (separated by commas)
+            GPUAAS_PROVISION_PASSWORD_<NAME>, or the file `<name>.postgres` in GPUAAS_SECRETS_DIR.
         log: GPUAAS_LOG_REPLICAS, GPUAAS_LOG_MAX_BYTES, GPUAAS_TELEMETRY_MAX_BYTES.
     """
 
     nats_url: str = field(repr=False)
     admin_dsn: str = field(repr=False)
-    services: tuple[str, ...]
-    secrets_dir: Path
+    passwords: Mapping[str, str] = field(repr=False)
     log: LogSettings
 
     @classmethod
@@ -199,11 +198,11 @@ class ProvisionSettings:
             Misconfigured: one is absent or not a number.
         """
         try:
+            services = filter(None, environment["GPUAAS_PROVISION_SERVICES"].split(","))
             return cls(
                 nats_url=environment["GPUAAS_NATS_URL"],
                 admin_dsn=environment["GPUAAS_POSTGRES_ADMIN_DSN"],
-                services=tuple(filter(None, environment["GPUAAS_PROVISION_SERVICES"].split(","))),
-                secrets_dir=Path(environment["GPUAAS_SECRETS_DIR"]),
+                passwords={service: _password(service, environment) for service in services},
                 log=LogSettings(
                     replicas=int(environment.get("GPUAAS_LOG_REPLICAS", "1")),
                     events_max_bytes=int(environment.get("GPUAAS_LOG_MAX_BYTES", "-1")),
@@ -215,13 +214,15 @@ class ProvisionSettings:
         except ValueError as refused:
             raise Misconfigured(f"a size or count in the environment is not a number: {refused}") from refused
 
-    def password(self, service: str) -> str:
-        """The generated database password of `service`."""
-        path = self.secrets_dir / f"{service}.postgres"
-        try:
-            return path.read_text("utf-8").strip()
-        except OSError as refused:
-            raise Misconfigured(f"the password file {path} cannot be read: {refused.strerror}") from refused
+
+def _password(service: str, environment: Mapping[str, str]) -> str:
+    if given := environment.get(f"GPUAAS_PROVISION_PASSWORD_{service.upper()}"):
+        return given
+    path = Path(environment["GPUAAS_SECRETS_DIR"]) / f"{service}.postgres"
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as refused:
+        raise Misconfigured(f"the password file {path} cannot be read: {refused.strerror}") from refused
 
 
 async def provision(settings: ProvisionSettings) -> str:
@@ -230,11 +231,10 @@ async def provision(settings: ProvisionSettings) -> str:
     Returns:
         The incarnation id of the log.
     """
-    passwords = {service: settings.password(service) for service in settings.services}
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         administrator = await administrator_of(settings.admin_dsn)
     try:
-        for service, password in passwords.items():
+        for service, password in settings.passwords.items():
             await provision_database(administrator, service, password)
     finally:
         await administrator.close()

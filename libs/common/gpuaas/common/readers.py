@@ -58,6 +58,7 @@ class Reader:
         self._follower: Follower | None = None
         self._moved = asyncio.Condition()
         self._again = False
+        self._applying = False
 
     async def _begin(self) -> int:
         """Make ready and give the position to read after."""
@@ -109,10 +110,13 @@ class Reader:
                 if self._again:
                     return
                 if batch.seen > self.position:
+                    self._applying = True
                     await self._apply(batch, self.position)
+                    self._applying = False
                 await self._arrive(batch)
         finally:
             self._follower = None
+            self._applying = False
             await follower.close()
 
     async def _arrive(self, batch: Batch) -> None:
@@ -152,6 +156,12 @@ class Reader:
                     await self._moved.wait_for(lambda: self.position >= position)
                     return
             pause_s = min(pause_s * 2, 0.5)
-            if self._follower is not None and not self.stopped:
-                settled = await self._follower.settle()
-                self.position = max(self.position, settled) if settled >= position else self.position
+            self.position = max(self.position, await self._settled())
+
+    async def _settled(self) -> int:
+        """Up to where nothing is left to apply. What was handed out but is still being applied does not count."""
+        follower = self._follower
+        if follower is None or self._applying:
+            return self.position
+        settled = await follower.settle()
+        return self.position if self._applying or self._follower is not follower else settled

@@ -41,6 +41,7 @@ _SECTIONS: Final = {
     "usages": {USAGE_METERED},
     "allocation_events": {ALLOCATION_STARTED, ALLOCATION_RELEASED},
     "price_books": {PRICE_BOOK_PUBLISHED},
+    "earlier_invoices": {INVOICE_FINALIZED},
 }
 
 
@@ -183,6 +184,7 @@ def _account(bundle: Bundle, invoice: ProvedEvent, events: dict[str, list[Proved
         facts={fact.event_id: fact for fact in events["allocation_events"]},
         price_books=books,
         parts=bundle.parts,
+        earlier=events["earlier_invoices"],
     )
 
 

@@ -1,16 +1,18 @@
 """An invoice against the events it comes from. One law: every figure is computed again, exactly, from logged facts.
 
-Pure: it receives events that are already proved to be in the log. Quantities are integers (GPU-milliseconds), prices
-exact decimals, and the only rounding is at the line: half up, away from zero, to the currency's minor unit.
+Pure: it receives events that are already proved to be in the log. Times become milliseconds by flooring, intervals are
+half-open, quantities are integers (GPU-milliseconds), prices exact decimals; the only rounding is at the line: half up,
+away from zero, to the currency's minor unit.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, TypeAlias
 
 from gpuaas.verify.fields import Fields
 from gpuaas.verify.leaves import ProvedEvent
@@ -26,6 +28,8 @@ ALLOCATION_RELEASED: Final = "gpuaas.allocations.allocation-released.v1"
 MS_PER_UNIT: Final = {"gpu-hour": 3_600_000}
 MINOR_DIGITS: Final = {"EUR": 2, "USD": 2, "GBP": 2, "CHF": 2, "JPY": 0, "KWD": 3}
 _NS_PER_MS: Final = 1_000_000
+Interval: TypeAlias = tuple[int, int]
+"""[start, end) in milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Account:
         facts: allocation events by event id.
         price_books: by (id, version).
         parts: usage ids by line id, as the bundle says; believed only as far as the lines' hashes agree.
+        earlier: earlier invoices of the same tenant and period, whose lines this one continues.
     """
 
     tenant_id: str
@@ -45,6 +50,7 @@ class Account:
     facts: Mapping[str, ProvedEvent]
     price_books: Mapping[tuple[str, int], ProvedEvent]
     parts: Mapping[str, Sequence[str]]
+    earlier: Sequence[ProvedEvent] = ()
 
 
 def check_content(account: Account) -> str:
@@ -68,19 +74,24 @@ def check_usage(account: Account) -> int:
 
 
 def check_lines(account: Account) -> int:
-    """Every line is the sum of its usages at a published price; how many lines there are."""
+    """Every line is the sum of its usages at a published price; how many lines there are.
+
+    A usage that crosses the period's bounds or a change of prices is cut there: each millisecond of it that lies in the
+    period is on exactly one line.
+    """
     lines = [Fields(line, f"line {number}") for number, line in enumerate(account.invoice.data.items("lines"), 1)]
-    billed: set[str] = set()
+    billed_ms: Counter[str] = Counter()
     for line in lines:
         part = account.parts.get(line.text("line_id"))
         if part is None:
             raise Unusable("malformed", f"the bundle does not say which usages {line.what} is made of")
-        if twice := billed.intersection(part):
-            raise Refuted("billed-twice", f"the usage {min(twice)} stands on two lines")
-        billed.update(part)
-        _check_line(account, line, part)
-    if left := set(account.usages) - billed:
-        raise Refuted("wrong-usage", f"the usage {min(left)} stands on no line")
+        _check_line(account, line, part, billed_ms)
+    if len({line.text("line_id") for line in lines}) != len(lines):
+        raise Refuted("repeated", "two lines of the invoice have the same id")
+    for usage_id, usage in account.usages.items():
+        inside = _within(_interval_ms(usage.data), _period_ms(account))
+        if billed_ms[usage_id] != inside[1] - inside[0] or not billed_ms[usage_id]:
+            raise Refuted("wrong-lines", f"{usage.data.what}: the lines bill {billed_ms[usage_id]} ms of it")
     return len(lines)
 
 
@@ -112,15 +123,16 @@ def rounded(amount: Fraction, currency: str) -> Fraction:
 
 def _checked_usage(account: Account, usage: ProvedEvent) -> int:
     data = usage.data
-    started, ended = data.instant_ns("started_at"), data.instant_ns("ended_at")
-    gpu_ms = data.integer("gpu_count") * (ended // _NS_PER_MS - started // _NS_PER_MS)
+    start_ms, end_ms = _interval_ms(data)
+    gpu_ms = data.integer("gpu_count") * (end_ms - start_ms)
     if data.text("tenant_id") != account.tenant_id:
         raise Refuted("foreign-tenant", f"{data.what} is {data.text('tenant_id')}'s usage")
-    if ended < started or data.integer("gpu_count") < 1 or gpu_ms != data.int64("gpu_ms"):
+    if end_ms < start_ms or data.integer("gpu_count") < 1 or gpu_ms != data.int64("gpu_ms"):
         raise Refuted("wrong-usage", f"{data.what} says {data.text('gpu_ms')} GPU-ms; its interval gives {gpu_ms}")
     begin = _fact(account, usage, "start_event_id", ALLOCATION_STARTED)
     end = _fact(account, usage, "end_event_id", ALLOCATION_RELEASED)
-    if begin.data.instant_ns("started_at") != started or end.data.instant_ns("ended_at") != ended:
+    same_start = begin.data.instant_ns("started_at") == data.instant_ns("started_at")
+    if not same_start or end.data.instant_ns("ended_at") != data.instant_ns("ended_at"):
         raise Refuted("wrong-usage", f"{data.what} has another start or end than its allocation")
     return gpu_ms
 
@@ -141,22 +153,54 @@ def _fact(account: Account, usage: ProvedEvent, name: str, kind: str) -> ProvedE
     return fact
 
 
-def _check_line(account: Account, line: Fields, part: Sequence[str]) -> None:
+def _check_line(account: Account, line: Fields, part: Sequence[str], billed_ms: Counter[str]) -> None:
     if usage_digest(part) != line.text("usage_sha256") or len(part) != line.integer("usage_count"):
         raise Refuted("wrong-usage", f"{line.what} names another set of usages than the bundle gives")
-    usages = [_usage_of(account, line, usage_id) for usage_id in part]
-    gpu_ms = sum(usage.data.int64("gpu_ms") for usage in usages)
+    book = _book_of(account, line)
+    window = _within(_period_ms(account), _effective_ms(account, book))
+    gpu_ms = 0
+    for usage_id in part:
+        usage = _usage_of(account, line, usage_id)
+        start_ms, end_ms = _within(_interval_ms(usage.data), window)
+        if start_ms == end_ms:
+            raise Refuted("wrong-period", f"{line.what}: nothing of the usage {usage_id} lies in its time")
+        billed_ms[usage_id] += end_ms - start_ms
+        gpu_ms += usage.data.integer("gpu_count") * (end_ms - start_ms)
     if gpu_ms != line.int64("gpu_ms"):
-        raise Refuted("wrong-line", f"{line.what} says {line.text('gpu_ms')} GPU-ms; its usages sum to {gpu_ms}")
+        raise Refuted("wrong-line", f"{line.what} says {line.text('gpu_ms')} GPU-ms; its usages give {gpu_ms}")
+    _check_amount(account, line, gpu_ms, _price(book.data, line))
+
+
+def _check_amount(account: Account, line: Fields, gpu_ms: int, price: Fraction) -> None:
+    """The rounded price of everything booked for this line so far, less what earlier invoices of the period took."""
     if line.text("unit") not in MS_PER_UNIT:
         raise Unusable("unknown-unit", f"{line.text('unit')!r} is not a unit this verifier can price")
-    price = _price(account, line, usages)
     currency = account.invoice.data.text("currency")
-    amount = rounded(gpu_ms * price / MS_PER_UNIT[line.text("unit")], currency)
+    earlier = [each for before in account.earlier for each in _lines_like(account, before, line)]
+    total_ms = gpu_ms + sum(each.int64("gpu_ms") for each in earlier)
+    booked = sum((each.decimal("amount") for each in earlier), Fraction(0))
+    amount = rounded(total_ms * price / MS_PER_UNIT[line.text("unit")], currency) - booked
     if amount != line.decimal("amount"):
         raise Refuted(
             "wrong-amount", f"{line.what} says {line.text('amount')} {currency}; it comes to {_plain(amount)}"
         )
+
+
+def _lines_like(account: Account, before: ProvedEvent, line: Fields) -> list[Fields]:
+    """The lines of an earlier invoice of the same period for the same usage and price."""
+    invoice, other = account.invoice, before.data
+    for member in ("tenant_id", "currency", "period_start", "period_end"):
+        if other.text(member) != invoice.data.text(member):
+            raise Refuted("wrong-period", f"{other.what} is of another {member} and cannot be set off")
+    if before.position >= invoice.position:
+        raise Refuted("wrong-order", f"{other.what} came after the invoice")
+    lines = (Fields(each, f"{other.what}, a line") for each in other.items("lines"))
+    return [each for each in lines if _kind_of(each) == _kind_of(line)]
+
+
+def _kind_of(line: Fields) -> tuple[str, str, str, int]:
+    texts = (line.text("project_id"), line.text("gpu_model"), line.text("price_book_id"))
+    return (*texts, line.integer("price_book_version"))
 
 
 def _usage_of(account: Account, line: Fields, usage_id: str) -> ProvedEvent:
@@ -166,42 +210,62 @@ def _usage_of(account: Account, line: Fields, usage_id: str) -> ProvedEvent:
     for member in ("project_id", "gpu_model"):
         if usage.data.text(member) != line.text(member):
             raise Refuted("wrong-line", f"{line.what}: the usage {usage_id} is of another {member}")
-    invoice = account.invoice
-    start, end = invoice.data.instant_ns("period_start"), invoice.data.instant_ns("period_end")
-    if not start <= usage.data.instant_ns("ended_at") < end or usage.position > invoice.position:
-        raise Refuted("wrong-period", f"{line.what}: the usage {usage_id} is not of the invoice's period")
+    if usage.position > account.invoice.position:
+        raise Refuted("wrong-order", f"{line.what}: the usage {usage_id} was metered after the invoice")
     return usage
 
 
-def _price(account: Account, line: Fields, usages: Sequence[ProvedEvent]) -> Fraction:
-    """The line's unit price, which its price book must publish for this model, currency and time."""
+def _book_of(account: Account, line: Fields) -> ProvedEvent:
     named = (line.text("price_book_id"), line.integer("price_book_version"))
     book = account.price_books.get(named)
     if book is None:
         raise Refuted("missing-event", f"{line.what} is priced by {named[0]} version {named[1]}, which is not here")
-    data = book.data
-    if data.text("currency") != account.invoice.data.text("currency") or book.position > account.invoice.position:
+    same_currency = book.data.text("currency") == account.invoice.data.text("currency")
+    if not same_currency or book.position > account.invoice.position:
         raise Refuted("wrong-price", f"{line.what}: {named[0]} version {named[1]} is of another currency or came later")
-    _check_effective(data, line, usages)
-    for number, value in enumerate(data.items("prices"), 1):
-        price = Fields(value, f"{data.what}.prices {number}")
+    return book
+
+
+def _effective_ms(account: Account, book: ProvedEvent) -> Interval:
+    """When a price book version is in force: until its own end, and not beyond its successor's start."""
+    data = book.data
+    start_ms = data.instant_ns("effective_from") // _NS_PER_MS
+    ends = [data.instant_ns("effective_until") // _NS_PER_MS] if data.optional_text("effective_until") else []
+    successor = account.price_books.get((data.text("price_book_id"), data.integer("version") + 1))
+    if successor is not None and successor.position < account.invoice.position:
+        ends.append(successor.data.instant_ns("effective_from") // _NS_PER_MS)
+    return start_ms, min([_period_ms(account)[1], *ends])
+
+
+def _price(book: Fields, line: Fields) -> Fraction:
+    """The line's unit price, which its price book must publish for this model and unit."""
+    for number, value in enumerate(book.items("prices"), 1):
+        price = Fields(value, f"{book.what}.prices {number}")
         if (price.text("gpu_model"), price.text("unit")) == (line.text("gpu_model"), line.text("unit")):
             if price.decimal("amount") == line.decimal("unit_price"):
                 return price.decimal("amount")
-            raise Refuted(
-                "wrong-price", f"{line.what} charges {line.text('unit_price')}; published: {price.text('amount')}"
-            )
-    raise Refuted("wrong-price", f"{line.what}: {named[0]} has no price for {line.text('gpu_model')}")
+            told = f"{line.what} charges {line.text('unit_price')}; published: {price.text('amount')}"
+            raise Refuted("wrong-price", told)
+    raise Refuted("wrong-price", f"{line.what}: {book.text('price_book_id')} has no price for {line.text('gpu_model')}")
 
 
-def _check_effective(book: Fields, line: Fields, usages: Sequence[ProvedEvent]) -> None:
-    begin = book.instant_ns("effective_from")
-    end = book.instant_ns("effective_until") if book.optional_text("effective_until") else None
-    for usage in usages:
-        moment = usage.data.instant_ns("started_at")
-        if moment < begin or (end is not None and moment >= end):
-            raise Refuted("wrong-price", f"{line.what}: its price was not in effect when {usage.data.what} began")
+def _interval_ms(usage: Fields) -> Interval:
+    return usage.instant_ns("started_at") // _NS_PER_MS, usage.instant_ns("ended_at") // _NS_PER_MS
+
+
+def _period_ms(account: Account) -> Interval:
+    data = account.invoice.data
+    return data.instant_ns("period_start") // _NS_PER_MS, data.instant_ns("period_end") // _NS_PER_MS
+
+
+def _within(inner: Interval, outer: Interval) -> Interval:
+    """The part of one interval in another; an empty one when there is none."""
+    start_ms, end_ms = max(inner[0], outer[0]), min(inner[1], outer[1])
+    return (start_ms, end_ms) if start_ms < end_ms else (start_ms, start_ms)
 
 
 def _plain(amount: Fraction) -> str:
-    return str(amount) if amount.denominator > 1000 else format(float(amount), ".3f").rstrip("0").rstrip(".")
+    """An amount of money as people write it."""
+    whole, rest = divmod(abs(amount) * 1000, 1)
+    text = f"{int(whole) // 1000}.{int(whole) % 1000:03d}".removesuffix("0")
+    return ("-" if amount < 0 else "") + text + ("…" if rest else "")

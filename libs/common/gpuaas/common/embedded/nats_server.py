@@ -23,6 +23,8 @@ from gpuaas.common.embedded.secrets_file import new_secret, write_private
 from gpuaas.common.errors import Misconfigured
 
 MAX_PAYLOAD_BYTES: Final = 1 << 20
+MAX_MEMORY_STORE_BYTES: Final = 256 << 20
+"""For the readers' consumers; no stream of ours is kept in memory."""
 MAX_CONNECTIONS: Final = 1_024
 START_TIMEOUT_S: Final = 20.0
 DISK_SHARE: Final = 0.8
@@ -196,6 +198,7 @@ class NatsServer:
             "jetstream": {
                 "store_dir": str(self.directory / "store"),
                 "max_file_store": self._max_file_store_bytes or self._room_bytes(),
+                "max_memory_store": MAX_MEMORY_STORE_BYTES,
                 "sync_interval": self._sync_interval,
             },
             "accounts": accounts_config(self._accounts),

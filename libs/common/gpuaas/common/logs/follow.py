@@ -19,6 +19,7 @@ from gpuaas.common.envelope import TYPE_HEADER, Recorded
 from gpuaas.common.errors import Unavailable
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import Batch
+from gpuaas.common.logs.headers import quicken
 from gpuaas.common.logs.wire import STATUS, Wire
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -90,6 +91,7 @@ class JetStreamFollower:
             arrived.set()
 
         client = self._wire.client
+        quicken(client)
         deliver = client.new_inbox()
         subscription = await client.subscribe(deliver, cb=take, pending_bytes_limit=0)
         try:

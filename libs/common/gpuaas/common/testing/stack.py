@@ -222,6 +222,8 @@ def postgres_container() -> Iterator[str]:
 def _container(image: str) -> Any:
     import pytest
 
+    # We stop what we start; the reaper would be one more image and would want the engine's socket.
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     try:
         from testcontainers.core.container import DockerContainer
 

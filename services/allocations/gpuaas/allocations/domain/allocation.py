@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Final, Literal
-
-from pydantic import ValidationError
 
 from gpuaas.allocations.domain.shape import Shape, refuse_absurd
 from gpuaas.common.decider import Decider
@@ -34,6 +32,7 @@ from gpuaas.contracts.allocations import (
     ReleaseReason,
     Workload,
 )
+from pydantic import ValidationError
 
 LEASE_S_MAX: Final = 31_622_400
 """366 days."""
@@ -225,9 +224,7 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
         case (Requested() | Queued()) as asked, ReleaseAllocation() as release:
             return [_cancelled(asked.request, release.at)]
         case (Placed() | Active()) as held, ReleaseAllocation() as release:
-            return [
-                AllocationReleaseRequested(allocation_id=held.request.allocation_id, reason=release.reason)
-            ]
+            return [AllocationReleaseRequested(allocation_id=held.request.allocation_id, reason=release.reason)]
         case (Placed() | Active() | Releasing()) as held, EndAllocation() as end:
             return [_released(held, end)]
         case _ if _is_repeat(allocation, command):
@@ -359,6 +356,13 @@ def _end_reason(held: Placed | Active | Releasing, end: EndAllocation) -> EndRea
     raise Rejected(f"nobody asked allocation {held.request.allocation_id} to stop")
 
 
+def lease_end(allocation: Active | Releasing) -> datetime | None:
+    """When its lease runs out; None if it never started."""
+    if allocation.started_at is None:
+        return None
+    return allocation.started_at + timedelta(seconds=allocation.request.lease_s)
+
+
 def gpu_count(members: tuple[Member, ...]) -> int:
     """GPUs over all members of a gang."""
     return sum(len(member.device_ids) for member in members)
@@ -384,17 +388,13 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
             return Releasing(held.request, held.placement, None, release.reason)
         case Active() as held, AllocationReleaseRequested() as release:
             return Releasing(held.request, held.placement, held.started_at, release.reason)
-        case (
-            Requested() | Queued() | Placed() | Active() | Releasing()
-        ) as held, AllocationReleased() as end:
+        case (Requested() | Queued() | Placed() | Active() | Releasing()) as held, AllocationReleased() as end:
             return Released(held.request, end.end_reason)
         case _:
             raise AssertionError(f"{event.TYPE} cannot follow an allocation that is {allocation.name}")
 
 
-ALLOCATION: Final[Decider[Allocation, AllocationCommand]] = Decider(
-    initial=Unknown(), decide=decide, evolve=evolve
-)
+ALLOCATION: Final[Decider[Allocation, AllocationCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
 VOCABULARY: Final = Vocabulary(
     AllocationRequested,
     AllocationQueued,

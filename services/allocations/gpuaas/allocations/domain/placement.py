@@ -1,4 +1,4 @@
-"""Where a gang goes: `place()` picks the GPUs or says why it cannot. One law: pure, bounded, the same for the same pool.
+"""Where a gang goes: `place()` picks the GPUs or says why not. One law: pure, bounded, the same for the same pool.
 
 All or nothing. A replica sits on one node; a gang with a topology level sits in one domain of it (`required`), or in
 the narrowest domain from that level on that can take it (`preferred`). Among domains the one with least to spare,
@@ -205,9 +205,7 @@ def _exclusions(book: Book, free: Room, size: int, allowed: Bits, open_nodes: Bi
     return [Exclusion(reason=reason, nodes=nodes) for reason, nodes in counted.items() if nodes]
 
 
-def _runner_up(
-    book: Book, free: Room, order: Sequence[int], allowed: Bits, used: Mapping[int, Bits]
-) -> str | None:
+def _runner_up(book: Book, free: Room, order: Sequence[int], allowed: Bits, used: Mapping[int, Bits]) -> str | None:
     """The node that would have come first had the chosen ones not been there."""
     chosen = sum(1 << node for node in used)
     for k in order:
@@ -222,9 +220,7 @@ def _obstacle(every: Room, free: Room, shape: Shape) -> NoPlacement:
     required = shape.topology_level if shape.topology_mode == "required" and wanted > 1 else None
     possible = every.roomiest(required, size) if required else every.replicas(size)
     if possible < wanted:
-        return NoPlacement(
-            "never-satisfiable", f"{shape} can never fit here; {_nearest(every, shape, possible)}"
-        )
+        return NoPlacement("never-satisfiable", f"{shape} can never fit here; {_nearest(every, shape, possible)}")
     now = free.replicas(size)
     if now >= wanted and required:
         most = free.roomiest(required, size)

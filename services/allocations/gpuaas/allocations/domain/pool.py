@@ -7,21 +7,11 @@ the pool as it is. `Settle` decides many returns and grants as one: a cycle of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from gpuaas.allocations.domain.book import (
-    DEMAND_WINDOW,
-    EMPTY,
-    Book,
-    Change,
-    Claim,
-    Demand,
-    Node,
-    Place,
-    Version,
-)
+from gpuaas.allocations.domain.book import Book, Claim
+from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool, evolve, mask_of, node_as_offered, per_node
 from gpuaas.allocations.domain.room import Bits
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
@@ -93,23 +83,6 @@ class Settle:
 PoolCommand = AddCapacity | WithdrawCapacity | GrantClaim | ReturnClaim | Settle
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """A pool at one version: `events` are behind it, `gpus` is what they add up to."""
-
-    events: int
-    gpus: Version
-
-    @property
-    def book(self) -> Book:
-        """Nodes, claims and indexes at this version; read it before another version is touched."""
-        return self.gpus.book
-
-    def granted(self, claim: Claim) -> Pool:
-        """The pool after one more claim, in thought."""
-        return Pool(events=self.events + 1, gpus=self.gpus.after(_changes_of_grant(self.book, claim)))
-
-
 def decide(command: PoolCommand, pool: Pool) -> list[Event]:
     """What follows from `command`.
 
@@ -142,7 +115,7 @@ def _add(offer: AddCapacity, book: Book) -> list[Event]:
             )
     if number is not None:
         standing = book.nodes[number]
-        if standing == _node_after(standing, book.held[number], offer):
+        if standing == node_as_offered(standing, book.held[number], offer.gpu_model, offer.device_ids, offer.topology):
             return []
         if standing.gpu_model != offer.gpu_model and book.held[number]:
             raise Rejected(
@@ -200,7 +173,8 @@ def _settle(cycle: Settle, pool: Pool) -> list[Event]:
     if len(cycle.returns) + len(cycle.grants) > SETTLE_MAX:
         raise Invalid(f"at most {SETTLE_MAX} claims are settled at once")
     said: list[Event] = []
-    for step in (*cycle.returns, *cycle.grants):
+    steps: tuple[ReturnClaim | GrantClaim, ...] = (*cycle.returns, *cycle.grants)
+    for step in steps:
         for event in decide(step, pool):
             said.append(event)
             pool = evolve(pool, event)
@@ -214,7 +188,7 @@ def checked(book: Book, grant: GrantClaim) -> Claim:
         Rejected: a GPU in it is not there, not of the model, not offered, held, or named twice.
     """
     own = book.claims.get(grant.allocation_id)
-    mine = _per_node(own.holdings) if own else {}
+    mine = per_node(own.holdings) if own else {}
     taken: dict[int, Bits] = {}
     holdings: list[tuple[int, Bits]] = []
     for member in grant.members:
@@ -226,7 +200,7 @@ def checked(book: Book, grant: GrantClaim) -> Claim:
             _no(grant, f"machine {node.node_id} has GPUs of {node.gpu_model}, not of {grant.gpu_model}")
         if node.withdrawn is not None and not own:
             _no(grant, f"machine {node.node_id} is withdrawn: {node.withdrawn}")
-        mask = _mask(node, member)
+        mask = mask_of(node, member)
         if mask is None:
             _no(grant, f"machine {node.node_id} does not have all of {', '.join(member.device_ids)}")
         elsewhere = book.held[number] & ~mine.get(number, 0)
@@ -243,123 +217,5 @@ def _no(grant: GrantClaim, why: str) -> NoReturn:
     raise Rejected(f"no claim for {grant.allocation_id}: {why}", allocation_id=grant.allocation_id)
 
 
-def _mask(node: Node, member: Member) -> Bits | None:
-    """The member's devices as bits; None when one is not in this machine."""
-    mask = 0
-    for device in member.device_ids:
-        try:
-            mask |= 1 << node.devices.index(device)
-        except ValueError:
-            return None
-    return mask
-
-
-def _per_node(holdings: Sequence[tuple[int, Bits]]) -> dict[int, Bits]:
-    """Holdings with replicas on one node put together."""
-    together: dict[int, Bits] = {}
-    for number, mask in holdings:
-        together[number] = together.get(number, 0) | mask
-    return together
-
-
-def evolve(pool: Pool, event: Event) -> Pool:
-    """The pool after `event`, in O(members) and without touching `pool` as a value."""
-    book = pool.book
-    match event:
-        case ClaimGranted() as grant:
-            changes = _changes_of_grant(book, _claim_in(book, grant))
-        case ClaimReturned() as back:
-            changes = _changes_of_return(book, book.claims[back.allocation_id])
-        case PoolCapacityAdded() as offer:
-            changes = [_change_of_node(book, offer)]
-        case PoolCapacityWithdrawn() as closing:
-            number = book.number[closing.node_id]
-            node = book.nodes[number]
-            changes = [("node", number, _with_withdrawal(node, closing.reason))]
-        case _:
-            raise AssertionError(f"{event.TYPE} is not an event of a pool")
-    return Pool(events=pool.events + 1, gpus=pool.gpus.after(changes))
-
-
-def _claim_in(book: Book, grant: ClaimGranted) -> Claim:
-    holdings: list[tuple[int, Bits]] = []
-    for member in grant.members:
-        number = book.number[member.node_id]
-        mask = _mask(book.nodes[number], member)
-        if mask is None or mask & book.held[number]:
-            raise AssertionError(f"allocation {grant.allocation_id} was granted GPUs that were not free")
-        holdings.append((number, mask))
-    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings))
-
-
-def _changes_of_grant(book: Book, claim: Claim) -> list[Change]:
-    changes: list[Change] = [("claim", claim.allocation_id, claim)]
-    changes += [
-        ("held", number, book.held[number] | mask) for number, mask in _per_node(claim.holdings).items()
-    ]
-    changes.append(("demand", 0, _with_demand(book.demand, claim)))
-    return changes
-
-
-def _changes_of_return(book: Book, claim: Claim) -> list[Change]:
-    changes: list[Change] = [("claim", claim.allocation_id, None)]
-    changes += [
-        ("held", number, book.held[number] & ~mask) for number, mask in _per_node(claim.holdings).items()
-    ]
-    return changes
-
-
-def _with_demand(demand: Demand, claim: Claim) -> Demand:
-    counts = list(demand)
-    for _, mask in claim.holdings:
-        size = mask.bit_count()
-        if len(counts) <= size:
-            counts += [0] * (size + 1 - len(counts))
-        counts[size] += 1
-    return tuple(counts) if sum(counts) <= DEMAND_WINDOW else tuple(count // 2 for count in counts)
-
-
-def _change_of_node(book: Book, offer: PoolCapacityAdded) -> Change:
-    number = book.number.get(offer.node_id)
-    if number is None:
-        offered = (1 << len(offer.device_ids)) - 1
-        place = _place(offer.topology)
-        node = Node(offer.node_id, offer.gpu_model, offer.device_ids, offered, place)
-        return ("node", len(book.nodes), node)
-    return ("node", number, _node_after(book.nodes[number], book.held[number], offer))
-
-
-def _node_after(standing: Node, held: Bits, offer: AddCapacity | PoolCapacityAdded) -> Node:
-    """A known machine as offered again: GPUs keep their bits, those that are gone and free leave an empty place."""
-    devices = [
-        device if device in offer.device_ids or held >> bit & 1 else ""
-        for bit, device in enumerate(standing.devices)
-    ]
-    devices += [device for device in offer.device_ids if device not in devices]
-    offered = sum(1 << devices.index(device) for device in offer.device_ids)
-    return Node(offer.node_id, offer.gpu_model, tuple(devices), offered, _place(offer.topology))
-
-
-def _with_withdrawal(node: Node, reason: str) -> Node:
-    return Node(node.node_id, node.gpu_model, node.devices, node.offered, node.place, reason)
-
-
-def _place(topology: Topology) -> Place:
-    return Place(topology.region, topology.site, topology.pod, topology.rack)
-
-
-POOL: Final[Decider[Pool, PoolCommand]] = Decider(
-    initial=Pool(events=0, gpus=EMPTY), decide=decide, evolve=evolve
-)
+POOL: Final[Decider[Pool, PoolCommand]] = Decider(initial=EMPTY_POOL, decide=decide, evolve=evolve)
 VOCABULARY: Final = Vocabulary(PoolCapacityAdded, PoolCapacityWithdrawn, ClaimGranted, ClaimReturned)
-
-__all__ = [
-    "POOL",
-    "VOCABULARY",
-    "AddCapacity",
-    "GrantClaim",
-    "Pool",
-    "ReturnClaim",
-    "Settle",
-    "WithdrawCapacity",
-]

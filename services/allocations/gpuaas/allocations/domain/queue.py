@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final, cast
 
+from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.placement import (
     LEAST_FRAGMENTS,
     NoPlacement,
@@ -28,7 +29,7 @@ from gpuaas.allocations.domain.placement import (
     hold_back,
     place,
 )
-from gpuaas.allocations.domain.pool import GrantClaim, Pool, checked
+from gpuaas.allocations.domain.pool import GrantClaim, checked
 from gpuaas.allocations.domain.room import Bits
 from gpuaas.allocations.domain.shape import Shape
 from gpuaas.contracts.allocations import PendingReason, RejectionReason
@@ -158,11 +159,7 @@ def plan(
     refusals: list[Refusal] = []
     obstacles: dict[Lane, Obstacle] = {}
     kept: dict[str, Kept] = {}
-    heads = [
-        (-head.priority, head.arrival, i, head)
-        for i, (_, lane) in enumerate(lanes)
-        if (head := next(lane, None))
-    ]
+    heads = [(-head.priority, head.arrival, i, head) for i, (_, lane) in enumerate(lanes) if (head := next(lane, None))]
     heapify(heads)
     while heads and len(grants) < grants_max:
         _, _, i, waiting = heappop(heads)
@@ -195,19 +192,17 @@ def _grant(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
     )
 
 
-def _keep_for(
-    head: Waiting, found: NoPlacement, pool: Pool, kept: dict[str, Kept], before: Mapping[str, Kept]
-) -> None:
+def _keep_for(head: Waiting, found: NoPlacement, pool: Pool, kept: dict[str, Kept], before: Mapping[str, Kept]) -> None:
     """Keep nodes for `head` if it is the first of its model that cannot go on."""
-    if found.reason == "behind-higher-priority":
+    if found.reason == "behind-higher-priority" or head.shape.gpu_model in kept:
         return
     book = pool.book
-    for model, nodes in hold_back(book, head.shape).items():
+    for model, nearest in hold_back(book, head.shape).items():
         if model in kept:
             return
         earlier = before.get(model)
-        if earlier and earlier.allocation_id == head.allocation_id:
-            open_nodes = book.models[model].free.with_at_least(0)
-            if not earlier.nodes & ~open_nodes:
-                nodes = earlier.nodes
-        kept[model] = Kept(head.allocation_id, nodes)
+        still = earlier is not None and earlier.allocation_id == head.allocation_id
+        if still and earlier is not None and not earlier.nodes & ~book.models[model].free.with_at_least(0):
+            kept[model] = earlier
+        else:
+            kept[model] = Kept(head.allocation_id, nearest)

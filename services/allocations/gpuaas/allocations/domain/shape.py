@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuaas.common.errors import Invalid
-from gpuaas.contracts.allocations import TopologyLevel as Level
-from gpuaas.contracts.allocations import TopologyMode as Mode
+from gpuaas.contracts.allocations import TopologyLevel, TopologyMode
 
+Level = TopologyLevel
 LEVELS: Final[tuple[Level, ...]] = ("rack", "pod", "site")
 """From narrow to wide."""
 
@@ -34,7 +34,7 @@ class Shape:
     replicas: int
     gpus_per_replica: int
     topology_level: Level | None = None
-    topology_mode: Mode | None = None
+    topology_mode: TopologyMode | None = None
 
     @property
     def gpu_count(self) -> int:
@@ -56,9 +56,7 @@ def refuse_absurd(shape: Shape) -> None:
     _within("gpus_per_replica", shape.gpus_per_replica, GPUS_PER_REPLICA_MAX)
     _within("replicas × gpus_per_replica", shape.gpu_count, GPUS_MAX)
     if shape.topology_mode is not None and shape.topology_level is None:
-        raise Invalid(
-            "topology_mode says how strict topology_level is: give the level too", field="topology_mode"
-        )
+        raise Invalid("topology_mode says how strict topology_level is: give the level too", field="topology_mode")
 
 
 def _within(name: str, value: int, highest: int) -> None:

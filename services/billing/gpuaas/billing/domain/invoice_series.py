@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gpuaas.common.decider import Decider
-from gpuaas.common.errors import Conflict, Invalid
+from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event
 from gpuaas.contracts.billing import InvoiceNumberAssigned
 
@@ -45,13 +45,13 @@ def printed(series: str, number: int) -> str:
 
 
 def decide(command: AssignNumbers, series: Series) -> list[Event]:
-    """The numbers, or Conflict if someone took `first` meanwhile."""
+    """The numbers, or a refusal if someone took `first` meanwhile."""
     if not 1 <= len(command.invoice_ids) <= INVOICES_AT_ONCE_MAX:
         raise Invalid(f"1 to {INVOICES_AT_ONCE_MAX} invoices are numbered at once, not {len(command.invoice_ids)}")
     if len(set(command.invoice_ids)) != len(command.invoice_ids):
         raise Invalid("an invoice gets one number; name each once")
     if command.first != series.last + 1:
-        raise Conflict(f"the next number of {command.series} is {series.last + 1}, not {command.first}; read it again")
+        raise Rejected(f"the next number of {command.series} is {series.last + 1}, not {command.first}; read it again")
     return [
         InvoiceNumberAssigned(series=command.series, number=number, invoice_id=invoice_id)
         for number, invoice_id in enumerate(command.invoice_ids, start=command.first)

@@ -83,11 +83,11 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """They are held no longer. `since_ms`: when the holding began, as the release itself states it."""
+    """They are held no longer. `since_ms`: when the holding began, as the release itself states it; None: never."""
 
     at_ms: int
     event_id: str
-    since_ms: int | None = None
+    since_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +152,13 @@ def _begin(meter: Meter, began: Began) -> Meter:
 
 
 def _end(meter: Meter, ended: Ended) -> Meter:
-    if (began := meter.running) is None:
+    began = meter.running
+    if began is None and ended.since_ms is None:
         return meter
-    if ended.since_ms is not None and ended.since_ms != began.at_ms:
-        raise Invalid(
-            f"the release says the holding began at {_spelled(ended.since_ms)}, the start said "
-            f"{_spelled(began.at_ms)}: one of the two events is wrong"
-        )
+    if began is None or ended.since_ms != began.at_ms:
+        said = "never" if began is None else f"at {_spelled(began.at_ms)}"
+        stated = "never" if ended.since_ms is None else f"at {_spelled(ended.since_ms)}"
+        raise Invalid(f"the release says the holding began {stated}, the log says {said}: one of the two is wrong")
     span = Span(
         interval=Interval(began.at_ms, ended.at_ms),
         gpu_count=began.gpu_count,

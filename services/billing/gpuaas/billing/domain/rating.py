@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from gpuaas.billing.domain.canonical import sha256_of_ids
 from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, gpu_ms
@@ -18,6 +18,9 @@ from gpuaas.billing.domain.price_book import PriceBook, PriceVersion, Window
 from gpuaas.billing.domain.prices import Converted, PerUnit, Price, charge
 from gpuaas.common.errors import Rejected
 from gpuaas.common.money import rounded
+
+RATING_VERSION: Final = "rating-1"
+"""Version of these rules: goes up when the same usage and prices could give another line."""
 
 
 @dataclass(frozen=True, slots=True)

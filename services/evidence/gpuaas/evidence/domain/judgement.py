@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from gpuaas.common.errors import Rejected
+from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Part
 from gpuaas.common.wire import Moment
 from gpuaas.contracts.evidence import (
@@ -34,6 +34,8 @@ RULES: Final = 1
 """Which edition of this file decided; it goes up when the same inputs would be judged differently."""
 REQUIREMENTS_MAX: Final = 256
 CLAIMS_MAX: Final = 1_024
+"""Claims about the subject; beside them stands at most one claim about something else per requirement."""
+READBACKS_MAX: Final = 20_000
 WHY_CHARS_MAX: Final = 1_000
 NOTHING_REQUIRED: Final = "nothing-required"
 """Stands where a requirement's id would, when there is none to name."""
@@ -115,11 +117,11 @@ def decide_gate(inputs: Inputs) -> Judgement:
     """Whether the gate opens: `pass` only if something is required and every requirement is shown.
 
     Raises:
-        Rejected: more requirements or claims than one judgement takes.
+        Rejected: more requirements, claims or readbacks than one judgement takes; it never judges a part of them.
     """
     required = [one for one in inputs.requirements if inputs.profile in one.published.profiles]
-    if len(required) > REQUIREMENTS_MAX or len(inputs.claims) > CLAIMS_MAX:
-        raise Rejected(f"a gate judges at most {REQUIREMENTS_MAX} requirements and {CLAIMS_MAX} claims")
+    about = [one for one in inputs.claims if _is_about(one, inputs)]
+    _demand_limits(required, about, inputs)
     if not required:
         why = f"no-requirement: nothing is required in the profile {inputs.profile}, and an empty set proves nothing"
         reasons = [GateReason(requirement_id=NOTHING_REQUIRED, verdict="unknown", why=why)]
@@ -128,8 +130,19 @@ def decide_gate(inputs: Inputs) -> Judgement:
     return Judgement(
         verdict=_worst([reason.verdict for reason in reasons]),
         reasons=tuple(reasons),
-        claim_ids=tuple(one.claim.claim_id for one in inputs.claims if _is_about(one, inputs)),
+        claim_ids=tuple(one.claim.claim_id for one in about),
     )
+
+
+def _demand_limits(required: Sequence[RequirementOnFile], about: Sequence[ClaimOnFile], inputs: Inputs) -> None:
+    for found, limit, what in (
+        (len(required), REQUIREMENTS_MAX, "requirements"),
+        (len(about), CLAIMS_MAX, "claims about one subject"),
+        (len(inputs.claims), CLAIMS_MAX + REQUIREMENTS_MAX, "claims"),
+        (len(inputs.readbacks), READBACKS_MAX, "readbacks"),
+    ):
+        if found > limit:
+            raise Rejected(f"a gate judges at most {limit} {what}; judge a smaller release")
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -203,7 +216,7 @@ def _no(one: ClaimOnFile, required: RequirementOnFile, read_backs: Sequence[Read
         return _Finding("fail", one.position, f"failed: {name} says that it {one.claim.result}")
     try:
         broken = read_predicate(required.published.predicate).first_broken(_facts(one))
-    except NotEvaluable as refused:
+    except (NotEvaluable, Invalid) as refused:
         return _Finding("fail", one.position, f"predicate-error: for {name}, {refused}")
     if broken is not None:
         said = f"predicate-not-met: {name} gives {_facts(one)[broken.fact]}, but {broken} is demanded"

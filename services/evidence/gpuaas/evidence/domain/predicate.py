@@ -115,4 +115,4 @@ def _comparison(found: re.Match[str]) -> Comparison:
         return Comparison(fact=fact, operator=sign, expected=number)
     if sign not in _EQUAL:
         raise Invalid(f"{literal} has no order; compare it with == or !=")
-    return Comparison(fact=fact, operator=sign, expected=literal.strip("\"'"))
+    return Comparison(fact=fact, operator=sign, expected=literal if literal in ("true", "false") else literal[1:-1])

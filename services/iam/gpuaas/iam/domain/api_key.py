@@ -37,8 +37,10 @@ class IssueKey:
 
 @dataclass(frozen=True, slots=True)
 class RevokeKey:
-    """Refuse the key, and every token that came from it, from now on."""
+    """Refuse the principal's key, and every token that came from it, from now on."""
 
+    principal_id: str
+    principal_kind: Literal["user", "service-account"]
     reason: str
 
 
@@ -64,6 +66,8 @@ class Revoked:
     """The key is refused for good."""
 
     key_id: str
+    principal_id: str
+    principal_kind: Literal["user", "service-account"]
 
 
 ApiKey = Unknown | Issued | Revoked
@@ -73,16 +77,18 @@ def decide(command: KeyCommand, key: ApiKey) -> list[Event]:
     match key, command:
         case Unknown(), IssueKey() as ask:
             return [_issued(ask)]
-        case Issued() as live, RevokeKey() as order:
+        case Issued() as live, RevokeKey() as order if _same_principal(live, order):
             return [ApiKeyRevoked(key_id=live.key_id, reason=written(order.reason, "reason", REASON_MAX))]
-        case Revoked(), RevokeKey():
+        case Revoked() as ended, RevokeKey() as order if _same_principal(ended, order):
             return []
-        case Unknown(), RevokeKey():
+        case _, RevokeKey():
             raise NotFound("there is no such API key, or none that you may see")
-        case (Issued() | Revoked()) as known, _:
-            raise Rejected(f"API key {known.key_id} was issued before; issue another one")
         case _:
-            raise Rejected("that cannot be done to an API key")
+            raise Rejected("an API key with that id was issued before; issue another one")
+
+
+def _same_principal(key: Issued | Revoked, order: RevokeKey) -> bool:
+    return (key.principal_kind, key.principal_id) == (order.principal_kind, order.principal_id)
 
 
 def _issued(ask: IssueKey) -> ApiKeyIssued:
@@ -110,17 +116,17 @@ def _issued(ask: IssueKey) -> ApiKeyIssued:
 
 
 def evolve(key: ApiKey, event: Event) -> ApiKey:
-    match event:
-        case ApiKeyIssued() as issued:
+    match key, event:
+        case Unknown(), ApiKeyIssued() as issued:
             return Issued(
                 key_id=issued.key_id,
                 principal_id=issued.principal_id,
                 principal_kind=issued.principal_kind,
             )
-        case ApiKeyRevoked() as revoked:
-            return Revoked(key_id=revoked.key_id)
+        case Issued() as live, ApiKeyRevoked():
+            return Revoked(key_id=live.key_id, principal_id=live.principal_id, principal_kind=live.principal_kind)
         case _:
-            raise Unreadable(f"the history of an API key cannot hold {event.TYPE}")
+            raise Unreadable(f"the history of an API key cannot hold {event.TYPE} here")
 
 
 API_KEY: Final[Decider[ApiKey, KeyCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)

@@ -36,9 +36,10 @@ class BindRole:
 
 @dataclass(frozen=True, slots=True)
 class UnbindRole:
-    """End a binding now."""
+    """End a binding now. `project_id`: the project whose administrator asks; None for the tenant's or operators."""
 
     reason: str
+    project_id: str | None = None
 
 
 BindingCommand = BindRole | UnbindRole
@@ -54,6 +55,7 @@ class Bound:
     """The principal holds the role."""
 
     binding_id: str
+    project_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,14 @@ def decide(command: BindingCommand, binding: Binding) -> list[Event]:
     match binding, command:
         case Unknown(), BindRole() as ask:
             return [_bound(ask)]
-        case Bound() as held, UnbindRole() as order:
+        case Bound() as held, UnbindRole() as order if order.project_id in (None, held.project_id):
             return [RoleUnbound(binding_id=held.binding_id, reason=written(order.reason, "reason", REASON_MAX))]
-        case Unknown(), UnbindRole():
+        case ((Unknown() | Bound()), UnbindRole()):
             raise NotFound("there is no such binding, or none that you may see")
-        case (Bound() | Unbound()) as known, BindRole():
-            raise Rejected(f"binding {known.binding_id} was made before")
-        case _:
+        case Unbound(), UnbindRole():
             raise Rejected("that binding has ended already")
+        case _:
+            raise Rejected("a binding with that id was made before; make another one")
 
 
 def _bound(ask: BindRole) -> RoleBound:
@@ -101,7 +103,7 @@ def _bound(ask: BindRole) -> RoleBound:
 def evolve(binding: Binding, event: Event) -> Binding:
     match event:
         case RoleBound() as bound:
-            return Bound(binding_id=bound.binding_id)
+            return Bound(binding_id=bound.binding_id, project_id=bound.project_id)
         case RoleUnbound() as unbound:
             return Unbound(binding_id=unbound.binding_id)
         case _:

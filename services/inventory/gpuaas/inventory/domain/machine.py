@@ -120,7 +120,7 @@ def decide(command: MachineCommand, state: MachineState) -> Sequence[Event]:
     match state, command:
         case Removed() as gone, EnterMachine():
             raise Rejected(f"machine {gone.machine_id} was removed; register it under another id")
-        case Accepted() as listed, EnterMachine() as order if listed.found == order.found:
+        case Accepted() as listed, EnterMachine() as order if listed.found == order.found and not _mismatches(order):
             return []
         case _, EnterMachine() as order:
             return _compared(order, state)

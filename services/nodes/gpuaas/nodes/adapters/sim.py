@@ -71,14 +71,14 @@ class Script:
     Attributes:
         latency_s: real seconds every call takes; a slow one takes ten times that, at least `slow_s`.
         fault_rate: share of calls (0 to 1) that end in a fault chosen by hash.
-        faults: `<verb>/<node id>` → the faults of its first calls, in order; they come before `fault_rate`.
+        faults: `<verb>/<node id>` → the faults of its first calls in order, None for none; `fault_rate` begins after.
         deviations: node id → how its machine differs from the order.
     """
 
     latency_s: float = 0.0
     slow_s: float = 0.2
     fault_rate: float = 0.0
-    faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
+    faults: Mapping[str, tuple[Fault | None, ...]] = field(default_factory=dict)
     deviations: Mapping[str, Deviation] = field(default_factory=dict)
 
     @classmethod
@@ -89,13 +89,16 @@ class Script:
             ValueError: unknown fields, faults or values out of range.
         """
         given = json.loads(text)
-        if not isinstance(given, dict) or (unknown := given.keys() - cls.__dataclass_fields__.keys()):
-            raise ValueError(f"a script is an object of {', '.join(cls.__dataclass_fields__)}; got {unknown}")
+        if not isinstance(given, dict) or given.keys() - cls.__dataclass_fields__.keys():
+            raise ValueError(f"a script is an object of {', '.join(cls.__dataclass_fields__)}")
         script = cls(
             latency_s=float(given.get("latency_s", 0.0)),
             slow_s=float(given.get("slow_s", 0.2)),
             fault_rate=float(given.get("fault_rate", 0.0)),
-            faults={call: tuple(Fault(f) for f in said) for call, said in given.get("faults", {}).items()},
+            faults={
+                call: tuple(Fault(fault) if fault else None for fault in said)
+                for call, said in given.get("faults", {}).items()
+            },
             deviations={node: _deviation(said) for node, said in given.get("deviations", {}).items()},
         )
         if not (0 <= script.fault_rate <= 1 and script.latency_s >= 0 and script.slow_s >= 0):
@@ -210,14 +213,15 @@ class SimulatedProvider:
         if self._kept is not None:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             with self._kept.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                # The line break comes first, so that a line cut short by a kill spoils no other.
+                file.write("\n" + json.dumps(line))
 
     def _remember(self, text: str) -> None:
         for line in text.splitlines():
             try:
                 kept = json.loads(line)
             except ValueError:
-                continue  # a line cut short by a kill; its adoption is made again on demand
+                continue  # an empty line, or one cut short by a kill; its adoption is made again on demand
             self._machines[kept["node_id"]] = _Machine(Wanted(**kept["wanted"]), kept["powered"])
 
 

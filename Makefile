@@ -1,0 +1,60 @@
+# GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
+.DEFAULT_GOAL := help
+.PHONY: help setup check types test demo up bench contracts compose compose-secrets format clean
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PACKAGES := $(wildcard libs/* services/*)
+STATE := $(or $(GPUAAS_STATE_DIR),.state)
+ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.from-lock: uv.lock pyproject.toml tools/bootstrap $(addsuffix /pyproject.toml,$(PACKAGES))
+	@tools/bootstrap
+
+setup: .venv/.from-lock ## .venv from uv.lock; does nothing when that has not changed (PYTHON= names an interpreter)
+	@:
+
+demo: setup ## start everything, run the main job, say what to look at (KEEP=1 leaves it running)
+	@$(BIN)/gpuaas demo $(if $(KEEP),--keep) $(ARGS)
+
+up: setup ## start everything and stay; Ctrl-C ends it in order
+	@$(BIN)/gpuaas up $(ARGS)
+
+test: setup ## every test on the embedded servers (ARGS="-k name")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## formatting, lint, types, walls, contracts: everything that needs no server
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@$(MAKE) types
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tools.contracts check
+	$(BIN)/python -m tools.contracts compat
+	$(BIN)/python -m gpuaas.cli.compose --check
+	$(BIN)/python -m pytest -q tests/walls
+
+types: setup # each package alone, for their test folders share names
+	@for part in $(PACKAGES) tools tests conftest.py; do echo "mypy $$part"; $(BIN)/mypy --no-error-summary $$part || exit 1; done
+
+contracts: setup ## generate code, documents and permissions from schemas/
+	$(BIN)/python -m tools.contracts generate
+
+compose: setup ## generate docker-compose.yml from the service table
+	$(BIN)/python -m gpuaas.cli.compose
+
+compose-secrets: setup ## make the passwords docker-compose.yml needs, once, below .state/compose
+	@umask 077; $(BIN)/python -m gpuaas.cli.compose --secrets
+
+bench: setup ## figures and ratios against baselines measured in the same run
+	$(BIN)/python -m tests.bench $(ARGS)
+
+format: setup ## ruff: sort imports, format
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+
+clean: ## remove what was built and the state of `up` and `demo`
+	@if [ -s "$(STATE)/postgres/data-is-in" ]; then rm -rf "$$(cat "$(STATE)/postgres/data-is-in")"; fi
+	rm -rf "$(STATE)" .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

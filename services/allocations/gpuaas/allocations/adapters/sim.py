@@ -1,0 +1,129 @@
+"""A runtime that only keeps time. One law: a workload runs exactly as long as it says, however late anyone looks.
+
+It understands `["sleep", "<seconds>"]` (also `infinity`), in world time: a run started at s ends at s + seconds, to
+the microsecond, with exit code 0. No command at all runs until it is stopped. Anything else ends at once, with the
+exit code that a shell would give: 127 for a program it does not have, 1 for a time it cannot read.
+
+It holds nothing that matters: what runs, and since when, is in the log. One heap of due times serves all runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from heapq import heappop, heappush
+from typing import Final
+
+from gpuaas.allocations.ports import Ended, Run
+from gpuaas.common.clock import Clock
+
+LOOK_AGAIN_S: Final = 0.2
+"""Longest real time between two looks at the clock, whose pace may change."""
+_SHORTEST_S: Final = 0.002
+_SECONDS_MAX: Final = Decimal(10) ** 9
+SIGTERM_EXIT: Final = 143
+NOT_FOUND_EXIT: Final = 127
+UNREADABLE_EXIT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Nature:
+    """What a command does when it is left alone: end after `length` (None: never) with `exit_code`."""
+
+    length: timedelta | None
+    exit_code: int
+
+
+def nature_of(command: Sequence[str]) -> Nature:
+    """How long a command runs and how it ends."""
+    if not command:
+        return Nature(None, 0)
+    if command[0] != "sleep":
+        return Nature(timedelta(0), NOT_FOUND_EXIT)
+    if len(command) != 2:
+        return Nature(timedelta(0), UNREADABLE_EXIT)
+    if command[1] == "infinity":
+        return Nature(None, 0)
+    try:
+        seconds = Decimal(command[1])
+        if not (seconds.is_finite() and 0 <= seconds <= _SECONDS_MAX):
+            raise InvalidOperation
+    except InvalidOperation:
+        return Nature(timedelta(0), UNREADABLE_EXIT)
+    return Nature(timedelta(microseconds=int(seconds * 1_000_000)), 0)
+
+
+class SimRuntime:
+    """A `Runtime` on the clock it is given."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due: list[tuple[datetime, str]] = []
+        self._watched: dict[str, Ended] = {}
+        self._news = asyncio.Event()
+
+    async def prepare(self, run: Run) -> None:
+        """Nothing is needed to keep time."""
+
+    async def start(self, run: Run) -> datetime:
+        return self._clock.now()
+
+    async def stop(self, run: Run, started_at: datetime | None, at: datetime) -> Ended:
+        if started_at is None:
+            return Ended(run.allocation_id, at, "stopped")
+        natural = _natural_end(run, started_at)
+        if natural is not None and natural.ended_at <= at:
+            return natural
+        return Ended(run.allocation_id, max(at, started_at), "stopped", SIGTERM_EXIT)
+
+    def watch(self, run: Run, started_at: datetime) -> None:
+        if run.allocation_id in self._watched:
+            return
+        natural = _natural_end(run, started_at)
+        if natural is not None:
+            self._watched[run.allocation_id] = natural
+            heappush(self._due, (natural.ended_at, run.allocation_id))
+            if self._due[0][1] == run.allocation_id:
+                self._news.set()
+
+    def forget(self, allocation_id: str) -> None:
+        self._watched.pop(allocation_id, None)
+
+    async def ended(self, within_s: float) -> Sequence[Ended]:
+        deadline = asyncio.get_running_loop().time() + within_s
+        while not (found := self._fallen_due()):
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return ()
+            self._news.clear()
+            try:
+                async with asyncio.timeout(min(left_s, self._next_look_s())):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+        return found
+
+    def _fallen_due(self) -> list[Ended]:
+        now = self._clock.now()
+        found: list[Ended] = []
+        while self._due and self._due[0][0] <= now:
+            _, allocation_id = heappop(self._due)
+            if (end := self._watched.get(allocation_id)) is not None:
+                found.append(end)
+        return found
+
+    def _next_look_s(self) -> float:
+        if not self._due:
+            return LOOK_AGAIN_S
+        wait_s = self._clock.real_seconds((self._due[0][0] - self._clock.now()).total_seconds())
+        return min(max(wait_s, _SHORTEST_S), LOOK_AGAIN_S)
+
+
+def _natural_end(run: Run, started_at: datetime) -> Ended | None:
+    nature = nature_of(run.command)
+    if nature.length is None:
+        return None
+    return Ended(run.allocation_id, started_at + nature.length, "exited", nature.exit_code)

@@ -1,0 +1,138 @@
+"""What the runtime sees becomes commands: workloads that end, leases that run out. One law: the time said is the time
+it happened, however late it was noticed.
+
+One heap of leases for all runs, one call to the runtime for all ends. Ends are written down in order of their time,
+many at once; one that could not be written is kept and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from typing import Any, Final, TypeVar
+
+from gpuaas.allocations.domain.allocation import AllocationCommand, EndAllocation, ReleaseAllocation
+from gpuaas.allocations.ports import Ended, Observes, Run
+from gpuaas.common.clock import Clock
+from gpuaas.common.commands import Cause, Commands, Entity
+from gpuaas.common.errors import Conflict, Invalid, Rejected, Unavailable
+
+AT_ONCE: Final = 64
+"""Ends and expiries written down side by side."""
+LOOK_AGAIN_S: Final = 0.2
+RETRY_S: Final = 0.5
+Thing = TypeVar("Thing")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    tenant_id: str
+    lease_end: datetime
+    cause: Cause
+
+
+class Supervisor:
+    """Watches all runs of this service."""
+
+    def __init__(
+        self, commands: Commands, allocation: Entity[Any, AllocationCommand], runtime: Observes, clock: Clock
+    ) -> None:
+        self._commands = commands
+        self._allocation = allocation
+        self._runtime = runtime
+        self._clock = clock
+        self._running: dict[str, _Running] = {}
+        self._leases: list[tuple[datetime, str]] = []
+        self._unwritten: dict[str, Ended] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def begin(self, run: Run, started_at: datetime, lease_s: int, tenant_id: str, cause: Cause) -> None:
+        """`run` is active since `started_at`: watch it and its lease. Told twice, it is watched once."""
+        if run.allocation_id in self._running:
+            return
+        lease_end = started_at + timedelta(seconds=lease_s)
+        self._running[run.allocation_id] = _Running(tenant_id, lease_end, cause)
+        heappush(self._leases, (lease_end, run.allocation_id))
+        self._runtime.watch(run, started_at)
+
+    def over(self, allocation_id: str) -> None:
+        """It has ended, and the log says so."""
+        self._running.pop(allocation_id, None)
+        self._unwritten.pop(allocation_id, None)
+        self._runtime.forget(allocation_id)
+
+    async def supervise(self) -> None:
+        """For ever: write down what has ended, end what has run out."""
+        while True:
+            if self._unwritten:
+                await _side_by_side(self._write_end, list(self._unwritten.values()))
+            for end in await self._runtime.ended(self._next_look_s()):
+                if end.allocation_id in self._running:
+                    self._unwritten[end.allocation_id] = end
+            if not self._unwritten:
+                await _side_by_side(self._expire, self._fallen_due())
+
+    async def _write_end(self, end: Ended) -> None:
+        running = self._running.get(end.allocation_id)
+        if running is None:
+            return
+        command = EndAllocation(end.ended_at, end.how, end.exit_code)
+        if await self._order(running, end.allocation_id, command, "ended"):
+            self.over(end.allocation_id)
+
+    async def _expire(self, allocation_id: str) -> None:
+        running = self._running[allocation_id]
+        command = ReleaseAllocation("lease-expired", running.lease_end)
+        if not await self._order(running, allocation_id, command, "lease-expired"):
+            heappush(self._leases, (running.lease_end, allocation_id))
+
+    async def _order(self, running: _Running, allocation_id: str, command: AllocationCommand, step: str) -> bool:
+        """Give the command; False if it must be given again."""
+        try:
+            await self._commands.execute(
+                self._allocation, running.tenant_id, allocation_id, command, running.cause.at(step)
+            )
+        except (Unavailable, Conflict) as away:
+            _log.warning("%s of %s waits: %s", step, allocation_id, away.detail)
+            await asyncio.sleep(RETRY_S)
+            return False
+        except (Rejected, Invalid) as refused:
+            _log.warning("%s of %s came to nothing: %s", step, allocation_id, refused.detail)
+        return True
+
+    def _fallen_due(self) -> list[str]:
+        now = self._clock.now()
+        due: list[str] = []
+        while self._leases and self._leases[0][0] <= now:
+            _, allocation_id = heappop(self._leases)
+            if allocation_id in self._running:
+                due.append(allocation_id)
+        return due
+
+    def _next_look_s(self) -> float:
+        while self._leases and self._leases[0][1] not in self._running:
+            heappop(self._leases)
+        if not self._leases:
+            return LOOK_AGAIN_S
+        wait_s = self._clock.real_seconds((self._leases[0][0] - self._clock.now()).total_seconds())
+        return min(max(wait_s, 0.0), LOOK_AGAIN_S)
+
+
+async def _side_by_side(work: Callable[[Thing], Awaitable[None]], things: Sequence[Thing]) -> None:
+    """`work` on each, begun in this order, `AT_ONCE` under way at most."""
+    waiting = iter(things)
+
+    async def hand() -> None:
+        for thing in waiting:
+            await work(thing)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(AT_ONCE, len(things))):
+            group.create_task(hand())

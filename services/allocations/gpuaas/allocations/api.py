@@ -1,0 +1,257 @@
+"""The door: ask for GPUs, see them, give them back, ask why; for operators, pools. One law: a tenant's path shows only
+that tenant's things, and what is not there looks like what may not be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Query
+from gpuaas.allocations.domain.allocation import (
+    Allocation,
+    ReleaseAllocation,
+    RequestAllocation,
+    Unknown,
+)
+from gpuaas.allocations.domain.shape import Shape
+from gpuaas.allocations.projections.allocations import STATES, Allocations, Sought, members_of
+from gpuaas.allocations.projections.history import explained
+from gpuaas.allocations.projections.pool_capacity import PoolCapacity
+from gpuaas.allocations.reactions import ALLOCATION
+from gpuaas.common.access import ABSENT
+from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.errors import Invalid, NotFound
+from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit
+from gpuaas.common.service import Service
+from gpuaas.contracts.allocations import Label, ReleaseReason, TopologyLevel, TopologyMode
+from pydantic import Field
+
+LEASE_DEFAULT_S: Final = 86_400
+Count = Annotated[int, Field(strict=True)]
+AllocationId = Annotated[str, Path(min_length=1, max_length=63)]
+States = Annotated[list[str] | None, Query(alias="state", description=f"Any of {', '.join(STATES)}.")]
+Reader = Annotated[Caller, Depends(permit("allocations.allocation.read"))]
+Paged = Annotated[Paging, Depends(paging)]
+OF_PROJECT: Final = "/v1/tenants/{tenant_id}/projects/{project_id}/allocations"
+
+
+class AskForGpus(Body):
+    """A gang of GPUs and what to run on them.
+
+    Attributes:
+        gpu_model: by its name in the inventory's catalogue; absent: any model of the pool.
+        replicas, gpus_per_replica: all members start, or none; each sits on one machine.
+        lease_s: the GPUs are taken back this many seconds after the start.
+        command: program and arguments; keep secrets out, events are kept for ever.
+    """
+
+    pool_id: Label
+    gpu_model: Label | None = None
+    replicas: Count = 1
+    gpus_per_replica: Count
+    topology_level: TopologyLevel | None = None
+    topology_mode: TopologyMode | None = None
+    priority: Count = 0
+    lease_s: Count = LEASE_DEFAULT_S
+    image: str
+    command: tuple[str, ...] = ()
+    labels: Mapping[str, str] = Field(default_factory=dict)
+
+
+def tenants_door(service: Service, allocations: Allocations) -> APIRouter:
+    """What a tenant's people and programs may do."""
+    router = APIRouter(tags=["allocations"])
+    seen = Depends(fresh(allocations))
+
+    @router.post(OF_PROJECT, status_code=202, summary="Ask for GPUs; they are placed as soon as they are free.")
+    async def request_allocation(
+        tenant_id: str,
+        project_id: str,
+        ask: AskForGpus,
+        caller: Annotated[Caller, Depends(permit("allocations.allocation.request"))],
+    ) -> Accepted:
+        allocation_id = f"alloc-{caller.derived_id('allocation')}"
+        command = _command(ask, allocation_id, tenant_id, project_id)
+        outcome = await service.commands.execute(
+            ALLOCATION, tenant_id, allocation_id, command, caller.cause("request"), fresh=True
+        )
+        return caller.accepted(outcome, allocation_id)
+
+    @router.post(OF_PROJECT + "/{allocation_id}/release", status_code=202, summary="Give the GPUs back.")
+    async def release_allocation(
+        tenant_id: str,
+        project_id: str,
+        allocation_id: AllocationId,
+        caller: Annotated[Caller, Depends(permit("allocations.allocation.release"))],
+    ) -> Accepted:
+        state, _ = await service.commands.state(ALLOCATION, tenant_id, allocation_id)
+        _demand_visible(state, project_id)
+        command = ReleaseAllocation(_release_reason(caller), service.clock.now())
+        outcome = await service.commands.execute(ALLOCATION, tenant_id, allocation_id, command, caller.cause("release"))
+        return caller.accepted(outcome, allocation_id)
+
+    @router.get(OF_PROJECT, dependencies=[seen], summary="The project's allocations, the newest first.")
+    async def project_allocations(
+        tenant_id: str, project_id: str, caller: Reader, page: Paged, states: States = None
+    ) -> Page:
+        return await _listed(service, allocations, Sought(tenant_id, project_id, None, _states(states)), page)
+
+    @router.get(
+        "/v1/tenants/{tenant_id}/allocations",
+        dependencies=[seen],
+        summary="The allocations of all the tenant's projects, the newest first.",
+    )
+    async def tenant_allocations(tenant_id: str, caller: Reader, page: Paged, states: States = None) -> Page:
+        return await _listed(service, allocations, Sought(tenant_id, None, None, _states(states)), page)
+
+    @router.get(OF_PROJECT + "/{allocation_id}", dependencies=[seen], summary="One allocation as it stands.")
+    async def allocation(
+        tenant_id: str, project_id: str, allocation_id: AllocationId, caller: Reader
+    ) -> dict[str, Any]:
+        return _shown(await _row(service, allocations, tenant_id, project_id, allocation_id))
+
+    @router.get(
+        OF_PROJECT + "/{allocation_id}/why",
+        dependencies=[seen],
+        summary="What happened to an allocation and why, from the log.",
+    )
+    async def why(tenant_id: str, project_id: str, allocation_id: AllocationId, caller: Reader) -> dict[str, Any]:
+        row = await _row(service, allocations, tenant_id, project_id, allocation_id)
+        history = await service.log.history(ALLOCATION.subject(tenant_id, allocation_id))
+        claim = await service.log.at(row["claim_position"]) if row["claim_position"] else None
+        return explained(allocation_id, row["state"], history, claim)
+
+    return router
+
+
+def operators_door(service: Service, allocations: Allocations, capacity: PoolCapacity) -> APIRouter:
+    """What those who run the platform see of all tenants."""
+    router = APIRouter(tags=["pools"])
+    seen_allocations, seen_capacity = Depends(fresh(allocations)), Depends(fresh(capacity))
+    pool_reader = Depends(permit("allocations.pool.read"))
+
+    @router.get("/v1/allocations", dependencies=[seen_allocations], summary="All tenants' allocations.")
+    async def all_allocations(
+        caller: Reader, page: Paged, pool_id: str | None = None, tenant_id: str | None = None, states: States = None
+    ) -> Page:
+        return await _listed(service, allocations, Sought(tenant_id, None, pool_id, _states(states)), page)
+
+    @router.get("/v1/allocation-counts", dependencies=[seen_allocations], summary="Allocations by state.")
+    async def allocation_counts(caller: Reader, pool_id: str | None = None) -> dict[str, int]:
+        return await allocations.counts(service.database, pool_id)
+
+    @router.get("/v1/pools", dependencies=[seen_capacity, pool_reader], summary="Pools and their capacity by model.")
+    async def pools() -> Page:
+        return Page(items=[dict(row) for row in await capacity.pools(service.database)])
+
+    @router.get("/v1/pools/{pool_id}", dependencies=[seen_capacity, pool_reader], summary="One pool's capacity.")
+    async def pool(pool_id: str) -> dict[str, Any]:
+        models = [dict(row) for row in await capacity.pools(service.database, pool_id)]
+        if not models:
+            raise NotFound(f"there is no pool {pool_id}; see /v1/pools")
+        counts = await allocations.counts(service.database, pool_id)
+        return {"pool_id": pool_id, "models": models, "allocations": counts}
+
+    @router.get(
+        "/v1/pools/{pool_id}/machines", dependencies=[seen_capacity, pool_reader], summary="A pool's machines by id."
+    )
+    async def machines(pool_id: str, page: Paged) -> Page:
+        rows = await capacity.machines(service.database, pool_id, _after_text(page), page.limit + 1)
+        return page.page([dict(row) for row in rows], ["node_id"])
+
+    @router.get(
+        "/v1/pools/{pool_id}/held-devices",
+        dependencies=[seen_capacity, pool_reader],
+        summary="Which GPUs are held now, and by whom.",
+    )
+    async def held_devices(pool_id: str, page: Paged) -> Page:
+        rows = await capacity.held_devices(service.database, pool_id, _after_text(page), page.limit + 1)
+        return page.page([dict(row) for row in rows], ["device_id"])
+
+    return router
+
+
+def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: str) -> RequestAllocation:
+    return RequestAllocation(
+        allocation_id=allocation_id,
+        tenant_id=tenant_id,
+        project_id=project_id,
+        pool_id=ask.pool_id,
+        shape=Shape(
+            gpu_model=ask.gpu_model,
+            replicas=ask.replicas,
+            gpus_per_replica=ask.gpus_per_replica,
+            topology_level=ask.topology_level,
+            topology_mode=ask.topology_mode,
+        ),
+        priority=ask.priority,
+        lease_s=ask.lease_s,
+        image=ask.image,
+        command=ask.command,
+        labels=ask.labels,
+    )
+
+
+def _demand_visible(state: Allocation, project_id: str) -> None:
+    if isinstance(state, Unknown) or state.request.project_id != project_id:
+        raise NotFound(ABSENT)
+
+
+def _release_reason(caller: Caller) -> ReleaseReason:
+    """A platform's own program acts as the operator; everybody else speaks for the tenant."""
+    principal = caller.principal
+    of_platform = principal.kind == "service-account" and principal.tenant_id == PLATFORM
+    return "operator" if of_platform else "tenant-request"
+
+
+def _states(asked: list[str] | None) -> tuple[str, ...]:
+    for state in asked or ():
+        if state not in STATES:
+            raise Invalid(f"{state[:40]!r} is not a state of an allocation; use any of {', '.join(STATES)}")
+    return tuple(asked or ())
+
+
+async def _listed(service: Service, allocations: Allocations, sought: Sought, page: Paging) -> Page:
+    before = None
+    if page.after is not None:
+        (before,) = page.after if len(page.after) == 1 else (None,)
+        if not isinstance(before, int):
+            raise Invalid("this cursor belongs to another list; begin again without it")
+    rows = await allocations.newest(service.database, sought, before, page.limit + 1)
+    return page.page([_shown(dict(row)) for row in rows], ["requested_position"])
+
+
+def _after_text(page: Paging) -> str:
+    after = "" if page.after is None else page.after[0] if len(page.after) == 1 else None
+    if not isinstance(after, str):
+        raise Invalid("this cursor belongs to another list; begin again without it")
+    return after
+
+
+async def _row(
+    service: Service, allocations: Allocations, tenant_id: str, project_id: str, allocation_id: str
+) -> dict[str, Any]:
+    row = await allocations.one(service.database, tenant_id, project_id, allocation_id)
+    if row is None:
+        raise NotFound(ABSENT)
+    return dict(row)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as the door shows it: why it waits only while it does, the gang as a list, no inner ids."""
+    pending = row["state"] == "queued"
+    held = row["held_model"] is not None
+    return {
+        **{name: value for name, value in row.items() if name not in _INNER},
+        "gpu_count": row["replicas"] * row["gpus_per_replica"],
+        "gpu_model": row["held_model"] or row["gpu_model"],
+        "pending_reason": row["pending_reason"] if pending else None,
+        "detail": row["detail"] if pending or row["state"] == "rejected" else None,
+        "members": [member.model_dump() for member in members_of(row)] if held else [],
+    }
+
+
+_INNER: Final = frozenset(
+    {"request_event_id", "start_event_id", "correlation_id", "claim_position", "held_model", "members"}
+)

@@ -1,0 +1,41 @@
+"""Where allocations is put together. One law: only this file knows which parts there are and what each is given."""
+
+from __future__ import annotations
+
+from gpuaas.allocations import api
+from gpuaas.allocations.adapters.sim import SimRuntime
+from gpuaas.allocations.adapters.supervisor import Supervisor
+from gpuaas.allocations.projections.allocations import Allocations
+from gpuaas.allocations.projections.board import SERVICE, Board
+from gpuaas.allocations.projections.pool_capacity import PoolCapacity
+from gpuaas.allocations.reactions import ALLOCATION, Capacity, Lives, Scheduler
+from gpuaas.allocations.settings import AllocationsSettings
+from gpuaas.common import service as kernel
+from gpuaas.common.service import Service
+
+
+def build(settings: AllocationsSettings) -> Service:
+    """The service, not yet started."""
+    service = Service(SERVICE, settings)
+    allocations, capacity = Allocations(), PoolCapacity()
+    runtime = SimRuntime(service.clock)
+    supervisor = Supervisor(service.commands, ALLOCATION, runtime, service.clock)
+    board = Board(service.log, service.database, allocations, supervisor)
+    scheduler = Scheduler(service.commands, board, settings.placement_policy)
+    service.project(allocations, capacity)
+    service.follow(board)
+    service.react(
+        Capacity(service.commands, service.log),
+        Lives(service.commands, scheduler, board, runtime),
+    )
+    service.background("scheduler", scheduler.schedule)
+    service.background("teller", scheduler.tell)
+    service.background("supervisor", supervisor.supervise)
+    service.serve(api.tenants_door(service, allocations))
+    service.serve(api.operators_door(service, allocations, capacity))
+    return service
+
+
+def main() -> None:
+    """`gpuaas-allocations`: run until told to stop."""
+    kernel.run(build, AllocationsSettings)

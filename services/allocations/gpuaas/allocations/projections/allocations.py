@@ -1,0 +1,235 @@
+"""Every allocation as it stands: state, reason, GPUs, times. One law: one row per allocation, folded from its events.
+
+Each column is written by one event and by no other, so a batch becomes one insert of new rows and one update of
+known ones, without reading. No index covers a column that changes: updates stay in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpuaas.common.envelope import Fact
+from gpuaas.common.events import Event
+from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
+from gpuaas.contracts.allocations import (
+    AllocationPlaced,
+    AllocationQueued,
+    AllocationRejected,
+    AllocationReleased,
+    AllocationReleaseRequested,
+    AllocationRequested,
+    AllocationStarted,
+    ClaimGranted,
+    Member,
+)
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, func, select
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+TABLE: Final = Table(
+    "allocations_v1",
+    MetaData(),
+    Column("allocation_id", Text, primary_key=True),
+    Column("tenant_id", Text),
+    Column("project_id", Text),
+    Column("pool_id", Text),
+    Column("gpu_model", Text),
+    Column("replicas", Integer),
+    Column("gpus_per_replica", Integer),
+    Column("topology_level", Text),
+    Column("topology_mode", Text),
+    Column("priority", Integer),
+    Column("lease_s", Integer),
+    Column("workload", JSONB),
+    Column("labels", JSONB),
+    Column("requested_at", TIMESTAMP(timezone=True)),
+    Column("requested_position", BigInteger),
+    Column("request_event_id", Text),
+    Column("correlation_id", Text),
+    Column("state", Text),
+    Column("pending_reason", Text),
+    Column("detail", Text),
+    Column("claim_position", BigInteger),
+    Column("held_model", Text),
+    Column("members", JSONB),
+    Column("placed_at", TIMESTAMP(timezone=True)),
+    Column("started_at", TIMESTAMP(timezone=True)),
+    Column("start_event_id", Text),
+    Column("release_reason", Text),
+    Column("ended_at", TIMESTAMP(timezone=True)),
+    Column("end_reason", Text),
+    Column("exit_code", Integer),
+    Column("position", BigInteger),
+    Index("allocations_v1_by_project", "tenant_id", "project_id", "requested_position"),
+    Index("allocations_v1_by_arrival", "requested_position"),
+    postgresql_with={"fillfactor": 70},
+)
+_LATER: Final = tuple(
+    name
+    for name in TABLE.columns.keys()  # noqa: SIM118 - the names, not the columns
+    if name in set(TABLE.columns.keys()[TABLE.columns.keys().index("state") :])
+)
+"""Columns that later events fill in."""
+_KINDS: Final = {name: str(TABLE.c[name].type).replace("TIMESTAMP", "timestamptz") for name in _LATER}
+_UPDATE: Final = (
+    f"UPDATE {TABLE.name} AS a SET "  # noqa: S608 - names of our own columns
+    + ", ".join(f"{name} = COALESCE(n.{name}, a.{name})" for name in _LATER)
+    + f" FROM unnest($1::text[], {', '.join(f'${i}::{_KINDS[name]}[]' for i, name in enumerate(_LATER, start=2))})"
+    + f" AS n(allocation_id, {', '.join(_LATER)}) WHERE a.allocation_id = n.allocation_id"
+)
+ENDED: Final = ("released", "rejected")
+STATES: Final = ("requested", "queued", "placed", "active", "releasing", *ENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which allocations a list is about; None does not narrow."""
+
+    tenant_id: str | None = None
+    project_id: str | None = None
+    pool_id: str | None = None
+    states: tuple[str, ...] = ()
+
+
+class Allocations(Projection):
+    """The current view of all allocations."""
+
+    answer = "allocations"
+    version = 1
+    reads = (
+        AllocationRequested,
+        AllocationQueued,
+        AllocationRejected,
+        AllocationPlaced,
+        AllocationStarted,
+        AllocationReleaseRequested,
+        AllocationReleased,
+        ClaimGranted,
+    )
+    tables = (TABLE,)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        new: dict[str, dict[str, Any]] = {}
+        known: dict[str, dict[str, Any]] = {}
+        for fact in facts:
+            event = fact.event
+            if isinstance(event, AllocationRequested):
+                new[event.allocation_id] = _request(fact, event)
+                continue
+            allocation_id: str = event.allocation_id  # type: ignore[attr-defined]
+            row = new.get(allocation_id) or known.setdefault(allocation_id, dict.fromkeys(_LATER))
+            row.update(_change(fact, event))
+        await upsert(rows, TABLE, list(new.values()))
+        if known:
+            columns = [[row[name] for row in known.values()] for name in _LATER]
+            await rows.execute(_UPDATE, list(known), *columns)
+
+    # -- questions ---------------------------------------------------------------------------------------------
+
+    async def one(self, db: Database, tenant_id: str, project_id: str, allocation_id: str) -> Record | None:
+        """An allocation of that project, or None."""
+        return await db.fetch_one(
+            select(TABLE).where(
+                TABLE.c.allocation_id == allocation_id,
+                TABLE.c.tenant_id == tenant_id,
+                TABLE.c.project_id == project_id,
+            )
+        )
+
+    async def newest(self, db: Database, sought: Sought, before: int | None, limit: int) -> list[Record]:
+        """Up to `limit` allocations requested before position `before`, the newest first."""
+        query = select(TABLE).order_by(TABLE.c.requested_position.desc()).limit(limit)
+        for column, value in (
+            (TABLE.c.tenant_id, sought.tenant_id),
+            (TABLE.c.project_id, sought.project_id),
+            (TABLE.c.pool_id, sought.pool_id),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if sought.states:
+            query = query.where(TABLE.c.state.in_(sought.states))
+        if before is not None:
+            query = query.where(TABLE.c.requested_position < before)
+        return await db.fetch(query)
+
+    async def counts(self, db: Database, pool_id: str | None = None) -> dict[str, int]:
+        """How many allocations are in each state, all states named."""
+        query = select(TABLE.c.state, func.count().label("allocations")).group_by(TABLE.c.state)
+        if pool_id is not None:
+            query = query.where(TABLE.c.pool_id == pool_id)
+        found = {row["state"]: int(row["allocations"]) for row in await db.fetch(query)}
+        return {state: found.get(state, 0) for state in STATES}
+
+    async def unfinished(self, rows: Rows) -> tuple[list[Record], int]:
+        """All allocations that have not ended, by arrival, and the position that this is true at."""
+        position = await rows.fetchval("SELECT position FROM checkpoints WHERE reader = $1", self.name)
+        found: list[Record] = await rows.fetch(
+            f"SELECT * FROM {TABLE.name} WHERE state <> ALL($1) ORDER BY requested_position",  # noqa: S608
+            list(ENDED),
+        )
+        return found, int(position)
+
+
+def members_of(row: Mapping[str, Any]) -> tuple[Member, ...]:
+    """The gang in a row, in order; empty before it is placed."""
+    kept = row["members"] or {}
+    return tuple(
+        Member(member=index, node_id=kept[str(index)]["node_id"], device_ids=tuple(kept[str(index)]["device_ids"]))
+        for index in range(len(kept))
+    )
+
+
+def _request(fact: Fact, event: AllocationRequested) -> dict[str, Any]:
+    return {
+        "allocation_id": event.allocation_id,
+        "tenant_id": event.tenant_id,
+        "project_id": event.project_id,
+        "pool_id": event.pool_id,
+        "gpu_model": event.gpu_model,
+        "replicas": event.replicas,
+        "gpus_per_replica": event.gpus_per_replica,
+        "topology_level": event.topology_level,
+        "topology_mode": event.topology_mode,
+        "priority": event.priority,
+        "lease_s": event.lease_s,
+        "workload": {"image": event.workload.image, "command": event.workload.command},
+        "labels": dict(event.labels),
+        "requested_at": fact.time,
+        "requested_position": fact.position,
+        "request_event_id": fact.envelope.id,
+        "correlation_id": fact.envelope.correlationid,
+        **dict.fromkeys(_LATER),
+        "state": "requested",
+        "position": fact.position,
+    }
+
+
+def _change(fact: Fact, event: Event) -> dict[str, Any]:
+    """The columns that an event fills in."""
+    change: dict[str, Any]
+    match event:
+        case AllocationQueued():
+            change = {"state": "queued", "pending_reason": event.pending_reason, "detail": event.detail}
+        case AllocationRejected():
+            change = {"state": "rejected", "end_reason": event.reason, "detail": event.detail, "ended_at": fact.time}
+        case ClaimGranted():
+            # The pool's event, not the allocation's own: it tells where the receipt is and changes no state.
+            return {"claim_position": fact.position}
+        case AllocationPlaced():
+            change = {"state": "placed", "held_model": event.gpu_model, "placed_at": fact.time}
+            change["members"] = {
+                str(member.member): {"node_id": member.node_id, "device_ids": member.device_ids}
+                for member in event.members
+            }
+        case AllocationStarted():
+            change = {"state": "active", "started_at": event.started_at, "start_event_id": fact.envelope.id}
+        case AllocationReleaseRequested():
+            change = {"state": "releasing", "release_reason": event.reason}
+        case AllocationReleased():
+            change = {"state": "released", "ended_at": event.ended_at, "end_reason": event.end_reason}
+            change["exit_code"] = event.exit_code
+        case _:
+            raise AssertionError(event)
+    change["position"] = fact.position
+    return change

@@ -1,0 +1,237 @@
+"""What waits and what runs, in memory, for the scheduler and the runtime. One law: it is the log's word, read again.
+
+It begins with the allocations that have not ended, as `allocations_v1` has them, and follows the log from the position
+that this is true at: nothing that happened while no process ran is missed. A failure begins it anew from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from gpuaas.allocations.domain.queue import Line, Waiting
+from gpuaas.allocations.domain.shape import Shape
+from gpuaas.allocations.ports import Run
+from gpuaas.allocations.projections.allocations import Allocations, members_of
+from gpuaas.common.commands import Cause
+from gpuaas.common.envelope import Envelope, Recorded
+from gpuaas.common.errors import Unreadable
+from gpuaas.common.log import Batch, EventLog, Follower
+from gpuaas.common.readers import Reader
+from gpuaas.common.tables import LIVE, Database
+from gpuaas.contracts import allocations as said
+
+SERVICE: Final = "allocations"
+_POOL_EVENTS: Final = frozenset(
+    event.TYPE for event in (said.PoolCapacityAdded, said.PoolCapacityWithdrawn, said.ClaimGranted, said.ClaimReturned)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that has not ended: what it wants, what it will run, and the cause of all that is done about it."""
+
+    waiting: Waiting
+    pool_id: str
+    lease_s: int
+    image: str
+    command: tuple[str, ...]
+    cause: Cause
+
+    def run(self, members: tuple[said.Member, ...]) -> Run:
+        return Run(self.waiting.allocation_id, self.image, self.command, members)
+
+
+@dataclass(slots=True)
+class Desk:
+    """One pool's waiting line.
+
+    Attributes:
+        untold: in the line, and not yet told why they wait.
+        pool_version: the newest version of the pool that the log has shown.
+        own_version: the newest version that this process itself has made; up to there the line knows it already.
+        recovered: the line was just read from the table, which may lag behind the pool's claims.
+    """
+
+    line: Line = field(default_factory=Line)
+    untold: dict[str, None] = field(default_factory=dict)
+    pool_version: int = 0
+    own_version: int = 0
+    recovered: bool = True
+
+
+class Supervision(Protocol):
+    """Who is told of runs that begin and end."""
+
+    def begin(self, run: Run, started_at: datetime, lease_s: int, tenant_id: str, cause: Cause) -> None: ...
+
+    def over(self, allocation_id: str) -> None: ...
+
+
+class Board(Reader):
+    """Keeps `desks` and `asks` up to the log, and tells the supervision what runs."""
+
+    def __init__(self, log: EventLog, database: Database, allocations: Allocations, supervision: Supervision) -> None:
+        super().__init__("board", log)
+        self._database = database
+        self._allocations = allocations
+        self._supervision = supervision
+        self.desks: dict[str, Desk] = {}
+        self.asks: dict[str, Ask] = {}
+        self.complete = False
+        self.news = asyncio.Event()
+
+    def desk(self, pool_id: str) -> Desk:
+        return self.desks.setdefault(pool_id, Desk())
+
+    async def _begin(self) -> int:
+        projection = self._allocations
+        self.complete = False
+        await self._database.open_checkpoint(projection.name, projection.tables, await self._log.incarnation(), LIVE)
+        async with self._database.reading() as rows:
+            unfinished, position = await projection.unfinished(rows)
+        self.desks.clear()
+        self.asks.clear()
+        for row in unfinished:
+            self._recover(dict(row))
+        return position
+
+    def _follow(self, after: int) -> Follower:
+        return self._log.follow(["events.allocations.allocation.>", "events.allocations.pool.>"], after)
+
+    async def _apply(self, batch: Batch, after: int) -> None:
+        for recorded in batch.events:
+            self._take(recorded)
+
+    async def _arrive(self, batch: Batch) -> None:
+        if batch.caught_up and not self.complete:
+            self.complete = True
+            self.news.set()
+        await super()._arrive(batch)
+
+    # -- from the table ----------------------------------------------------------------------------------------
+
+    def _recover(self, row: Mapping[str, Any]) -> None:
+        allocation_id: str = row["allocation_id"]
+        shape = Shape(
+            row["gpu_model"], row["replicas"], row["gpus_per_replica"], row["topology_level"], row["topology_mode"]
+        )
+        cause = Cause(
+            id=row["request_event_id"],
+            actor=SERVICE,
+            actor_kind="service",
+            correlation_id=row["correlation_id"],
+            project_id=row["project_id"],
+        )
+        arrival: int = row["requested_position"]
+        ask = Ask(
+            Waiting(allocation_id, row["tenant_id"], row["project_id"], shape, row["priority"], arrival),
+            row["pool_id"],
+            row["lease_s"],
+            row["workload"]["image"],
+            tuple(row["workload"]["command"]),
+            cause,
+        )
+        self.asks[allocation_id] = ask
+        match row["state"]:
+            case "requested" | "queued" as state:
+                self._join(ask, told=state == "queued")
+            case "active":
+                started = Cause(
+                    id=row["start_event_id"],
+                    actor=SERVICE,
+                    actor_kind="service",
+                    correlation_id=row["correlation_id"],
+                    project_id=row["project_id"],
+                )
+                self._begin_run(ask, members_of(row), row["started_at"], started)
+
+    # -- from the log ------------------------------------------------------------------------------------------
+
+    def _take(self, recorded: Recorded) -> None:
+        envelope = recorded.envelope()
+        last_token = recorded.subject.rpartition(".")[2]
+        match envelope.type:
+            case said.AllocationRequested.TYPE:
+                self._requested(recorded.position, envelope)
+            case said.AllocationQueued.TYPE:
+                if (ask := self.asks.get(last_token)) is not None:
+                    self.desk(ask.pool_id).untold.pop(last_token, None)
+            case said.AllocationPlaced.TYPE:
+                self._leave(last_token)
+            case said.AllocationStarted.TYPE:
+                self._started(last_token, envelope)
+            case said.AllocationReleased.TYPE | said.AllocationRejected.TYPE:
+                self._leave(last_token)
+                self.asks.pop(last_token, None)
+                self._supervision.over(last_token)
+            case said.AllocationReleaseRequested.TYPE:
+                pass
+            case kind if kind in _POOL_EVENTS:
+                self._pool_changed(self.desk(last_token), kind, envelope)
+            case unknown:
+                raise Unreadable(
+                    f"position {recorded.position} on {recorded.subject}: the scheduler knows no {unknown}; "
+                    "deploy a version that does"
+                )
+
+    def _requested(self, position: int, envelope: Envelope) -> None:
+        event = said.AllocationRequested.model_validate_json(bytes(envelope.data))
+        shape = Shape(
+            event.gpu_model, event.replicas, event.gpus_per_replica, event.topology_level, event.topology_mode
+        )
+        ask = Ask(
+            Waiting(event.allocation_id, event.tenant_id, event.project_id, shape, event.priority, position),
+            event.pool_id,
+            event.lease_s,
+            event.workload.image,
+            event.workload.command,
+            _cause(envelope),
+        )
+        self.asks[event.allocation_id] = ask
+        self._join(ask, told=False)
+
+    def _join(self, ask: Ask, *, told: bool) -> None:
+        desk = self.desk(ask.pool_id)
+        desk.line.join(ask.waiting)
+        if not told:
+            desk.untold[ask.waiting.allocation_id] = None
+        self.news.set()
+
+    def _leave(self, allocation_id: str) -> None:
+        if (ask := self.asks.get(allocation_id)) is not None:
+            desk = self.desk(ask.pool_id)
+            desk.line.leave(allocation_id)
+            desk.untold.pop(allocation_id, None)
+
+    def _started(self, allocation_id: str, envelope: Envelope) -> None:
+        self._leave(allocation_id)
+        if (ask := self.asks.get(allocation_id)) is not None:
+            event = said.AllocationStarted.model_validate_json(bytes(envelope.data))
+            self._begin_run(ask, event.members, event.started_at, _cause(envelope))
+
+    def _begin_run(self, ask: Ask, members: tuple[said.Member, ...], started_at: datetime, cause: Cause) -> None:
+        self._supervision.begin(ask.run(members), started_at, ask.lease_s, ask.waiting.tenant_id, cause)
+
+    def _pool_changed(self, desk: Desk, kind: str, envelope: Envelope) -> None:
+        """What another process did to the pool, or another part of this one; our own cycles are known already."""
+        desk.pool_version = max(desk.pool_version, envelope.version)
+        if envelope.version <= desk.own_version:
+            return
+        if kind == said.ClaimGranted.TYPE:
+            self._leave(said.ClaimGranted.model_validate_json(bytes(envelope.data)).allocation_id)
+        self.news.set()
+
+
+def _cause(envelope: Envelope) -> Cause:
+    return Cause(
+        id=envelope.id,
+        actor=SERVICE,
+        actor_kind="service",
+        correlation_id=envelope.correlationid,
+        project_id=envelope.projectid,
+        traceparent=envelope.traceparent,
+    )

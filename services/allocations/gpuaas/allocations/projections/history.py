@@ -1,0 +1,91 @@
+"""Why: an allocation's life as its events tell it, with the receipt of its placement. One law: the log's words only.
+
+No table: the answer is read from the log when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from gpuaas.allocations.domain.allocation import VOCABULARY as ALLOCATION_WORDS
+from gpuaas.allocations.domain.allocation import gpu_count
+from gpuaas.allocations.domain.pool import VOCABULARY as POOL_WORDS
+from gpuaas.common.envelope import Fact, Recorded
+from gpuaas.common.events import Event, Vocabulary, vocabulary_of
+from gpuaas.common.projections import decoded
+from gpuaas.contracts.allocations import (
+    AllocationPlaced,
+    AllocationQueued,
+    AllocationRejected,
+    AllocationReleased,
+    AllocationReleaseRequested,
+    AllocationRequested,
+    AllocationStarted,
+    ClaimGranted,
+    Receipt,
+)
+
+_WORDS: Final[Vocabulary] = vocabulary_of(ALLOCATION_WORDS.types, POOL_WORDS.types)
+
+
+def explained(allocation_id: str, state: str, history: Sequence[Recorded], claim: Recorded | None) -> dict[str, Any]:
+    """The life of one allocation in order, each step with its sentence, cause and position in the log."""
+    facts = decoded(_WORDS, [*history, *([claim] if claim is not None else [])])
+    facts.sort(key=lambda fact: fact.position)
+    granted = next((fact.event for fact in facts if isinstance(fact.event, ClaimGranted)), None)
+    return {
+        "allocation_id": allocation_id,
+        "state": state,
+        "why": sentence(facts[-1].event) if facts else "",
+        "history": [_step(fact) for fact in facts],
+        "receipt": granted.receipt.model_dump(mode="json") if granted is not None else None,
+    }
+
+
+def _step(fact: Fact) -> dict[str, Any]:
+    return {
+        "position": fact.position,
+        "time": fact.envelope.time,
+        "event_id": fact.envelope.id,
+        "type": fact.envelope.type,
+        "what": sentence(fact.event),
+        "actor": fact.envelope.actor,
+        "actor_kind": fact.envelope.actorkind,
+        "caused_by": fact.envelope.causationid,
+    }
+
+
+def sentence(event: Event) -> str:
+    """An event in words."""
+    match event:
+        case AllocationRequested() as ask:
+            model = ask.gpu_model or "any model"
+            return f"{ask.replicas} × {ask.gpus_per_replica} GPUs of {model} asked for, priority {ask.priority}"
+        case AllocationQueued() as waiting:
+            return f"waits ({waiting.pending_reason}): {waiting.detail}"
+        case AllocationRejected() as refusal:
+            return f"turned down ({refusal.reason}): {refusal.detail}"
+        case ClaimGranted() as claim:
+            return f"{gpu_count(claim.members)} GPUs of {claim.gpu_model} granted. {_chosen(claim.receipt)}"
+        case AllocationPlaced() as placed:
+            machines = {member.node_id for member in placed.members}
+            return f"placed on {len(machines)} machine(s): {', '.join(sorted(machines)[:8])}"
+        case AllocationStarted() as started:
+            return f"started at {started.started_at.isoformat()}"
+        case AllocationReleaseRequested() as release:
+            return f"release asked for ({release.reason})"
+        case AllocationReleased() as end:
+            code = "" if end.exit_code is None else f", exit code {end.exit_code}"
+            return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{code})"
+        case _:
+            return event.TYPE
+
+
+def _chosen(receipt: Receipt) -> str:
+    left_out = ", ".join(f"{e.nodes} {e.reason}" for e in receipt.exclusions) or "none"
+    second = f"; runner-up {receipt.runner_up_node_id}" if receipt.runner_up_node_id else ""
+    return (
+        f"Policy {receipt.policy} on version {receipt.pool_version} of the pool: {receipt.nodes_considered} machines "
+        f"considered, left out: {left_out}; score {receipt.score}{second}"
+    )

@@ -1,0 +1,374 @@
+"""What allocations does about events: machines become capacity, requests claims, claims runs, ends free GPUs.
+One law: each step is ordered by the event before it, once; whoever is late is told so by a guard.
+
+Three workers. `Capacity` follows inventory and nodes. The `Scheduler` goes through the waiting line in cycles and is
+the one part of this process that claims and returns GPUs. `Lives` carries each allocation from claim to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gpuaas.allocations.domain import allocation as life
+from gpuaas.allocations.domain import pool as pools
+from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.offer import ABOUT_MACHINES, ABOUT_NODES, VOCABULARY, offer_of
+from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, Policy
+from gpuaas.allocations.domain.queue import Kept, Line, Plan, Refusal, plan
+from gpuaas.allocations.ports import Ended, Run, Runtime
+from gpuaas.allocations.projections.board import SERVICE, Board, Desk
+from gpuaas.common.commands import Cause, Commands, Entity
+from gpuaas.common.envelope import PLATFORM, Fact, subject_of
+from gpuaas.common.errors import Conflict, Rejected, Unavailable
+from gpuaas.common.events import Event
+from gpuaas.common.ids import new_id
+from gpuaas.common.log import EventLog
+from gpuaas.common.projections import decoded
+from gpuaas.common.reactions import Reaction
+from gpuaas.contracts.allocations import (
+    AllocationPlaced,
+    AllocationReleased,
+    AllocationReleaseRequested,
+    ClaimGranted,
+    Topology,
+)
+from gpuaas.contracts.inventory import MachineAccepted
+
+ALLOCATION: Final[Entity[life.Allocation, life.AllocationCommand]] = Entity(
+    SERVICE, "allocation", life.ALLOCATION, life.VOCABULARY
+)
+POOL: Final[Entity[Pool, pools.PoolCommand]] = Entity(SERVICE, "pool", pools.POOL, pools.VOCABULARY)
+
+ONE_BY_ONE_MAX: Final = 8
+"""Claims of one cycle that are still appended one by one, each with its own cause; more go in one atomic batch, which
+costs the broker as much as about ten plain appends."""
+RETURNS_MAX: Final = 200
+TOLD_AT_ONCE: Final = 32
+RETRY_S: Final = 0.25
+LATE_S: Final = 0.01
+_log = logging.getLogger(__name__)
+
+
+class Capacity(Reaction):
+    """Offers and withdraws machines, each time by what both neighbours' histories say now."""
+
+    name = "capacity"
+    reads = (*ABOUT_MACHINES, *ABOUT_NODES)
+
+    def __init__(self, commands: Commands, log: EventLog) -> None:
+        self._commands = commands
+        self._log = log
+        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def react(self, fact: Fact) -> None:
+        node_id = fact.subject.rpartition(".")[2]
+        async with self._one_at_a_time[node_id]:
+            machine, node = await asyncio.gather(
+                self._said_of("inventory", "machine", node_id), self._said_of("nodes", "node", node_id)
+            )
+            offer = offer_of(machine, node)
+            if offer is None:
+                return
+            command: pools.AddCapacity | pools.WithdrawCapacity
+            if offer.closed is None:
+                command = _offered(offer.machine)
+            else:
+                command = pools.WithdrawCapacity(offer.machine.pool_id, node_id, offer.closed[:500])
+            try:
+                await self._commands.execute(
+                    POOL, PLATFORM, offer.machine.pool_id, command, Cause.of(fact, SERVICE, "capacity")
+                )
+            except Rejected as refused:
+                _log.warning("capacity of %s stays as it is: %s", node_id, refused.detail)
+
+    async def _said_of(self, service: str, entity: str, node_id: str) -> Sequence[Event]:
+        history = await self._log.history(subject_of(service, entity, PLATFORM, node_id))
+        return [fact.event for fact in decoded(VOCABULARY, history)]
+
+
+def _offered(machine: MachineAccepted) -> pools.AddCapacity:
+    return pools.AddCapacity(
+        pool_id=machine.pool_id,
+        node_id=machine.machine_id,
+        gpu_model=machine.gpu_model,
+        device_ids=tuple(device.device_id for device in machine.devices),
+        topology=Topology(**machine.topology.model_dump()),
+    )
+
+
+@dataclass(slots=True)
+class _Returning:
+    """A claim to be returned, and who waits until it is."""
+
+    command: pools.ReturnClaim
+    cause: Cause
+    done: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Counter:
+    """What the scheduler keeps of one pool between cycles; None: read it again."""
+
+    pool: Pool | None = None
+    kept: dict[str, Kept] = field(default_factory=dict)
+    returns: deque[_Returning] = field(default_factory=deque)
+
+
+class Scheduler:
+    """Claims GPUs for those who wait and returns those of who ended, in cycles, guarded on the pool.
+
+    Several processes may run one each: the slower one's append is refused, it reads the pool again and decides again.
+    """
+
+    def __init__(self, commands: Commands, board: Board, policy: Policy = LEAST_FRAGMENTS) -> None:
+        self._commands = commands
+        self._board = board
+        self._policy = policy
+        self._counters: defaultdict[str, _Counter] = defaultdict(_Counter)
+        self._to_tell: dict[str, tuple[str, life.AllocationCommand, Cause]] = {}
+        self._telling = asyncio.Event()
+
+    async def give_back(self, pool_id: str, allocation_id: str, reason: str, cause: Cause) -> None:
+        """Return a claim with the next cycle; returns when the log has it."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        command = pools.ReturnClaim(pool_id, allocation_id, reason)
+        self._counters[pool_id].returns.append(_Returning(command, cause.at("return"), done))
+        self._board.news.set()
+        await done
+
+    async def schedule(self) -> None:
+        """For ever: a cycle in every pool whenever something has changed."""
+        news = self._board.news
+        news.set()
+        while True:
+            await news.wait()
+            news.clear()
+            for pool_id in {*self._board.desks, *self._counters}:
+                try:
+                    while await self._cycle(pool_id):
+                        pass
+                except (Rejected, Conflict, Unavailable) as late:
+                    # Another process was faster, or the log is away: forget what we believed and look again.
+                    self._counters[pool_id].pool = None
+                    self._board.desk(pool_id).recovered = True
+                    _log.info("cycle of pool %s begins again: %s", pool_id, late.detail)
+                    news.set()
+                    await asyncio.sleep(RETRY_S if isinstance(late, Unavailable) else LATE_S)
+
+    async def _cycle(self, pool_id: str) -> bool:
+        """Return, plan, grant, tell; whether there is more to do at once."""
+        counter, desk = self._counters[pool_id], self._board.desk(pool_id)
+        returns = [counter.returns[i] for i in range(min(RETURNS_MAX, len(counter.returns)))]
+        waits = self._board.complete and len(desk.line) > 0
+        if not returns and not waits:
+            return False
+        pool = await self._pool(pool_id, counter, desk)
+        decided = self._plan(pool_id, pool, counter, desk, returns) if waits else None
+        await self._settle(pool_id, counter, desk, returns, decided.grants if decided else ())
+        if decided is None:
+            return bool(counter.returns)
+        counter.kept = dict(decided.kept)
+        for refusal in decided.refusals:
+            self._refuse(desk, refusal)
+        self._explain(desk, decided)
+        return decided.full or bool(counter.returns)
+
+    async def _pool(self, pool_id: str, counter: _Counter, desk: Desk) -> Pool:
+        if counter.pool is None or counter.pool.events < desk.pool_version:
+            read: tuple[Pool, int] = await self._commands.state(POOL, PLATFORM, pool_id)
+            counter.pool = read[0]
+        pool = counter.pool
+        if desk.recovered:
+            desk.recovered = False
+            for allocation_id in pool.book.claims:
+                desk.line.leave(allocation_id)
+                desk.untold.pop(allocation_id, None)
+        return pool
+
+    def _plan(self, pool_id: str, pool: Pool, counter: _Counter, desk: Desk, returns: Sequence[_Returning]) -> Plan:
+        if pool.events == 0:
+            return _nowhere(pool_id, desk.line)
+        for back in returns:
+            pool = pool.returned(back.command.allocation_id)
+        return plan(pool_id, pool, desk.line, counter.kept, self._policy)
+
+    async def _settle(
+        self,
+        pool_id: str,
+        counter: _Counter,
+        desk: Desk,
+        returns: Sequence[_Returning],
+        grants: Sequence[pools.GrantClaim],
+    ) -> None:
+        """Append the cycle's returns and grants; on the way the line and the waiting reactions learn of it."""
+        if len(returns) + len(grants) > ONE_BY_ONE_MAX:
+            cycle = pools.Settle(tuple(back.command for back in returns), tuple(grants))
+            together = Cause(id=new_id(), actor=SERVICE, actor_kind="service", step="cycle")
+            await self._order(pool_id, counter, desk, cycle, together)
+            for _ in returns:
+                self._returned(counter)
+            for grant in grants:
+                desk.line.leave(grant.allocation_id)
+            return
+        for back in returns:
+            await self._order(pool_id, counter, desk, back.command, back.cause)
+            self._returned(counter)
+        for grant in grants:
+            ask = self._board.asks.get(grant.allocation_id)
+            if ask is not None:
+                await self._order(pool_id, counter, desk, grant, ask.cause.at("grant"))
+            desk.line.leave(grant.allocation_id)
+
+    async def _order(
+        self, pool_id: str, counter: _Counter, desk: Desk, command: pools.PoolCommand, cause: Cause
+    ) -> None:
+        outcome = await self._commands.execute(POOL, PLATFORM, pool_id, command, cause)
+        if counter.pool is None or counter.pool.events + len(outcome.events) != outcome.state.events:
+            # Somebody else changed the pool in between; the plan did not know, so look once more.
+            self._board.news.set()
+        counter.pool = outcome.state
+        desk.own_version = outcome.state.events
+
+    def _returned(self, counter: _Counter) -> None:
+        back = counter.returns.popleft()
+        if not back.done.done():
+            back.done.set_result(None)
+
+    # -- telling those who wait ------------------------------------------------------------------------------------
+
+    def _refuse(self, desk: Desk, refusal: Refusal) -> None:
+        waiting = refusal.waiting
+        desk.line.leave(waiting.allocation_id)
+        desk.untold.pop(waiting.allocation_id, None)
+        command = life.RejectAllocation(refusal.reason, refusal.detail[:500])
+        self._tell(waiting.allocation_id, command, "rejected")
+
+    def _explain(self, desk: Desk, decided: Plan) -> None:
+        """Newcomers that could not go on are told why, once."""
+        for allocation_id in list(desk.untold):
+            lane = desk.line.lane_of(allocation_id)
+            obstacle = decided.obstacles.get(lane) if lane else None
+            if obstacle is not None:
+                self._tell(allocation_id, life.QueueAllocation(obstacle.reason, obstacle.detail[:500]), "queued")
+            if obstacle is not None or lane is None:
+                del desk.untold[allocation_id]
+
+    def _tell(self, allocation_id: str, command: life.AllocationCommand, step: str) -> None:
+        if (ask := self._board.asks.get(allocation_id)) is not None:
+            self._to_tell[allocation_id] = (ask.waiting.tenant_id, command, ask.cause.at(step))
+            self._telling.set()
+
+    async def tell(self) -> None:
+        """For ever: write down who waits and who was turned down."""
+        while True:
+            await self._telling.wait()
+            self._telling.clear()
+            while self._to_tell:
+                some = list(self._to_tell)[:TOLD_AT_ONCE]
+                await asyncio.gather(*(self._tell_one(allocation_id) for allocation_id in some))
+
+    async def _tell_one(self, allocation_id: str) -> None:
+        tenant_id, command, cause = self._to_tell[allocation_id]
+        try:
+            await self._commands.execute(ALLOCATION, tenant_id, allocation_id, command, cause)
+        except (Unavailable, Conflict):
+            await asyncio.sleep(RETRY_S)
+            return
+        except Rejected:
+            pass  # It has moved on meanwhile: placed, or called off.
+        self._to_tell.pop(allocation_id, None)
+
+
+def _nowhere(pool_id: str, line: Line) -> Plan:
+    """Everybody in the line of a pool that does not exist is turned down."""
+    detail = f"there is no pool {pool_id}; see the list of pools"
+    refusals = [Refusal(waiting, "unknown-pool", detail) for _, lane in line.lanes() for waiting in lane]
+    return Plan((), tuple(refusals), {}, {}, full=False)
+
+
+class Lives(Reaction):
+    """Carries an allocation on: claimed → placed → started; release asked → stopped → released → claim returned."""
+
+    name = "lives"
+    reads = (ClaimGranted, AllocationPlaced, AllocationReleaseRequested, AllocationReleased)
+    concurrency = 64
+
+    def __init__(self, commands: Commands, scheduler: Scheduler, board: Board, runtime: Runtime) -> None:
+        self._commands = commands
+        self._scheduler = scheduler
+        self._board = board
+        self._runtime = runtime
+
+    async def react(self, fact: Fact) -> None:
+        match fact.event:
+            case ClaimGranted() as claim:
+                await self._place(fact, claim)
+            case AllocationPlaced() as placed:
+                await self._start(fact, placed)
+            case AllocationReleaseRequested():
+                await self._stop(fact)
+            case AllocationReleased() as over if over.gpu_count:
+                cause = Cause.of(fact, SERVICE, "return")
+                await self._scheduler.give_back(over.pool_id, over.allocation_id, over.end_reason, cause)
+
+    async def _place(self, fact: Fact, claim: ClaimGranted) -> None:
+        command = life.PlaceAllocation(claim.pool_id, claim.gpu_model, claim.members)
+        cause = Cause.of(fact, SERVICE, "placed")
+        try:
+            await self._commands.execute(ALLOCATION, claim.tenant_id, claim.allocation_id, command, cause)
+        except Rejected as late:
+            # It was called off between asking and granting: nobody will use these GPUs.
+            _log.info("claim of %s goes back: %s", claim.allocation_id, late.detail)
+            await self._scheduler.give_back(claim.pool_id, claim.allocation_id, "not-wanted-any-more", cause)
+
+    async def _start(self, fact: Fact, placed: AllocationPlaced) -> None:
+        run = await self._run(fact.tenant_id, placed)
+        if run is None:
+            return
+        await self._runtime.prepare(run)
+        started_at = await self._runtime.start(run)
+        try:
+            await self._commands.execute(
+                ALLOCATION,
+                fact.tenant_id,
+                placed.allocation_id,
+                life.StartAllocation(started_at),
+                Cause.of(fact, SERVICE, "started"),
+            )
+        except Rejected:
+            # Its release was asked for meanwhile; that event comes next and ends it in the books.
+            await self._runtime.stop(run, None, started_at)
+
+    async def _run(self, tenant_id: str, placed: AllocationPlaced) -> Run | None:
+        """What to start; None when it has ended already."""
+        if (ask := self._board.asks.get(placed.allocation_id)) is not None:
+            return ask.run(placed.members)
+        state, _ = await self._commands.state(ALLOCATION, tenant_id, placed.allocation_id)
+        return _run_of(state) if isinstance(state, life.Placed | life.Active | life.Releasing) else None
+
+    async def _stop(self, fact: Fact) -> None:
+        allocation_id = fact.subject.rpartition(".")[2]
+        state, _ = await self._commands.state(ALLOCATION, fact.tenant_id, allocation_id)
+        if not isinstance(state, life.Releasing):
+            return
+        at = fact.time
+        if state.reason == "lease-expired":
+            at = life.lease_end(state) or at
+        end: Ended = await self._runtime.stop(_run_of(state), state.started_at, at)
+        await self._commands.execute(
+            ALLOCATION,
+            fact.tenant_id,
+            allocation_id,
+            life.EndAllocation(end.ended_at, end.how, end.exit_code),
+            Cause.of(fact, SERVICE, "stopped"),
+        )
+
+
+def _run_of(state: life.Placed | life.Active | life.Releasing) -> Run:
+    workload = state.request.workload
+    return Run(state.request.allocation_id, workload.image, workload.command, state.placement.members)

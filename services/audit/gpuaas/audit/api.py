@@ -1,0 +1,288 @@
+"""The door of the audit service: search, checkpoints, tiles, evidence. One law: a tenant's trail is shown to it alone.
+
+Below `/v1/tenants/{tenant_id}` (and `/v1/platform`) stand `checkpoint` and `tile/…` as C2SP tlog-tiles has them, so any
+tile client can mirror a tree that it may read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import PlainTextResponse, Response
+from gpuaas.audit.adapters.heads import Heads, SealedHead
+from gpuaas.audit.domain.bundles import Evidence
+from gpuaas.audit.domain.checkpoints import LogKey, origin_of
+from gpuaas.audit.domain.entries import PLATFORM_TREE
+from gpuaas.audit.domain.epochs import EPOCH_LOG
+from gpuaas.audit.domain.maps import checkpoint_map, map_line, secret_of
+from gpuaas.audit.domain.merkle import HASH_BYTES
+from gpuaas.audit.domain.tiles import TILE_WIDTH, read_tile_path, width_at
+from gpuaas.audit.projections.audit_trail import AuditTrail
+from gpuaas.audit.projections.invoice_evidence import invoice_evidence
+from gpuaas.audit.projections.trail_search import Sought, entries_between, evidence_in, order_key, payloads_at, search
+from gpuaas.audit.projections.tree_proofs import consistency_proof, inclusion_proofs, tile
+from gpuaas.audit.reactions import EPOCH
+from gpuaas.common.commands import Commands
+from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.errors import Invalid, NotFound, Unavailable
+from gpuaas.common.http import Page, Paging, fresh, paging, permit, public
+from gpuaas.common.tables import Database, Record
+
+IMMUTABLE: Final = "private, max-age=31536000, immutable"
+"""A tile never changes; `private`, because only its tenant may read it."""
+MUTABLE: Final = "private, no-cache"
+
+WithProof = Annotated[
+    bool, Query(description="1: rows with their exact bytes and a proof (c2sp.org/tlog-proof; null until sealed).")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes work with."""
+
+    database: Database
+    commands: Commands
+    heads: Heads
+    key: LogKey
+    map_secret: bytes
+    trail: AuditTrail
+
+    async def proved(self, evidence: Sequence[Evidence]) -> tuple[list[Evidence], dict[str, SealedHead]]:
+        """The same events with their inclusion proofs, and the heads these are for.
+
+        Events that are not under a signed checkpoint yet are left out.
+        """
+        heads: dict[str, SealedHead] = {}
+        paths: dict[tuple[str, int], list[bytes]] = {}
+        for tree in sorted({each.tree for each in evidence}):
+            head = await self.heads.newest(tree)
+            if head is None:
+                continue
+            heads[tree] = head
+            sealed = [each.index for each in evidence if each.tree == tree and each.index < head.size]
+            proofs = await inclusion_proofs(self.database, tree, sealed, head.size)
+            paths |= {(tree, index): path for index, path in proofs.items()}
+        found = ((each, paths.get((each.tree, each.index))) for each in evidence)
+        return [replace(each, path=path) for each, path in found if path is not None], heads
+
+
+def sought(
+    type: Annotated[str | None, Query(max_length=255, description="Event type.")] = None,  # noqa: A002
+    subject: Annotated[str | None, Query(max_length=512, description="One entity's subject in the log.")] = None,
+    actor: Annotated[str | None, Query(max_length=255)] = None,
+    project: Annotated[str | None, Query(max_length=63)] = None,
+    correlation: Annotated[str | None, Query(max_length=255)] = None,
+    event: Annotated[str | None, Query(max_length=255, description="CloudEvents id.")] = None,
+    since: Annotated[datetime | None, Query(description="Happened at or after.")] = None,
+    until: Annotated[datetime | None, Query(description="Happened before.")] = None,
+    order: Annotated[str, Query(pattern="^(newest|oldest)$")] = "newest",
+) -> Sought:
+    """Dependency: what a search asks for."""
+    return Sought(
+        type=type,
+        subject=subject,
+        actor=actor,
+        project_id=project,
+        correlation_id=correlation,
+        event_id=event,
+        happened_from=since,
+        happened_until=until,
+        newest_first=order == "newest",
+    )
+
+
+def router(desk: Desk) -> APIRouter:
+    """All routes."""
+    routes = APIRouter()
+    for add in (_add_search, _add_trees, _add_bundles, _add_epochs):
+        add(routes, desk)
+    return routes
+
+
+def _add_search(routes: APIRouter, desk: Desk) -> None:
+    seen = Depends(fresh(desk.trail))
+    read = Depends(permit("audit.trail.read"))
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/trail", summary="What happened in a tenant, newest first.", dependencies=[read, seen]
+    )
+    async def tenant_trail(
+        tenant_id: str,
+        asked: Annotated[Sought, Depends(sought)],
+        page: Annotated[Paging, Depends(paging)],
+        proof: WithProof = False,
+    ) -> Page:
+        return await _page(desk, replace(asked, tree=tenant_id), page, proof)
+
+    @routes.get("/v1/trail", summary="What happened anywhere, newest first.", dependencies=[read, seen])
+    async def trail(
+        asked: Annotated[Sought, Depends(sought)],
+        page: Annotated[Paging, Depends(paging)],
+        proof: WithProof = False,
+    ) -> Page:
+        return await _page(desk, asked, page, proof)
+
+
+def _add_trees(routes: APIRouter, desk: Desk) -> None:
+    read = Depends(permit("audit.tree.read"))
+    octets: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+
+    @routes.get("/v1/tenants/{tenant_id}/checkpoint", summary="A tenant's tree, signed.", dependencies=[read])
+    async def tenant_checkpoint(tenant_id: str) -> PlainTextResponse:
+        return await _checkpoint(desk, tenant_id)
+
+    @routes.get("/v1/platform/checkpoint", summary="The platform's tree, signed.", dependencies=[read])
+    async def platform_checkpoint() -> PlainTextResponse:
+        return await _checkpoint(desk, PLATFORM_TREE)
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/tile/{path:path}",
+        summary="Tiles and entries of a tenant's tree (c2sp.org/tlog-tiles).",
+        dependencies=[read],
+        responses=octets,
+        response_class=Response,
+    )
+    async def tenant_tile(tenant_id: str, path: str) -> Response:
+        return await _tile(desk, tenant_id, path)
+
+    @routes.get(
+        "/v1/platform/tile/{path:path}",
+        summary="Tiles and entries of the platform's tree (c2sp.org/tlog-tiles).",
+        dependencies=[read],
+        responses=octets,
+        response_class=Response,
+    )
+    async def platform_tile(path: str) -> Response:
+        return await _tile(desk, PLATFORM_TREE, path)
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/growth",
+        summary="Consistency proof between two checkpoints of a tenant's tree: base64 hashes, one a line.",
+        dependencies=[read],
+        response_class=PlainTextResponse,
+    )
+    async def tenant_growth(
+        tenant_id: str, old: Annotated[int, Query(ge=1)], new: Annotated[int, Query(ge=1)]
+    ) -> PlainTextResponse:
+        return await _growth(desk, tenant_id, old, new)
+
+    @routes.get("/v1/key", summary="The log's name and public key, and a policy that trusts it.")
+    @public
+    async def key() -> dict[str, str]:
+        return {"log": desk.key.log, "verifier_key": desk.key.verifier_key(), "policy": desk.key.policy()}
+
+
+def _add_bundles(routes: APIRouter, desk: Desk) -> None:
+    read = Depends(permit("audit.bundle.read"))
+    seen = Depends(fresh(desk.trail))
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/bundles/invoices/{invoice_id}",
+        summary="Everything an invoice rests on, to be verified offline with gpuaas-verify.",
+        dependencies=[read, seen],
+        response_class=Response,
+        responses={200: {"content": {"application/json": {}}}},
+    )
+    async def invoice_bundle(tenant_id: str, invoice_id: str) -> Response:
+        found = await invoice_evidence(desk.database, tenant_id, invoice_id)
+        events, heads = await desk.proved(found.all())
+        if len(events) < len(found.all()):
+            raise Unavailable("the newest of the invoice's events are not sealed yet; ask again", retry_after_s=3)
+        document = found.proved_by(events).document({tree: head.note for tree, head in heads.items()})
+        content = await asyncio.to_thread(lambda: json.dumps(document, ensure_ascii=False).encode())
+        name = f'attachment; filename="{invoice_id}.bundle.json"'
+        return Response(content, media_type="application/json", headers={"Content-Disposition": name})
+
+
+def _add_epochs(routes: APIRouter, desk: Desk) -> None:
+    read = Depends(permit("audit.tree.read"))
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/epoch",
+        summary="The newest epoch, and where a tenant's checkpoint stands in its blinded map.",
+        dependencies=[read],
+    )
+    async def tenant_epoch(tenant_id: str) -> dict[str, Any]:
+        sealed, _ = await desk.commands.state(EPOCH, PLATFORM, EPOCH_LOG)
+        heads = await desk.heads.all_newest(sealed.last_position)
+        if tenant_id not in heads:
+            raise NotFound(f"no epoch has sealed anything of {tenant_id} yet")
+        covering = checkpoint_map(desk.map_secret, {tree: head.note for tree, head in heads.items()})
+        secret = secret_of(desk.map_secret, tenant_id)
+        index, path = covering.proof(map_line(secret, tenant_id, heads[tenant_id].note))
+        return {
+            "epoch": sealed.epoch,
+            "last_position": str(sealed.last_position),
+            "map_root": covering.root().hex(),
+            "map_size": len(covering.lines),
+            "map_index": index,
+            "map_path": [step.hex() for step in path],
+            "secret": secret.hex(),
+            "checkpoint": heads[tenant_id].note,
+        }
+
+
+async def _page(desk: Desk, asked: Sought, page: Paging, with_proof: bool) -> Page:
+    after = page.after[0] if page.after and isinstance(page.after[0], int) else None
+    rows = await search(desk.database, asked, after, page.limit + 1)
+    shown = page.page([dict(row) for row in rows], [order_key(asked)])
+    items = [_shown(row) for row in rows[: page.limit]]
+    if with_proof:
+        proofs = await _proofs(desk, rows[: page.limit])
+        for item in items:
+            item |= proofs.get(item["position"], {"proof": None})
+    return Page(items=items, next_cursor=shown.next_cursor)
+
+
+async def _proofs(desk: Desk, rows: Sequence[Record]) -> dict[int, dict[str, Any]]:
+    """The provable part of each row by position; of rows that are not sealed yet, none."""
+    bytes_of = await payloads_at(desk.database, [row["position"] for row in rows])
+    events, heads = await desk.proved([evidence_in(row, bytes_of[row["position"]]) for row in rows])
+    return {event.entry.position: event.row(heads[event.tree].note) for event in events}
+
+
+async def _checkpoint(desk: Desk, tree: str) -> PlainTextResponse:
+    head = await desk.heads.newest(tree)
+    if head is None:
+        raise NotFound(f"nothing of {origin_of(desk.key.log, tree)} is sealed yet")
+    return PlainTextResponse(head.note, headers={"Cache-Control": MUTABLE})
+
+
+async def _growth(desk: Desk, tree: str, old: int, new: int) -> PlainTextResponse:
+    head = await desk.heads.newest(tree)
+    if head is None or not old <= new <= head.size:
+        size = 0 if head is None else head.size
+        raise Invalid(f"the newest checkpoint has {size} leaves; ask for 1 ≤ old ≤ new ≤ {size}")
+    proof = await consistency_proof(desk.database, tree, old, new)
+    lines = "".join(f"{base64.b64encode(step).decode()}\n" for step in proof)
+    return PlainTextResponse(lines, headers={"Cache-Control": IMMUTABLE})
+
+
+async def _tile(desk: Desk, tree: str, path: str) -> Response:
+    asked, head = read_tile_path(path), await desk.heads.newest(tree)
+    wide = 0 if asked is None or head is None else width_at((asked.level or 0, asked.index), head.size)
+    if asked is None or asked.width > wide:
+        raise NotFound("there is no such tile under the newest checkpoint")
+    if asked.level is None:
+        start = asked.index * TILE_WIDTH
+        entries = await entries_between(desk.database, tree, start, start + asked.width)
+        content = b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+    else:
+        stored = await tile(desk.database, tree, (asked.level, asked.index))
+        content = stored[: asked.width * HASH_BYTES]
+    return Response(content, media_type="application/octet-stream", headers={"Cache-Control": IMMUTABLE})
+
+
+def _shown(row: Record) -> dict[str, Any]:
+    item = dict(row)
+    item["payload_sha256"] = row["payload_sha256"].hex()
+    item["tenant_id"] = None if row["tree"] == PLATFORM_TREE else row["tree"]
+    return item

@@ -1,0 +1,91 @@
+"""Questions to the trail: who did what, when, to what. One law: a page stays exact while new rows arrive.
+
+Rows are read in the order of the log, forwards or backwards, each page from the last row seen: what arrives meanwhile
+stands before or behind the pages already given, never between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gpuaas.audit.domain.bundles import Evidence
+from gpuaas.audit.domain.entries import Entry
+from gpuaas.audit.projections.audit_trail import PAYLOADS, TRAIL
+from gpuaas.common.tables import Database, Record
+from sqlalchemy import Select, select
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What is looked for; None does not restrict.
+
+    Attributes:
+        subject: the log's subject of one entity: its whole history.
+        happened_from, happened_until: [from, until) by the event's own time.
+        newest_first: the order.
+    """
+
+    tree: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    actor: str | None = None
+    project_id: str | None = None
+    correlation_id: str | None = None
+    event_id: str | None = None
+    happened_from: datetime | None = None
+    happened_until: datetime | None = None
+    newest_first: bool = True
+
+
+async def search(db: Database, sought: Sought, after: int | None, limit: int) -> list[Record]:
+    """Up to `limit` rows behind `after`, in the order asked for.
+
+    Args:
+        after: the last `order_key` seen: a leaf index inside one tree, a position of the log across trees.
+    """
+    query = _restricted(select(TRAIL), sought)
+    key = TRAIL.c[order_key(sought)]
+    if after is not None:
+        query = query.where(key < after if sought.newest_first else key > after)
+    return await db.fetch(query.order_by(key.desc() if sought.newest_first else key.asc()).limit(limit))
+
+
+def order_key(sought: Sought) -> str:
+    """The column that rows are ordered by. Within one tree the order of leaves is the order of the log."""
+    return "position" if sought.tree is None else "leaf_index"
+
+
+async def payloads_at(db: Database, positions: Sequence[int]) -> dict[int, bytes]:
+    """The stored bytes by position."""
+    found = await db.fetch(select(PAYLOADS).where(PAYLOADS.c.position.in_(list(positions))))
+    return {row["position"]: row["payload"] for row in found}
+
+
+async def entries_between(db: Database, tree: str, start: int, end: int) -> list[bytes]:
+    """The leaf data of a tree's leaves [start, end)."""
+    leaves = select(TRAIL).where(TRAIL.c.tree == tree, TRAIL.c.leaf_index >= start, TRAIL.c.leaf_index < end)
+    return [entry_in(row).encode() for row in await db.fetch(leaves.order_by(TRAIL.c.leaf_index))]
+
+
+def entry_in(row: Record | Mapping[str, Any]) -> Entry:
+    """The leaf's entry, as its row keeps it."""
+    return Entry(row["position"], row["subject"], row["type"], row["event_id"], row["time"], row["payload_sha256"])
+
+
+def evidence_in(row: Record, payload: bytes) -> Evidence:
+    """A trail row and its bytes as evidence, without proof."""
+    return Evidence(row["tree"], row["leaf_index"], entry_in(row), payload)
+
+
+def _restricted(query: Select[Any], sought: Sought) -> Select[Any]:
+    for name in ("tree", "type", "subject", "actor", "project_id", "correlation_id", "event_id"):
+        if (value := getattr(sought, name)) is not None:
+            query = query.where(TRAIL.c[name] == value)
+    if sought.happened_from is not None:
+        query = query.where(TRAIL.c.happened_at >= sought.happened_from)
+    if sought.happened_until is not None:
+        query = query.where(TRAIL.c.happened_at < sought.happened_until)
+    return query

@@ -1,0 +1,49 @@
+"""What the audit service is told from outside. One law: in a durable profile name and keys are given, never made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from gpuaas.common.settings import Settings
+from pydantic import Field, model_validator
+
+
+class AuditSettings(Settings):
+    """Settings of the audit service.
+
+    Attributes:
+        audit_log_name: the log's name in every checkpoint, such as `gpuaas.example/production`.
+        audit_signing_key: file with the Ed25519 seed (64 hex digits); made on the first start where a profile may.
+        audit_map_secret: file with the secret that blinds tenants in the epochs' map; likewise.
+        audit_seal_interval_s: seconds between two looks at whether there is something to seal.
+        audit_watch_interval_s: seconds between two looks at whether the log is still what the trail has seen.
+        audit_watch_window: positions compared per look, besides the newest ones; it walks through the whole log.
+    """
+
+    audit_log_name: str = ""
+    audit_signing_key: Path | None = None
+    audit_map_secret: Path | None = None
+    audit_seal_interval_s: float = Field(default=2.0, gt=0, le=60)
+    audit_watch_interval_s: float = Field(default=10.0, gt=0, le=3_600)
+    audit_watch_window: int = Field(default=5_000, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.durable and not (self.audit_log_name and self.audit_signing_key and self.audit_map_secret):
+            raise ValueError(
+                f"the {self.profile} profile needs AUDIT_LOG_NAME, AUDIT_SIGNING_KEY and AUDIT_MAP_SECRET to be given"
+            )
+        return self
+
+    @property
+    def log_name(self) -> str:
+        return self.audit_log_name or f"gpuaas.local/{self.profile}"
+
+    @property
+    def signing_key_file(self) -> Path:
+        return self.audit_signing_key or self.state_dir / "audit-signing.key"
+
+    @property
+    def map_secret_file(self) -> Path:
+        return self.audit_map_secret or self.state_dir / "audit-map.secret"

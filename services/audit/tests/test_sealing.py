@@ -1,0 +1,231 @@
+"""Sealing and watching: what is signed is the whole log, and a log that changes is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from gpuaas.audit.adapters.heads import Heads
+from gpuaas.audit.domain.checkpoints import LogKey
+from gpuaas.audit.domain.maps import checkpoint_map
+from gpuaas.audit.reactions import Sealing, Watching
+from gpuaas.common.clock import WallClock
+from gpuaas.common.commands import Commands
+from gpuaas.common.envelope import PLATFORM, Recorded
+from gpuaas.common.errors import Invalid, Unavailable, Unreadable
+from gpuaas.common.log import Write
+from gpuaas.common.logs.memory import MemoryLog
+from gpuaas.common.tables import Database
+from gpuaas.contracts.audit import DivergenceFound, EpochSealed
+from gpuaas.verify.policy import trusting
+
+SECRET = b"\x01" * 32
+
+
+class Forger(MemoryLog):
+    """A log whose past can be changed."""
+
+    def rewrite(self, position: int, payload: bytes) -> None:
+        self._events[position - 1] = replace(self._events[position - 1], payload=payload)
+
+    def lose(self, position: int) -> None:
+        self._events = [event for event in self._events if event.position != position]
+
+    def rewind(self, position: int) -> None:
+        del self._events[position:]
+
+    async def last_position(self) -> int:
+        return self._events[-1].position if self._events else 0
+
+    async def _newer(self, after: int) -> list[Recorded]:
+        return [event for event in self._events if event.position > after]
+
+    def become_another(self) -> None:
+        self._incarnation = "another"
+
+
+class Office:
+    """Trail, sealing and watching over one log."""
+
+    def __init__(self, log: Forger, database: Database, trail: Any, key: LogKey) -> None:
+        self.log, self.database, self.trail, self.key = log, database, trail, key
+        self.commands = Commands(log, WallClock(), "audit", "dev")
+        self.heads = Heads(database, log)
+        self.sealing = Sealing(database, self.commands, self.heads, key, SECRET, trail.projection.name)
+        self.watching = Watching(log, database, self.commands, trail.projection.name, 100)
+
+    async def seal(self) -> Any:
+        await self.heads.open()
+        await self.trail.catch_up()
+        return await self.sealing.seal()
+
+    async def epochs(self) -> list[EpochSealed]:
+        history = await self.log.history(f"events.audit.epoch.{PLATFORM}.log")
+        return [EpochSealed.model_validate_json(bytes(each.envelope().data)) for each in history]
+
+    async def findings(self) -> list[tuple[str, int]]:
+        await self.trail.catch_up()
+        return [(found.kind, found.position) for found in await self.watching.look()]
+
+
+@pytest.fixture
+async def office(database: Database, make_trail: Any, log_key: LogKey) -> Office:
+    log = Forger()
+    return Office(log, database, make_trail(log, database), log_key)
+
+
+async def add(log: MemoryLog, count: int, tenant: str = "acme", name: str = "n") -> None:
+    writes = [Write(f"events.a.b.{tenant}.{name}{number}", 0, f"{number}", "t", b"{}") for number in range(count)]
+    await log.append(writes)
+
+
+async def test_an_epoch_covers_every_position_and_every_tree(office: Office) -> None:
+    await add(office.log, 5)
+    await add(office.log, 2, "bolt")
+    await add(office.log, 1, "platform")
+    sealed = await office.seal()
+    [epoch] = await office.epochs()
+    assert (epoch.epoch, epoch.first_position, epoch.last_position) == (1, 1, 8)
+    assert (epoch.leaf_count, epoch.gap_count, epoch.tree_count) == (8, 0, 3)
+    policy = trusting(office.key.verifier_key())
+    assert policy.accept(epoch.platform_checkpoint).checkpoint.size == 1
+    heads = await office.heads.all_newest(sealed.last_position)
+    assert {tree: head.size for tree, head in heads.items()} == {"acme": 5, "bolt": 2, "platform": 1}
+    assert all(policy.accept(head.note).checkpoint.root == head.root for head in heads.values())
+    notes = {tree: head.note for tree, head in heads.items()}
+    assert checkpoint_map(SECRET, notes).root().hex() == epoch.map_root == sealed.map_root
+
+
+async def test_our_own_events_are_signed_but_open_no_epoch(office: Office) -> None:
+    await add(office.log, 3)
+    assert await office.seal() is not None
+    for _ in range(3):
+        assert await office.seal() is None
+    assert len(await office.epochs()) == 1
+    platform = await office.heads.newest("platform")
+    assert platform is not None
+    assert (platform.size, platform.position) == (1, 4)
+
+
+async def test_epochs_join_and_their_counts_are_the_log(office: Office) -> None:
+    for number in range(4):
+        await add(office.log, number + 1, "acme", f"r{number}-")
+        await office.seal()
+    epochs = await office.epochs()
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3, 4]
+    assert epochs[0].first_position == 1
+    assert all(after.first_position == before.last_position + 1 for before, after in pairwise(epochs))
+    covered = sum(epoch.leaf_count + epoch.gap_count for epoch in epochs)
+    assert covered == epochs[-1].last_position
+
+
+async def test_sealing_goes_on_after_a_restart_between_signing_and_saying(office: Office) -> None:
+    await add(office.log, 3)
+    await office.heads.open()
+    await office.trail.catch_up()
+    cut_off = Broken(office.log, WallClock(), "audit", "dev")
+    interrupted = Sealing(office.database, cut_off, office.heads, office.key, SECRET, "audit_trail_v1")
+    with pytest.raises(Unavailable):
+        await interrupted.seal()
+    assert await office.epochs() == []
+    again = Office(office.log, office.database, office.trail, office.key)
+    assert await again.seal() is not None
+    [epoch] = await office.epochs()
+    assert (epoch.leaf_count, epoch.tree_count) == (3, 1)
+
+
+class Broken(Commands):
+    """Commands of a process that loses its broker before it can say anything."""
+
+    async def execute(self, *_: Any, **__: Any) -> Any:
+        raise Unavailable("gone")
+
+
+async def test_two_sealers_seal_one_epoch(office: Office) -> None:
+    await add(office.log, 3)
+    other = Office(office.log, office.database, office.trail, office.key)
+    await office.seal()
+    await other.sealing.seal()
+    assert len(await office.epochs()) == 1
+
+
+async def test_a_trail_that_is_not_the_whole_log_is_not_sealed(office: Office) -> None:
+    await add(office.log, 5)
+    await office.heads.open()
+    await office.trail.catch_up()
+    await office.database.pool.execute("DELETE FROM audit_trail_v1 WHERE position = 2")
+    with pytest.raises(Invalid):
+        await office.sealing.seal()
+    assert await office.epochs() == []
+
+
+async def test_old_heads_are_forgotten_and_the_sealed_ones_kept(office: Office) -> None:
+    for number in range(6):
+        await add(office.log, 2, "acme", f"r{number}-")
+        await office.seal()
+    rows = await office.database.pool.fetch("SELECT size FROM audit_heads_v1 WHERE tree = 'acme' ORDER BY size")
+    assert [row["size"] for row in rows][-1] == 12
+    assert len(rows) <= 2
+    sealed = (await office.epochs())[-1]
+    assert (await office.heads.all_newest(sealed.last_position))["acme"].size == 12
+
+
+async def test_a_trail_rebuilt_from_another_past_is_not_signed_again(office: Office) -> None:
+    await add(office.log, 300)
+    await office.seal()
+    signed = await office.heads.newest("acme")
+    office.log.rewrite(7, b'{"forged":true}')
+    await office.trail.projector.rebuild()
+    await add(office.log, 2, "acme", "later")
+    for _ in range(2):
+        with pytest.raises(Unreadable):
+            await office.seal()
+    assert await office.heads.newest("acme") == signed
+    assert len(await office.epochs()) == 1
+    said = await office.log.history(f"events.audit.divergence.{PLATFORM}.>")
+    assert any("divergence" in event.subject for event in office.log._events), said
+
+
+async def test_an_unchanged_log_gives_no_finding(office: Office) -> None:
+    await add(office.log, 300)
+    await office.seal()
+    for _ in range(5):
+        assert await office.findings() == []
+
+
+async def test_rewritten_bytes_are_found_and_said_once(office: Office) -> None:
+    await add(office.log, 300)
+    await office.seal()
+    office.log.rewrite(7, b'{"forged":true}')
+    found = [each for _ in range(4) for each in await office.findings()]
+    assert set(found) == {("rewritten", 7)}
+    [said] = await office.log.history(f"events.audit.divergence.{PLATFORM}.rewritten-7")
+    event = DivergenceFound.model_validate_json(bytes(said.envelope().data))
+    assert event.expected_sha256 != event.found_sha256
+
+
+async def test_a_vanished_message_is_found_before_and_after_it_was_read(office: Office) -> None:
+    await add(office.log, 10)
+    await office.seal()
+    office.log.lose(9)
+    assert ("vanished", 9) in await office.findings()
+    await add(office.log, 4, "bolt")
+    last = await office.log.last_position()
+    office.log.lose(last - 1)
+    assert ("vanished", last - 1) in await office.findings()
+
+
+async def test_a_rewound_log_is_found(office: Office) -> None:
+    await add(office.log, 10)
+    await office.seal()
+    office.log.rewind(6)
+    assert ("rewound", 7) in [(found.kind, found.position) for found in await office.watching.look()]
+
+
+async def test_another_log_under_the_same_name_is_found(office: Office) -> None:
+    await add(office.log, 3)
+    await office.seal()
+    office.log.become_another()
+    assert [(found.kind, found.position) for found in await office.watching.look()] == [("recreated", 1)]

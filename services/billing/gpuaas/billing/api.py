@@ -1,0 +1,335 @@
+"""The door of billing. One law: a tenant sees its own and nobody else's; every list has a limit and a next page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from gpuaas.billing.domain.billing_run import StartRun, Unstarted
+from gpuaas.billing.domain.metering import Interval, instant_ms
+from gpuaas.billing.domain.price_book import PRICE_BOOK, PriceBook, PublishPrices, digest_of, list_book_of
+from gpuaas.billing.domain.rating import RATING_VERSION, Usage
+from gpuaas.billing.ports import Standing
+from gpuaas.billing.projections.charges import ChargesQuestions
+from gpuaas.billing.projections.metered_usage import Pinned
+from gpuaas.billing.projections.views import Views
+from gpuaas.billing.reactions import RUNS, SERVICE
+from gpuaas.billing.shapes import (
+    BalanceShown,
+    BalancesShown,
+    ChargesShown,
+    EstimateOrder,
+    EstimateShown,
+    InvoiceLineShown,
+    InvoiceShown,
+    InvoicesPage,
+    InvoiceWithLines,
+    PriceVersionShown,
+    PriceVersionsPage,
+    PublishPriceBook,
+    RunProgress,
+    RunShown,
+    RunsPage,
+    StartBillingRun,
+    TransferShown,
+    TransfersPage,
+    TrialBalanceShown,
+    TrialBalancesShown,
+    UsagePage,
+    UsageShown,
+    as_csv,
+    draft,
+    shown,
+    totals,
+)
+from gpuaas.common.clock import Clock, rfc3339
+from gpuaas.common.commands import Commands, Entity
+from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.errors import Invalid, NotFound, Rejected
+from gpuaas.common.events import Vocabulary
+from gpuaas.common.http import Accepted, Caller, Paging, fresh, paging, permit
+from gpuaas.common.log import EventLog
+from gpuaas.common.projections import Database, Record
+from gpuaas.contracts.billing import PriceBookPublished
+
+PRICE_BOOKS: Final[Entity[PriceBook, PublishPrices]] = Entity(
+    SERVICE, "price-book", PRICE_BOOK, Vocabulary(PriceBookPublished)
+)
+CSV: Final = "text/csv; charset=utf-8; header=present"
+Asked = Annotated[Paging, Depends(paging)]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes work with."""
+
+    commands: Commands
+    log: EventLog
+    clock: Clock
+    database: Database
+    views: Views
+    standing: Standing
+
+    @property
+    def charges(self) -> ChargesQuestions:
+        return ChargesQuestions(self.database, self.views)
+
+
+def router(desk: Desk) -> APIRouter:
+    """All routes of billing."""
+    routes = APIRouter()
+    for part in (_prices, _tenant_usage, _invoices, _ledger, _runs):
+        part(routes, desk)
+    return routes
+
+
+def _prices(routes: APIRouter, desk: Desk) -> None:
+    views, db = desk.views, desk.database
+
+    @routes.post("/v1/price-books", status_code=201, summary="Publish the next version of a currency's list prices.")
+    async def publish_prices(
+        body: PublishPriceBook, caller: Annotated[Caller, Depends(permit("billing.price-book.publish"))]
+    ) -> Accepted:
+        book_id = body.price_book_id or list_book_of(body.currency)
+        order = PublishPrices(
+            price_book_id=book_id,
+            currency=body.currency,
+            effective_from=body.effective_from,
+            effective_until=body.effective_until,
+            prices=tuple((price.gpu_model, price.amount) for price in body.prices),
+            billed_until=await views.runs.billed_until(db),
+        )
+        done = await desk.commands.execute(PRICE_BOOKS, PLATFORM, book_id, order, caller.cause())
+        return caller.accepted(done, book_id)
+
+    @routes.get(
+        "/v1/price-books", dependencies=[Depends(fresh(views.prices))], summary="All versions of all price books."
+    )
+    async def price_books(
+        caller: Annotated[Caller, Depends(permit("billing.price-book.read"))], asked: Asked
+    ) -> PriceVersionsPage:
+        rows, cursor = _page(asked, await views.prices.versions(db, _after(asked), asked.limit + 1))
+        return PriceVersionsPage(items=shown(PriceVersionShown, rows), next_cursor=cursor)
+
+    @routes.post(
+        "/v1/tenants/{tenant_id}/estimates",
+        dependencies=[Depends(fresh(views.prices)), Depends(fresh(views.tenants))],
+        summary="What it would cost to hold GPUs for a time.",
+    )
+    async def estimate(
+        tenant_id: str, body: EstimateOrder, caller: Annotated[Caller, Depends(permit("billing.estimate.read"))]
+    ) -> EstimateShown:
+        start_ms = instant_ms(body.starts_at or desk.clock.now())
+        held = Interval(start_ms, start_ms + body.seconds * 1_000)
+        usage = Usage("estimate", "estimate", body.gpu_model, body.gpu_count, held)
+        book, charges = await desk.charges.estimate(tenant_id, usage)
+        return EstimateShown(currency=book.currency, **draft(charges).model_dump())
+
+
+def _tenant_usage(routes: APIRouter, desk: Desk) -> None:
+    views, db = desk.views, desk.database
+    seen = [Depends(fresh(views.usage))]
+
+    async def usage_page(tenant_id: str, project_id: str | None, asked: Paging) -> UsagePage:
+        found = await views.usage.used_by(db, tenant_id, project_id, _after(asked), asked.limit + 1)
+        rows, cursor = _page(asked, found)
+        return UsagePage(items=shown(UsageShown, rows), next_cursor=cursor)
+
+    @routes.get("/v1/tenants/{tenant_id}/usage", dependencies=seen, summary="A tenant's usage records.")
+    async def usage_of_tenant(
+        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.usage.read"))], asked: Asked
+    ) -> UsagePage:
+        return await usage_page(tenant_id, None, asked)
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/projects/{project_id}/usage", dependencies=seen, summary="A project's usage records."
+    )
+    async def usage_of_project(
+        tenant_id: str,
+        project_id: str,
+        caller: Annotated[Caller, Depends(permit("billing.usage.read"))],
+        asked: Asked,
+    ) -> UsagePage:
+        return await usage_page(tenant_id, project_id, asked)
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/charges",
+        dependencies=[*seen, Depends(fresh(views.invoices)), Depends(fresh(views.runs)), Depends(fresh(views.held))],
+        summary="What the tenant would owe if it were billed now.",
+    )
+    async def charges(
+        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.charge.read"))]
+    ) -> ChargesShown:
+        now = desk.clock.now()
+        book, unbilled = await desk.charges.unbilled(tenant_id)
+        _, running = await desk.charges.running(tenant_id, now)
+        parts = draft(unbilled), draft(running)
+        return ChargesShown(
+            tenant_id=tenant_id,
+            currency=book.currency,
+            as_of=now,
+            unbilled=parts[0],
+            running=parts[1],
+            total=parts[0].total + parts[1].total,
+        )
+
+
+def _invoices(routes: APIRouter, desk: Desk) -> None:
+    views, db = desk.views, desk.database
+    seen = [Depends(fresh(views.invoices))]
+
+    @routes.get("/v1/tenants/{tenant_id}/invoices", dependencies=seen, summary="A tenant's invoices, newest first.")
+    async def invoices(
+        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.invoice.read"))], asked: Asked
+    ) -> InvoicesPage:
+        found = await views.invoices.of_tenant(db, tenant_id, _before(asked), asked.limit + 1)
+        rows, cursor = _page(asked, found)
+        return InvoicesPage(items=shown(InvoiceShown, rows), next_cursor=cursor)
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/invoices/{invoice_id}",
+        dependencies=seen,
+        response_model=InvoiceWithLines,
+        responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+        summary="One invoice with its lines, as JSON or CSV.",
+    )
+    async def invoice(
+        tenant_id: str,
+        invoice_id: str,
+        caller: Annotated[Caller, Depends(permit("billing.invoice.read"))],
+        accept: Annotated[str, Header(max_length=1_024)] = "application/json",
+        format: Annotated[Literal["json", "csv"] | None, Query(description="Goes before `Accept`.")] = None,  # noqa: A002
+    ) -> InvoiceWithLines | Response:
+        row = await views.invoices.one(db, tenant_id, invoice_id)
+        if row is None:
+            raise NotFound(f"{tenant_id} has no invoice {invoice_id}; see the list of its invoices")
+        lines = shown(InvoiceLineShown, await views.invoices.lines_of(db, tenant_id, invoice_id))
+        whole = InvoiceWithLines(**shown(InvoiceShown, [row])[0].model_dump(), lines=lines)
+        if format == "csv" or (format is None and accept.strip().startswith("text/csv")):
+            given = {"Content-Disposition": f'attachment; filename="{whole.number}.csv"'}
+            return Response(as_csv(whole), media_type=CSV, headers=given)
+        return whole
+
+
+def _ledger(routes: APIRouter, desk: Desk) -> None:
+    views, db = desk.views, desk.database
+    seen = [Depends(fresh(views.ledger))]
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/ledger/balances", dependencies=seen, summary="Every account of a tenant's ledger."
+    )
+    async def balances(
+        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.ledger.read"))]
+    ) -> BalancesShown:
+        found = await views.ledger.balances_of(db, tenant_id)
+        return BalancesShown(tenant_id=tenant_id, items=shown(BalanceShown, found))
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/ledger/transfers", dependencies=seen, summary="A tenant's transfers, newest first."
+    )
+    async def transfers(
+        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.ledger.read"))], asked: Asked
+    ) -> TransfersPage:
+        found = await views.ledger.transfers_of(db, tenant_id, _before(asked), asked.limit + 1)
+        rows, cursor = _page(asked, found)
+        return TransfersPage(items=shown(TransferShown, rows), next_cursor=cursor)
+
+    @routes.get("/v1/trial-balance", dependencies=seen, summary="All ledgers together, by currency: zero.")
+    async def trial_balance(
+        caller: Annotated[Caller, Depends(permit("billing.trial-balance.read"))],
+    ) -> TrialBalancesShown:
+        items = shown(TrialBalanceShown, await views.ledger.trial_balance(db))
+        return TrialBalancesShown(balanced=all(item.difference == 0 for item in items), items=items)
+
+
+def _runs(routes: APIRouter, desk: Desk) -> None:
+    views, db = desk.views, desk.database
+    seen = [Depends(fresh(views.runs)), Depends(fresh(views.invoices))]
+
+    @routes.post("/v1/billing-runs", status_code=202, summary="Bill a period; the work goes on behind this answer.")
+    async def start_billing_run(
+        body: StartBillingRun, caller: Annotated[Caller, Depends(permit("billing.run.start"))]
+    ) -> Accepted:
+        run_id = body.run_id or f"run-{caller.derived_id('run')}"
+        order = await _start_order(desk, run_id, body)
+        done = await desk.commands.execute(RUNS, PLATFORM, run_id, order, caller.cause())
+        return caller.accepted(done, run_id)
+
+    @routes.get("/v1/billing-runs", dependencies=seen, summary="Billing runs, newest first.")
+    async def billing_runs(caller: Annotated[Caller, Depends(permit("billing.run.read"))], asked: Asked) -> RunsPage:
+        rows, cursor = _page(asked, await views.runs.runs(db, _before(asked), asked.limit + 1))
+        return RunsPage(items=shown(RunShown, rows), next_cursor=cursor)
+
+    @routes.get("/v1/billing-runs/{run_id}", dependencies=seen, summary="One billing run and how far it is.")
+    async def billing_run(run_id: str, caller: Annotated[Caller, Depends(permit("billing.run.read"))]) -> RunProgress:
+        row = await views.runs.one(db, run_id)
+        if row is None:
+            raise NotFound(f"there is no billing run {run_id}")
+        period = Interval.between(row["period_start"], row["period_end"])
+        tenants = await views.usage.tenants_of(db, Pinned(period, row["since_position"], row["log_position"]))
+        written = await views.invoices.written_by(db, run_id)
+        return RunProgress(
+            **shown(RunShown, [row])[0].model_dump(),
+            tenants=len(tenants) if row["status"] != "void" else 0,
+            invoices=sum(each["invoices"] for each in written),
+            total_by_currency=totals(written),
+        )
+
+
+async def _start_order(desk: Desk, run_id: str, body: StartBillingRun) -> StartRun:
+    """The order to start a run, with everything pinned.
+
+    Every release that the log held when the request came has been metered; the run bills the usage records up to
+    the position the log had then.
+
+    Raises:
+        Unavailable: metering or a view is too far behind; nothing was started.
+        Rejected: the period crosses an earlier run's, or something in it cannot be billed.
+    """
+    views, db = desk.views, desk.database
+    period = Interval.between(body.period_start, body.period_end)
+    await desk.standing.metered(await desk.log.last_position())
+    position = await desk.log.last_position()
+    await desk.standing.folded(position)
+    books = await views.prices.books(db, upto=position)
+    order = StartRun(
+        run_id=run_id,
+        period_start=body.period_start,
+        period_end=body.period_end,
+        log_position=position,
+        price_book_sha256=digest_of(list(books.values())),
+        code_version=RATING_VERSION,
+    )
+    known, _ = await desk.commands.state(RUNS, PLATFORM, run_id)
+    if isinstance(known, Unstarted):
+        crossed = await views.runs.crossing(db, body.period_start, body.period_end)
+        if crossed is not None:
+            raise Rejected(
+                f"the period crosses that of run {crossed['run_id']}, {rfc3339(crossed['period_start'])} to "
+                f"{rfc3339(crossed['period_end'])}; bill that period again, or one beside it"
+            )
+        await desk.charges.refuse_unbillable(Pinned(period, 0, position), books)
+    return order
+
+
+def _page(asked: Paging, found: Sequence[Mapping[str, Any] | Record]) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of the page out of up to `limit + 1`, and the cursor of the next."""
+    page = asked.page([dict(row) for row in found], ["position"])
+    return page.items, page.next_cursor
+
+
+def _after(asked: Paging) -> int:
+    return _before(asked) or 0
+
+
+def _before(asked: Paging) -> int | None:
+    """The position the cursor stands at, or None for the first page."""
+    match asked.after:
+        case None:
+            return None
+        case (int() as position,):
+            return position
+        case _:
+            raise Invalid("this cursor is of another list; begin again without it")

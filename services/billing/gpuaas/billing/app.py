@@ -1,0 +1,49 @@
+"""Billing, put together. One law: this is the only file that knows an address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpuaas.billing import api
+from gpuaas.billing.projections.views import Views
+from gpuaas.billing.reactions import SERVICE, BillTenants, Metering
+from gpuaas.common.reactions import Reactor
+from gpuaas.common.readers import Reader
+from gpuaas.common.service import Service, run
+from gpuaas.common.settings import Settings
+
+
+class OwnReaders:
+    """`ports.Standing` over the readers of this process."""
+
+    def __init__(self, metering: Reader, views: Sequence[Reader], within_s: float) -> None:
+        self._metering = metering
+        self._views = views
+        self._within_s = within_s
+
+    async def metered(self, position: int) -> None:
+        await self._metering.reached(position, self._within_s)
+
+    async def folded(self, position: int) -> None:
+        for view in self._views:
+            await view.reached(position, self._within_s)
+
+
+def build(settings: Settings) -> Service:
+    """The service, not yet started."""
+    service = Service(SERVICE, settings)
+    views = Views()
+    service.project(*views.all())
+    metering = Reactor(Metering(service.commands, service.log), service.log, service.database)
+    service.follow(metering)
+    readers = [service.reader(view) for view in views.all()]
+    standing = OwnReaders(metering, readers, settings.ready_timeout_s)
+    service.react(BillTenants(service.commands, service.log, service.database, views, standing))
+    desk = api.Desk(service.commands, service.log, service.clock, service.database, views, standing)
+    service.serve(api.router(desk))
+    return service
+
+
+def main() -> None:
+    """Run the service until it is told to stop."""
+    run(build, Settings)

@@ -1,0 +1,124 @@
+"""Which runs there were. One law: billed periods are equal or apart; a run that crosses an earlier one is void.
+
+The order of the log decides which of two crossing runs is the earlier, so everyone who folds it agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from gpuaas.billing.domain.metering import Interval
+from gpuaas.billing.domain.unbilled import BilledPeriod
+from gpuaas.common.clock import rfc3339
+from gpuaas.common.envelope import Fact
+from gpuaas.common.projections import Database, Projection, Record, Rows, insert
+from gpuaas.contracts.billing import BillingRunCompleted, BillingRunStarted
+from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, func, select
+
+RUNS = Table(
+    "billing_runs_v1",
+    MetaData(),
+    Column("run_id", Text, primary_key=True),
+    Column("status", Text, nullable=False, comment="running, completed or void"),
+    Column("void_reason", Text),
+    Column("period_start", DateTime(timezone=True), nullable=False),
+    Column("period_end", DateTime(timezone=True), nullable=False),
+    Column("since_position", BigInteger, nullable=False),
+    Column("log_position", BigInteger, nullable=False),
+    Column("price_book_sha256", Text, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("completed_at", DateTime(timezone=True)),
+    Column("position", BigInteger, nullable=False),
+)
+
+
+class BillingRuns(Projection):
+    """Billing runs and where each one began to read."""
+
+    answer = "billing_runs"
+    version = 1
+    reads = (BillingRunStarted, BillingRunCompleted)
+    tables = (RUNS,)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        for fact in facts:
+            match fact.event:
+                case BillingRunStarted() as started:
+                    await insert(rows, RUNS, [await _started(rows, fact, started)])
+                case BillingRunCompleted() as completed:
+                    await rows.execute(
+                        "UPDATE billing_runs_v1 SET completed_at = $2, "
+                        "status = CASE status WHEN 'void' THEN 'void' ELSE 'completed' END WHERE run_id = $1",
+                        completed.run_id,
+                        fact.time,
+                    )
+
+    async def one(self, db: Database, run_id: str) -> Record | None:
+        """One run."""
+        return await db.fetch_one(select(RUNS).where(RUNS.c.run_id == run_id))
+
+    async def runs(self, db: Database, before: int | None, limit: int) -> list[Record]:
+        """Up to `limit` runs below position `before`, newest first."""
+        query = select(RUNS) if before is None else select(RUNS).where(RUNS.c.position < before)
+        return await db.fetch(query.order_by(RUNS.c.position.desc()).limit(limit))
+
+    async def crossing(self, db: Database, period_start: datetime, period_end: datetime) -> Record | None:
+        """An earlier run whose period crosses this one without being the same."""
+        return await db.fetch_one(
+            select(RUNS)
+            .where(
+                RUNS.c.status != "void",
+                RUNS.c.period_start < period_end,
+                RUNS.c.period_end > period_start,
+                (RUNS.c.period_start != period_start) | (RUNS.c.period_end != period_end),
+            )
+            .limit(1)
+        )
+
+    async def billed_periods(self, db: Database) -> list[BilledPeriod]:
+        """Every billed period, and the position up to which usage in it is billed."""
+        query = select(RUNS.c.period_start, RUNS.c.period_end, func.max(RUNS.c.log_position).label("upto"))
+        query = query.where(RUNS.c.status != "void").group_by(RUNS.c.period_start, RUNS.c.period_end)
+        return [
+            BilledPeriod(Interval.between(row["period_start"], row["period_end"]), row["upto"])
+            for row in await db.fetch(query.order_by(RUNS.c.period_start))
+        ]
+
+    async def billed_until(self, db: Database) -> datetime | None:
+        """The end of the latest billed period, or None before the first."""
+        row = await db.fetch_one(select(func.max(RUNS.c.period_end).label("until")).where(RUNS.c.status != "void"))
+        return row["until"] if row else None
+
+
+async def _started(rows: Rows, fact: Fact, started: BillingRunStarted) -> dict[str, object]:
+    earlier = await rows.fetch(
+        "SELECT run_id, period_start, period_end, log_position FROM billing_runs_v1 "
+        "WHERE status <> 'void' AND period_start < $2 AND period_end > $1 ORDER BY position",
+        started.period_start,
+        started.period_end,
+    )
+    crossed = [
+        row for row in earlier if (row["period_start"], row["period_end"]) != (started.period_start, started.period_end)
+    ]
+    return {
+        "run_id": started.run_id,
+        "status": "void" if crossed else "running",
+        "void_reason": _crosses(crossed[0]) if crossed else None,
+        "period_start": started.period_start,
+        "period_end": started.period_end,
+        "since_position": max((row["log_position"] for row in earlier), default=0),
+        "log_position": started.log_position,
+        "price_book_sha256": started.price_book_sha256,
+        "code_version": started.code_version,
+        "started_at": fact.time,
+        "position": fact.position,
+    }
+
+
+def _crosses(row: Record) -> str:
+    return (
+        f"its period crosses that of run {row['run_id']}, {rfc3339(row['period_start'])} to "
+        f"{rfc3339(row['period_end'])}; a period is billed once, and again only as a whole"
+    )

@@ -1,0 +1,126 @@
+"""What a tenant would owe if it were billed now, and what a run would meet. One law: a draft; only an invoice binds.
+
+Questions over several read models. Quantities are exact; amounts are rounded line by line as on an invoice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from gpuaas.billing.domain.invoice import LINES_MAX
+from gpuaas.billing.domain.metering import Interval, instant_ms
+from gpuaas.billing.domain.price_book import PriceBook
+from gpuaas.billing.domain.rating import Line, Usage, rate
+from gpuaas.billing.domain.unbilled import unbilled_parts
+from gpuaas.billing.projections.metered_usage import Demand, Pinned
+from gpuaas.billing.projections.views import Views
+from gpuaas.common.errors import NotFound, Rejected
+from gpuaas.common.money import minor_digits
+from gpuaas.common.projections import Database
+
+RECORDS_MAX = 50_000
+"""Usage records that are rated for one question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charges:
+    """Lines of a draft, and their sum with the currency's minor digits."""
+
+    lines: tuple[Line, ...]
+    total: Decimal
+
+
+class ChargesQuestions:
+    """Answers from the read models of one service."""
+
+    def __init__(self, database: Database, views: Views) -> None:
+        self._database = database
+        self._views = views
+
+    async def book_of(self, tenant_id: str) -> PriceBook:
+        """The list prices of a tenant's currency.
+
+        Raises:
+            NotFound: no such tenant.
+            Rejected: nobody has published prices in its currency.
+        """
+        currency = (await self._views.tenants.currencies_of(self._database, [tenant_id])).get(tenant_id)
+        if currency is None:
+            raise NotFound(f"billing knows no tenant {tenant_id}")
+        book = (await self._views.prices.books(self._database)).get(currency)
+        if book is None:
+            raise Rejected(f"there are no prices in {currency} yet; publish a price book in it")
+        return book
+
+    async def estimate(self, tenant_id: str, usage: Usage) -> tuple[PriceBook, Charges]:
+        """What `usage` would cost at the prices published now."""
+        book = await self.book_of(tenant_id)
+        return book, _charges([usage], book)
+
+    async def unbilled(self, tenant_id: str) -> tuple[PriceBook, Charges]:
+        """What was metered and stands on no invoice.
+
+        Raises:
+            Rejected: more records than are rated for one question.
+        """
+        book = await self.book_of(tenant_id)
+        billed = await self._views.runs.billed_periods(self._database)
+        found = await self._views.usage.unbilled_of(self._database, tenant_id, billed, RECORDS_MAX + 1)
+        _refuse_too_many(len(found), "unbilled usage records; start a billing run first")
+        parts = [part for usage, position in found for part in unbilled_parts(usage, position, billed)]
+        return book, await asyncio.to_thread(_charges, parts, book)
+
+    async def running(self, tenant_id: str, now: datetime) -> tuple[PriceBook, Charges]:
+        """What runs, as if it ended at `now`; raises as `unbilled`."""
+        book = await self.book_of(tenant_id)
+        found = await self._views.held.held_by(self._database, tenant_id, instant_ms(now), RECORDS_MAX + 1)
+        _refuse_too_many(len(found), "running allocations; ask project by project")
+        return book, await asyncio.to_thread(_charges, found, book)
+
+    async def refuse_unbillable(self, pinned: Pinned, books: dict[str, PriceBook]) -> None:
+        """Return if everything to bill has a tenant, a currency, a price and room on an invoice.
+
+        Raises:
+            Rejected: something has not; says what to do. A run that began anyway would stop half-way.
+        """
+        demand = await self._views.usage.demand(self._database, pinned)
+        tenant_ids = sorted({each.tenant_id for each in demand})
+        currencies = await self._views.tenants.currencies_of(self._database, tenant_ids)
+        for tenant_id in tenant_ids:
+            own = [each for each in demand if each.tenant_id == tenant_id]
+            currency = currencies.get(tenant_id)
+            if currency is None:
+                raise Rejected(f"{tenant_id} has usage but iam has not created such a tenant; it cannot be billed")
+            if (book := books.get(currency)) is None:
+                raise Rejected(f"{tenant_id} pays in {currency}, which has no price book; publish one")
+            windows = len(book.windows(pinned.period))
+            if sum(each.projects for each in own) * windows > LINES_MAX:
+                raise Rejected(f"the invoice of {tenant_id} would pass {LINES_MAX} lines; bill shorter periods")
+            if not all(_priced_throughout(each, book) for each in own):
+                # Perhaps only because nothing was used in the gap: the rating itself says, record by record.
+                usage = await self._views.usage.usage_of(self._database, [tenant_id], pinned)
+                await asyncio.to_thread(rate, usage[tenant_id], book, pinned.period)
+
+
+def _priced_throughout(demand: Demand, book: PriceBook) -> bool:
+    windows = book.windows(demand.span)
+    priced = sum(part.length_ms for part, version in windows if demand.gpu_model in version.prices)
+    return priced == demand.span.length_ms
+
+
+def _charges(usages: Sequence[Usage], book: PriceBook) -> Charges:
+    lines: tuple[Line, ...] = ()
+    if usages:
+        first = min(usage.interval.start_ms for usage in usages)
+        lines = rate(usages, book, Interval(first, max(usage.interval.end_ms for usage in usages)))
+    nothing = Decimal(0).scaleb(-minor_digits(book.currency))
+    return Charges(lines, sum((line.amount for line in lines), nothing))
+
+
+def _refuse_too_many(count: int, what: str) -> None:
+    if count > RECORDS_MAX:
+        raise Rejected(f"there are more than {RECORDS_MAX:,} {what}")

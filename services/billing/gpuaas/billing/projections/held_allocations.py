@@ -1,0 +1,79 @@
+"""What is being used right now. One law: a row stands from an allocation's start until its release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpuaas.billing.domain.metering import Interval, instant_ms
+from gpuaas.billing.domain.rating import Usage
+from gpuaas.common.envelope import Fact
+from gpuaas.common.projections import Database, Projection, Rows, upsert
+from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, select
+
+HELD = Table(
+    "held_allocations_v1",
+    MetaData(),
+    Column("tenant_id", Text, primary_key=True),
+    Column("allocation_id", Text, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("gpu_model", Text, nullable=False),
+    Column("gpu_count", Integer, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+
+
+class HeldAllocations(Projection):
+    """Allocations that run."""
+
+    answer = "held_allocations"
+    version = 1
+    reads = (AllocationStarted, AllocationReleased)
+    tables = (HELD,)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        started: dict[tuple[str, str], dict[str, object]] = {}
+        released: list[tuple[str, str]] = []
+        for fact in facts:
+            match fact.event:
+                case AllocationStarted() as begun:
+                    started[begun.tenant_id, begun.allocation_id] = _row(fact, begun)
+                case AllocationReleased() as ended:
+                    key = (ended.tenant_id, ended.allocation_id)
+                    if started.pop(key, None) is None:
+                        released.append(key)
+        await upsert(rows, HELD, list(started.values()))
+        if released:
+            await rows.execute(
+                "DELETE FROM held_allocations_v1 h USING unnest($1::text[], $2::text[]) AS r(tenant, allocation) "
+                "WHERE h.tenant_id = r.tenant AND h.allocation_id = r.allocation",
+                [tenant_id for tenant_id, _ in released],
+                [allocation_id for _, allocation_id in released],
+            )
+
+    async def held_by(self, db: Database, tenant_id: str, until_ms: int, limit: int) -> list[Usage]:
+        """Up to `limit` allocations of a tenant that run, as if they ended at `until_ms`."""
+        query = select(HELD).where(HELD.c.tenant_id == tenant_id, HELD.c.start_ms < until_ms)
+        return [
+            Usage(
+                usage_id=row["allocation_id"],
+                project_id=row["project_id"],
+                gpu_model=row["gpu_model"],
+                gpu_count=row["gpu_count"],
+                interval=Interval(row["start_ms"], until_ms),
+            )
+            for row in await db.fetch(query.order_by(HELD.c.position).limit(limit))
+        ]
+
+
+def _row(fact: Fact, started: AllocationStarted) -> dict[str, object]:
+    return {
+        "tenant_id": started.tenant_id,
+        "allocation_id": started.allocation_id,
+        "project_id": started.project_id,
+        "gpu_model": started.gpu_model,
+        "gpu_count": started.gpu_count,
+        "start_ms": instant_ms(started.started_at),
+        "position": fact.position,
+    }

@@ -1,0 +1,150 @@
+"""Which invoices were written, and what stands on them. One law: a row is as final as the invoice it is from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from gpuaas.billing.domain.rating import Booked, LineKey
+from gpuaas.common.envelope import Fact
+from gpuaas.common.projections import Database, Projection, Record, Rows, insert
+from gpuaas.contracts.billing import InvoiceFinalized
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Numeric, Table, Text, func, select
+
+_META = MetaData()
+INVOICES = Table(
+    "invoices_v1",
+    _META,
+    Column("tenant_id", Text, primary_key=True),
+    Column("invoice_id", Text, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("period_start", DateTime(timezone=True), nullable=False),
+    Column("period_end", DateTime(timezone=True), nullable=False),
+    Column("total", Numeric, nullable=False),
+    Column("line_count", Integer, nullable=False),
+    Column("content_sha256", Text, nullable=False),
+    Column("finalized_at", DateTime(timezone=True), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Index("invoices_v1_by_run", "run_id"),
+    Index("invoices_v1_by_position", "tenant_id", "position"),
+)
+LINES = Table(
+    "invoice_lines_v1",
+    _META,
+    Column("tenant_id", Text, primary_key=True),
+    Column("invoice_id", Text, primary_key=True),
+    Column("line_number", Integer, primary_key=True),
+    Column("line_id", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("gpu_model", Text, nullable=False),
+    Column("gpu_ms", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("unit_price", Numeric, nullable=False),
+    Column("price_book_id", Text, nullable=False),
+    Column("price_book_version", Integer, nullable=False),
+    Column("amount", Numeric, nullable=False),
+    Column("usage_count", BigInteger, nullable=False),
+    Column("usage_sha256", Text, nullable=False),
+)
+
+
+class Invoices(Projection):
+    """Final invoices with their lines."""
+
+    answer = "invoices"
+    version = 1
+    reads = (InvoiceFinalized,)
+    tables = (INVOICES, LINES)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        final = [(fact, fact.event) for fact in facts if isinstance(fact.event, InvoiceFinalized)]
+        await insert(rows, INVOICES, [_row(fact, invoice) for fact, invoice in final])
+        await insert(rows, LINES, [line for _, invoice in final for line in _lines(invoice)])
+
+    async def of_tenant(self, db: Database, tenant_id: str, before: int | None, limit: int) -> list[Record]:
+        """Up to `limit` invoices of a tenant below position `before`, newest first."""
+        query = select(INVOICES).where(INVOICES.c.tenant_id == tenant_id)
+        if before is not None:
+            query = query.where(INVOICES.c.position < before)
+        return await db.fetch(query.order_by(INVOICES.c.position.desc()).limit(limit))
+
+    async def one(self, db: Database, tenant_id: str, invoice_id: str) -> Record | None:
+        """One invoice without its lines."""
+        return await db.fetch_one(
+            select(INVOICES).where(INVOICES.c.tenant_id == tenant_id, INVOICES.c.invoice_id == invoice_id)
+        )
+
+    async def lines_of(self, db: Database, tenant_id: str, invoice_id: str) -> list[Record]:
+        """The lines of one invoice in their order."""
+        query = select(LINES).where(LINES.c.tenant_id == tenant_id, LINES.c.invoice_id == invoice_id)
+        return await db.fetch(query.order_by(LINES.c.line_number))
+
+    async def written_by(self, db: Database, run_id: str) -> list[Record]:
+        """Per currency: how many invoices a run has written, and their sum."""
+        query = select(
+            INVOICES.c.currency, func.count().label("invoices"), func.sum(INVOICES.c.total).label("total")
+        ).where(INVOICES.c.run_id == run_id)
+        return await db.fetch(query.group_by(INVOICES.c.currency).order_by(INVOICES.c.currency))
+
+    async def tenants_billed_by(self, db: Database, run_id: str) -> set[str]:
+        """The tenants that a run has written an invoice for."""
+        found = await db.fetch(select(INVOICES.c.tenant_id).where(INVOICES.c.run_id == run_id))
+        return {row["tenant_id"] for row in found}
+
+    async def booked(
+        self, db: Database, tenant_ids: Sequence[str], period_start: datetime, period_end: datetime, before: int
+    ) -> dict[str, dict[LineKey, Booked]]:
+        """What invoices of exactly this period, written before position `before`, hold for each tenant's lines."""
+        both = LINES.join(
+            INVOICES, (LINES.c.tenant_id == INVOICES.c.tenant_id) & (LINES.c.invoice_id == INVOICES.c.invoice_id)
+        )
+        keys = (LINES.c.tenant_id, LINES.c.project_id, LINES.c.gpu_model, LINES.c.price_book_version)
+        query = (
+            select(*keys, func.sum(LINES.c.gpu_ms).label("gpu_ms"), func.sum(LINES.c.amount).label("amount"))
+            .select_from(both)
+            .where(
+                INVOICES.c.tenant_id.in_(list(tenant_ids)),
+                INVOICES.c.period_start == period_start,
+                INVOICES.c.period_end == period_end,
+                INVOICES.c.position < before,
+            )
+            .group_by(*keys)
+        )
+        found: defaultdict[str, dict[LineKey, Booked]] = defaultdict(dict)
+        for row in await db.fetch(query):
+            key = (row["project_id"], row["gpu_model"], row["price_book_version"])
+            found[row["tenant_id"]][key] = Booked(int(row["gpu_ms"]), Decimal(row["amount"]))
+        return found
+
+
+def _row(fact: Fact, invoice: InvoiceFinalized) -> dict[str, object]:
+    return {
+        "tenant_id": invoice.tenant_id,
+        "invoice_id": invoice.invoice_id,
+        "run_id": invoice.run_id,
+        "number": invoice.number,
+        "currency": invoice.currency,
+        "period_start": invoice.period_start,
+        "period_end": invoice.period_end,
+        "total": invoice.total,
+        "line_count": len(invoice.lines),
+        "content_sha256": invoice.content_sha256,
+        "finalized_at": fact.time,
+        "position": fact.position,
+    }
+
+
+def _lines(invoice: InvoiceFinalized) -> list[dict[str, object]]:
+    return [
+        {
+            "tenant_id": invoice.tenant_id,
+            "invoice_id": invoice.invoice_id,
+            "line_number": number,
+            **{name: getattr(line, name) for name in type(line).model_fields},
+        }
+        for number, line in enumerate(invoice.lines, start=1)
+    ]

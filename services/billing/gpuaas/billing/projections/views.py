@@ -1,0 +1,30 @@
+"""All read models of billing together, to be handed to whoever asks. One law: it holds them and does nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gpuaas.billing.projections.billed_tenants import BilledTenants
+from gpuaas.billing.projections.billing_runs import BillingRuns
+from gpuaas.billing.projections.held_allocations import HeldAllocations
+from gpuaas.billing.projections.invoices import Invoices
+from gpuaas.billing.projections.ledger_balances import LedgerBalances
+from gpuaas.billing.projections.metered_usage import MeteredUsage
+from gpuaas.billing.projections.price_books import PriceBooks
+from gpuaas.common.projections import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """One of each."""
+
+    usage: MeteredUsage = field(default_factory=MeteredUsage)
+    held: HeldAllocations = field(default_factory=HeldAllocations)
+    tenants: BilledTenants = field(default_factory=BilledTenants)
+    prices: PriceBooks = field(default_factory=PriceBooks)
+    invoices: Invoices = field(default_factory=Invoices)
+    ledger: LedgerBalances = field(default_factory=LedgerBalances)
+    runs: BillingRuns = field(default_factory=BillingRuns)
+
+    def all(self) -> tuple[Projection, ...]:
+        return (self.usage, self.held, self.tenants, self.prices, self.invoices, self.ledger, self.runs)

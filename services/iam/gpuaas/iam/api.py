@@ -1,0 +1,20 @@
+"""The door: commands and questions of iam. One law: each route says who may, or is public on purpose."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from gpuaas.iam.parts import Parts
+from gpuaas.iam.routes.bindings import Bindings
+from gpuaas.iam.routes.keys import Keys
+from gpuaas.iam.routes.principals import Principals
+from gpuaas.iam.routes.rights import Rights
+from gpuaas.iam.routes.tenancy import Tenancy
+from gpuaas.iam.routes.tokens import Tokens
+
+
+def router(parts: Parts) -> APIRouter:
+    """All of iam's routes."""
+    opened = APIRouter()
+    for door in (Tokens, Rights, Tenancy, Principals, Bindings, Keys):
+        door(parts).open(opened)
+    return opened

@@ -1,0 +1,23 @@
+"""The histories iam keeps. One law: each has one subject per id, so its name is unique where the subject says.
+
+Tenants are unique everywhere, projects in their tenant, users and roles on the platform. Service accounts, bindings
+and keys get their ids from iam, so that no two tenants can ever name the same one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gpuaas.common.commands import Entity
+from gpuaas.iam.domain import api_key, binding, project, role, service_account, signing_key, tenant, user
+
+SERVICE: Final = "iam"
+
+TENANT: Final = Entity(SERVICE, "tenant", tenant.TENANT, tenant.VOCABULARY)
+PROJECT: Final = Entity(SERVICE, "project", project.PROJECT, project.VOCABULARY)
+USER: Final = Entity(SERVICE, "user", user.USER, user.VOCABULARY)
+SERVICE_ACCOUNT: Final = Entity(SERVICE, "service-account", service_account.SERVICE_ACCOUNT, service_account.VOCABULARY)
+ROLE: Final = Entity(SERVICE, "role", role.ROLE, role.VOCABULARY)
+BINDING: Final = Entity(SERVICE, "binding", binding.BINDING, binding.VOCABULARY)
+API_KEY: Final = Entity(SERVICE, "api-key", api_key.API_KEY, api_key.VOCABULARY)
+SIGNING_KEY: Final = Entity(SERVICE, "signing-key", signing_key.SIGNING_KEY, signing_key.VOCABULARY)

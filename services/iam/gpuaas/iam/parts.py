@@ -1,0 +1,53 @@
+"""What iam's doors are made of. One law: a door is handed all it needs and looks nothing up."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpuaas.common.access import Access
+from gpuaas.common.clock import Clock
+from gpuaas.common.commands import Commands, Outcome
+from gpuaas.common.errors import Unavailable
+from gpuaas.common.http import Accepted, Caller
+from gpuaas.common.readers import Reader
+from gpuaas.common.tables import Database
+from gpuaas.iam.projections.api_keys import ApiKeys
+from gpuaas.iam.projections.bindings import Bindings
+from gpuaas.iam.projections.principals import Principals
+from gpuaas.iam.projections.projects import Projects
+from gpuaas.iam.projections.roles import Roles
+from gpuaas.iam.projections.tenants import Tenants
+from gpuaas.iam.signing import Signer
+
+SETTLE_S: Final = 1.0
+"""Longest wait for what iam itself has just written to be read back."""
+
+TENANTS: Final = Tenants()
+PROJECTS: Final = Projects()
+PRINCIPALS: Final = Principals()
+ROLES: Final = Roles()
+BINDINGS: Final = Bindings()
+API_KEYS: Final = ApiKeys()
+PROJECTIONS: Final = (TENANTS, PROJECTS, PRINCIPALS, ROLES, BINDINGS, API_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The service's parts that its doors use. `clock` is real time, also where the world's runs faster."""
+
+    profile: str
+    commands: Commands
+    database: Database
+    access: Access
+    access_reader: Reader
+    api_keys_reader: Reader
+    clock: Clock
+    signer: Signer
+
+    async def settled(self, caller: Caller, outcome: Outcome[Any], thing_id: str) -> Accepted:
+        """The answer to a command, once iam's own access has read it: the caller's next step finds it in force."""
+        with contextlib.suppress(Unavailable):
+            await self.access_reader.reached(outcome.position, SETTLE_S)
+        return caller.accepted(outcome, thing_id)

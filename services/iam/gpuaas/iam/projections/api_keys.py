@@ -1,0 +1,92 @@
+"""Which API keys there are. One law: of a key's secret only the digest is here, and no list shows even that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gpuaas.common.envelope import Fact
+from gpuaas.common.errors import Unreadable
+from gpuaas.common.projections import Database, Projection, Record, insert
+from gpuaas.common.tables import Rows
+from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked
+from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
+
+API_KEYS_V1 = Table(
+    "api_keys_v1",
+    MetaData(),
+    Column("key_id", Text, primary_key=True),
+    Column("principal_kind", Text, nullable=False),
+    Column("principal_id", Text, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("secret_sha256", Text, nullable=False),
+    Column("issued_at", DateTime(timezone=True), nullable=False),
+    Column("issued_by", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("revoke_reason", Text),
+)
+Index("api_keys_v1_principal", API_KEYS_V1.c.principal_kind, API_KEYS_V1.c.principal_id, API_KEYS_V1.c.key_id)
+
+_SHOWN: Final = [column for column in API_KEYS_V1.columns if column.name != "secret_sha256"]
+_REVOKE: Final = """
+UPDATE api_keys_v1 AS k SET revoked_at = e.at, revoke_reason = e.reason
+FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS e (key_id, at, reason)
+WHERE k.key_id = e.key_id"""
+
+
+class ApiKeys(Projection):
+    """One row per key that was ever issued."""
+
+    answer = "api_keys"
+    version = 1
+    reads = (ApiKeyIssued, ApiKeyRevoked)
+    tables = (API_KEYS_V1,)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        """Issues before revocations: within one batch a key's end always comes after its beginning."""
+        issued = [(fact, fact.event) for fact in facts if isinstance(fact.event, ApiKeyIssued)]
+        revoked = [(fact, fact.event) for fact in facts if isinstance(fact.event, ApiKeyRevoked)]
+        await insert(
+            rows,
+            API_KEYS_V1,
+            [
+                {
+                    "key_id": event.key_id,
+                    "principal_kind": event.principal_kind,
+                    "principal_id": event.principal_id,
+                    "tenant_id": event.tenant_id,
+                    "label": event.label,
+                    "secret_sha256": event.secret_sha256,
+                    "issued_at": fact.time,
+                    "issued_by": fact.envelope.actor,
+                    "expires_at": event.expires_at,
+                }
+                for fact, event in issued
+            ],
+        )
+        if revoked:
+            columns = zip(*((event.key_id, fact.time, event.reason) for fact, event in revoked), strict=True)
+            done = await rows.execute(_REVOKE, *map(list, columns))
+            if done != f"UPDATE {len(revoked)}":
+                raise Unreadable(f"{len(revoked)} API keys were revoked but {done}: one was never issued")
+
+    async def presented(self, database: Database, key_id: str) -> Record | None:
+        """The row of a key that somebody presents, with the digest of its secret; None: there is no such key."""
+        return await database.fetch_one(select(API_KEYS_V1).where(API_KEYS_V1.c.key_id == key_id))
+
+    async def of(self, database: Database, kind: str, principal_id: str, after: str | None, count: int) -> list[Record]:
+        """At most `count` keys of a principal without their digests, by id, beginning after `after`."""
+        at = API_KEYS_V1.c
+        query = (
+            select(*_SHOWN)
+            .where(
+                at.principal_kind == kind,
+                at.principal_id == principal_id,
+                true() if after is None else at.key_id > after,
+            )
+            .order_by(at.key_id)
+            .limit(count)
+        )
+        return await database.fetch(query)

@@ -1,0 +1,92 @@
+"""Who holds which role where. One law: a binding that ended stays listed with its end and its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gpuaas.common.envelope import Fact
+from gpuaas.common.errors import Unreadable
+from gpuaas.common.projections import Database, Projection, Record, insert
+from gpuaas.common.tables import Rows
+from gpuaas.contracts.iam import RoleBound, RoleUnbound
+from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
+
+BINDINGS_V1 = Table(
+    "bindings_v1",
+    MetaData(),
+    Column("binding_id", Text, primary_key=True),
+    Column("tenant_id", Text),
+    Column("project_id", Text),
+    Column("principal_kind", Text, nullable=False),
+    Column("principal_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("bound_at", DateTime(timezone=True), nullable=False),
+    Column("bound_by", Text, nullable=False),
+    Column("valid_until", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("end_reason", Text),
+)
+Index("bindings_v1_scope", BINDINGS_V1.c.tenant_id, BINDINGS_V1.c.binding_id)
+
+_END: Final = """
+UPDATE bindings_v1 AS b SET ended_at = e.at, end_reason = e.reason
+FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS e (binding_id, at, reason)
+WHERE b.binding_id = e.binding_id"""
+
+
+class Bindings(Projection):
+    """One row per binding that was ever made."""
+
+    answer = "bindings"
+    version = 1
+    reads = (RoleBound, RoleUnbound)
+    tables = (BINDINGS_V1,)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        """Beginnings before ends: within one batch a binding's end always comes after its beginning."""
+        bound = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleBound)]
+        ended = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleUnbound)]
+        await insert(
+            rows,
+            BINDINGS_V1,
+            [
+                {
+                    "binding_id": event.binding_id,
+                    "tenant_id": event.tenant_id,
+                    "project_id": event.project_id,
+                    "principal_kind": event.principal_kind,
+                    "principal_id": event.principal_id,
+                    "role": event.role,
+                    "reason": event.reason,
+                    "bound_at": fact.time,
+                    "bound_by": fact.envelope.actor,
+                    "valid_until": event.valid_until,
+                }
+                for fact, event in bound
+            ],
+        )
+        if ended:
+            columns = zip(*((event.binding_id, fact.time, event.reason) for fact, event in ended), strict=True)
+            done = await rows.execute(_END, *map(list, columns))
+            if done != f"UPDATE {len(ended)}":
+                raise Unreadable(f"{len(ended)} bindings ended but {done}: one was never made")
+
+    async def standing(
+        self, database: Database, tenant_id: str | None, project_id: str | None, after: str | None, count: int
+    ) -> list[Record]:
+        """At most `count` bindings not ended, by id, after `after`: of the platform (no tenant), tenant or project."""
+        at = BINDINGS_V1.c
+        query = (
+            select(BINDINGS_V1)
+            .where(
+                at.tenant_id.is_(None) if tenant_id is None else at.tenant_id == tenant_id,
+                true() if project_id is None else at.project_id == project_id,
+                at.ended_at.is_(None),
+                true() if after is None else at.binding_id > after,
+            )
+            .order_by(at.binding_id)
+            .limit(count)
+        )
+        return await database.fetch(query)

@@ -1,0 +1,150 @@
+"""API keys of users and service accounts. One law: a secret is shown once, and kept only as its digest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Response
+from gpuaas.common.access import ABSENT, Scope
+from gpuaas.common.apikeys import new_api_key
+from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.errors import NotFound
+from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit
+from gpuaas.iam.domain.api_key import IssueKey, RevokeKey
+from gpuaas.iam.domain.permissions import beyond
+from gpuaas.iam.domain.service_account import Known
+from gpuaas.iam.entities import API_KEY, SERVICE_ACCOUNT
+from gpuaas.iam.parts import API_KEYS, Parts
+from gpuaas.iam.routes.asking import LEVELS, Paged, last_key
+from pydantic import AwareDatetime, Field
+
+Kind = Literal["user", "service-account"]
+PrincipalId = Annotated[str, Path(description="Whose key.", max_length=63)]
+Issuing = Annotated[Caller, Depends(permit("iam.key.issue"))]
+Reading = Annotated[Caller, Depends(permit("iam.key.read"))]
+Revoking = Annotated[Caller, Depends(permit("iam.key.revoke"))]
+
+
+class NewKey(Body):
+    """An API key to issue."""
+
+    label: str = Field(description="What it is for.", max_length=200)
+    expires_at: AwareDatetime = Field(description="The first instant at which it is refused (real time).")
+
+
+class EndOfKey(Body):
+    """Why a key ends."""
+
+    reason: str = Field(description="Why, for the people who review access.", max_length=1_000)
+
+
+class IssuedKey(Accepted):
+    """A new key. `api_key` is its secret, shown only in this answer; null when the request was a repeat."""
+
+    api_key: str | None
+    expires_at: AwareDatetime
+
+
+class Keys:
+    """Routes of keys: of users (platform) and of service accounts (platform, tenant, project)."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def open(self, router: APIRouter) -> None:
+        """Add the routes."""
+        add, seen = router.add_api_route, Depends(fresh(API_KEYS))
+        people = "/v1/users/{principal_id}/keys"
+        add(people, self.issue_to_user, methods=["POST"], status_code=201, summary="Issue an API key to a person.")
+        add(people, self.keys_of_user, methods=["GET"], dependencies=[seen], summary="A person's keys.")
+        add(people + "/{key_id}/revoke", self.revoke_of_user, methods=["POST"], summary="Revoke a person's key.")
+        for prefix, level in LEVELS:
+            path, at = prefix + "/service-accounts/{principal_id}/keys", Depends(level)
+            revoke = path + "/{key_id}/revoke"
+            add(path, self.issue, methods=["POST"], status_code=201, dependencies=[at], summary="Issue an API key.")
+            add(path, self.keys, methods=["GET"], dependencies=[at, seen], summary="A service account's keys.")
+            add(revoke, self.revoke, methods=["POST"], dependencies=[at], summary="Revoke an API key.")
+
+    async def issue_to_user(
+        self, principal_id: PrincipalId, body: NewKey, caller: Issuing, response: Response
+    ) -> IssuedKey:
+        self._demand_user(principal_id)
+        return await self._issue("user", principal_id, body, caller, response)
+
+    async def keys_of_user(self, principal_id: PrincipalId, caller: Reading, page: Paged) -> Page:
+        self._demand_user(principal_id)
+        return await self._page("user", principal_id, page)
+
+    async def revoke_of_user(
+        self, principal_id: PrincipalId, key_id: str, body: EndOfKey, caller: Revoking
+    ) -> Accepted:
+        self._demand_user(principal_id)
+        return await self._revoke("user", principal_id, key_id, body, caller)
+
+    async def issue(self, principal_id: PrincipalId, body: NewKey, caller: Issuing, response: Response) -> IssuedKey:
+        await self._demand_account(principal_id, caller.scope)
+        return await self._issue("service-account", principal_id, body, caller, response)
+
+    async def keys(self, principal_id: PrincipalId, caller: Reading, page: Paged) -> Page:
+        await self._demand_account(principal_id, caller.scope)
+        return await self._page("service-account", principal_id, page)
+
+    async def revoke(self, principal_id: PrincipalId, key_id: str, body: EndOfKey, caller: Revoking) -> Accepted:
+        await self._demand_account(principal_id, caller.scope)
+        return await self._revoke("service-account", principal_id, key_id, body, caller)
+
+    def _demand_user(self, user_id: str) -> None:
+        if self._parts.access.rights.home_of(("user", user_id)) is None:
+            raise NotFound(ABSENT)
+
+    async def _demand_account(self, account_id: str, scope: Scope) -> None:
+        """A tenant's administrators reach the accounts of its projects, a project's only its own."""
+        home = scope.tenant_id or PLATFORM
+        account, _ = await self._parts.commands.state(SERVICE_ACCOUNT, home, account_id)
+        if not isinstance(account, Known) or scope.project_id not in (None, account.project_id):
+            raise NotFound(ABSENT)
+
+    async def _issue(
+        self, kind: Kind, principal_id: str, body: NewKey, caller: Caller, response: Response
+    ) -> IssuedKey:
+        key_id = caller.derived_id("api-key", principal_id)
+        secret = new_api_key(self._parts.profile, key_id)
+        home = caller.scope.tenant_id or PLATFORM
+        command = IssueKey(
+            key_id=key_id,
+            principal_id=principal_id,
+            principal_kind=kind,
+            tenant_id=home,
+            secret_sha256=secret.sha256,
+            label=body.label,
+            asked_at=self._parts.clock.now(),
+            expires_at=body.expires_at,
+            beyond_issuer=self._beyond(caller, kind, principal_id),
+        )
+        outcome = await self._parts.commands.execute(API_KEY, home, key_id, command, caller.cause(), fresh=True)
+        accepted = await self._parts.settled(caller, outcome, key_id)
+        response.headers["Cache-Control"] = "no-store"
+        shown = None if outcome.repeated else secret.text
+        return IssuedKey(**accepted.model_dump(), api_key=shown, expires_at=body.expires_at)
+
+    def _beyond(self, caller: Caller, kind: Kind, principal_id: str) -> tuple[str, ...]:
+        """What the key would lend that its issuer does not hold in the same place. One's own key lends nothing new."""
+        rights, now = self._parts.access.rights, self._parts.clock.now()
+        if caller.principal.holder == (kind, principal_id):
+            return ()
+        missing: set[str] = set()
+        for grant in rights.grants_of((kind, principal_id)):
+            if grant.in_force(now):
+                held = rights.held(caller.principal.holder, grant.scope, now)
+                missing.update(beyond(held, rights.roles[grant.role].permissions))
+        return tuple(sorted(missing))
+
+    async def _page(self, kind: Kind, principal_id: str, page: Paged) -> Page:
+        rows = await API_KEYS.of(self._parts.database, kind, principal_id, last_key(page), page.limit + 1)
+        return page.page([dict(row) for row in rows], ["key_id"])
+
+    async def _revoke(self, kind: Kind, principal_id: str, key_id: str, body: EndOfKey, caller: Caller) -> Accepted:
+        command = RevokeKey(principal_id=principal_id, principal_kind=kind, reason=body.reason)
+        home = caller.scope.tenant_id or PLATFORM
+        outcome = await self._parts.commands.execute(API_KEY, home, key_id, command, caller.cause())
+        return await self._parts.settled(caller, outcome, key_id)

@@ -1,0 +1,40 @@
+"""Inventory put together. One law: only this file knows who feeds whom."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gpuaas.common.service import Service, run
+from gpuaas.common.settings import Settings
+from gpuaas.inventory.api import router
+from gpuaas.inventory.domain.gpu_model import built_in
+from gpuaas.inventory.projections.devices import Devices
+from gpuaas.inventory.projections.fleet_capacity import FleetCapacity
+from gpuaas.inventory.projections.gpu_models import GpuModels
+from gpuaas.inventory.projections.machines import Machines
+from gpuaas.inventory.reactions import Books, KeepBooks, SettleClaims, define_built_in
+
+
+def build(settings: Settings) -> Service:
+    """The service, not yet started."""
+    service = Service("inventory", settings)
+    machines, devices, capacity, models = Machines(), Devices(), FleetCapacity(), GpuModels()
+    service.project(machines, devices, capacity, models)
+    readers = (service.reader(machines), service.reader(devices))
+
+    def seen_up_to() -> int:
+        return min(reader.position for reader in readers)
+
+    async def seen(position: int) -> None:
+        await asyncio.gather(*(reader.reached(position, settings.ready_timeout_s) for reader in readers))
+
+    books = Books(service.commands, service.log, service.database, machines, devices, seen_up_to)
+    service.prepare(lambda: define_built_in(service.commands, built_in()))
+    service.react(KeepBooks(books), SettleClaims(books, seen))
+    service.serve(router(machines, devices, capacity, models, service.database, service.commands, books))
+    return service
+
+
+def main() -> None:
+    """`gpuaas-inventory`: run until SIGTERM or SIGINT."""
+    run(build, Settings)

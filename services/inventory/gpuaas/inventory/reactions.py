@@ -1,0 +1,252 @@
+"""What nodes' events mean for the books. One law: every machine is compared before it is sellable, and serials once.
+
+Whether a serial number is taken is answered by the read models and, for what they have not seen yet, by what this
+process has entered itself. Two processes that enter two machines with one serial at the same instant are caught by
+`SettleClaims`, which reads our own log in its one order: the earlier one keeps the serial.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+from gpuaas.common.commands import Cause, Commands, Entity, Outcome
+from gpuaas.common.envelope import PLATFORM, Fact, subject_of
+from gpuaas.common.errors import NotFound, Rejected
+from gpuaas.common.events import Vocabulary
+from gpuaas.common.log import EventLog
+from gpuaas.common.projections import Database
+from gpuaas.common.reactions import Reaction
+from gpuaas.contracts.inventory import Device, MachineAccepted, Topology
+from gpuaas.contracts.nodes import NodeBecameAvailable, NodeHardwareObserved, NodeRetired
+from gpuaas.inventory.domain import gpu_model, machine
+from gpuaas.inventory.domain.gpu_model import GPU_MODEL, GpuModel, GpuModelCommand, GpuModelState
+from gpuaas.inventory.domain.machine import (
+    MACHINE,
+    Accepted,
+    Claimed,
+    EnterMachine,
+    Found,
+    MachineCommand,
+    MachineState,
+    RemoveMachine,
+)
+from gpuaas.inventory.projections.devices import Devices
+from gpuaas.inventory.projections.machines import Machines
+
+MACHINE_ENTITY: Final[Entity[MachineState, MachineCommand]] = Entity(
+    "inventory", "machine", MACHINE, machine.VOCABULARY
+)
+GPU_MODEL_ENTITY: Final[Entity[GpuModelState, GpuModelCommand]] = Entity(
+    "inventory", "gpu-model", GPU_MODEL, gpu_model.VOCABULARY
+)
+OWN_NAME: Final = "inventory"
+REMEMBERED_MAX: Final = 20_000
+"""Serial numbers and looks kept in memory; older ones are answered by the read models and the log."""
+_IN_FLIGHT: Final = 2**63
+_NODE: Final = Vocabulary(NodeHardwareObserved, NodeBecameAvailable)
+_log = logging.getLogger(__name__)
+
+
+class Books:
+    """Enters machines into the books.
+
+    Args:
+        machines, devices: read models that tell which serial numbers are taken.
+        seen: the position both read models have seen.
+    """
+
+    def __init__(
+        self,
+        commands: Commands,
+        log: EventLog,
+        database: Database,
+        machines: Machines,
+        devices: Devices,
+        seen: Callable[[], int],
+    ) -> None:
+        self._commands = commands
+        self._log = log
+        self._database = database
+        self._machines = machines
+        self._devices = devices
+        self._seen = seen
+        self._unseen: dict[str, tuple[str, int]] = {}
+
+    async def enter(self, found: Found, cause: Cause) -> Outcome[MachineState]:
+        """Compare and enter a machine.
+
+        Raises:
+            Rejected: the machine was removed for good.
+        """
+        claimed = self._claimed(found, await self._taken(found))
+        entered = _IN_FLIGHT
+        try:
+            outcome = await self._compare(found, claimed, cause)
+            entered = outcome.position if isinstance(outcome.state, Accepted) else 0
+            return outcome
+        finally:
+            self._note(found, 0 if entered == _IN_FLIGHT else entered)
+
+    async def settle(self, found: Found, position: int, cause: Cause) -> Outcome[MachineState] | None:
+        """Look once more at a machine that was entered at `position`; None: its serial numbers are its own.
+
+        The read models must have seen `position`.
+        """
+        claims = await self._taken(found, before=position)
+        if not claims:
+            return None
+        state, _ = await self._commands.state(MACHINE_ENTITY, PLATFORM, found.machine_id)
+        same = isinstance(state, Accepted) and state.found == found
+        return await self._compare(found, tuple(claims), cause) if same else None
+
+    async def _taken(self, found: Found, before: int | None = None) -> list[Claimed]:
+        serials = [device.serial for device in found.devices]
+        return [
+            *await self._devices.claimed(self._database, serials, found.machine_id),
+            *await self._machines.chassis_claimed(self._database, found.machine_serial, found.machine_id, before),
+        ]
+
+    async def _compare(self, found: Found, claimed: tuple[Claimed, ...], cause: Cause) -> Outcome[MachineState]:
+        model, _ = await self._commands.state(GPU_MODEL_ENTITY, PLATFORM, found.gpu_model)
+        nominal_mib = model.memory_mib if isinstance(model, GpuModel) else None
+        order = EnterMachine(found=found, model_memory_mib=nominal_mib, claimed=claimed)
+        return await self._commands.execute(MACHINE_ENTITY, PLATFORM, found.machine_id, order, cause)
+
+    async def remove(self, machine_id: str, reason: str, cause: Cause) -> Outcome[MachineState]:
+        """Take a machine out of the books. Raises NotFound: it never was in them."""
+        return await self._commands.execute(MACHINE_ENTITY, PLATFORM, machine_id, RemoveMachine(reason), cause)
+
+    async def found(self, machine_id: str) -> Found:
+        """The machine as nodes validated it last, read from its node's history.
+
+        Raises:
+            NotFound: nodes never made it available.
+        """
+        look: NodeHardwareObserved | None = None
+        available: NodeBecameAvailable | None = None
+        for recorded in await self._log.history(subject_of("nodes", "node", PLATFORM, machine_id)):
+            if recorded.type in _NODE:
+                match _NODE.read(recorded.type, bytes(recorded.envelope().data)):
+                    case NodeHardwareObserved() as event:
+                        look = event
+                    case NodeBecameAvailable() as event:
+                        available = event
+        if look is None or available is None:
+            raise NotFound(f"nodes has not made {machine_id} available; there is nothing to compare yet")
+        return found_in(available, look.machine_serial)
+
+    def _claimed(self, found: Found, taken: Iterable[Claimed]) -> tuple[Claimed, ...]:
+        """Claims of others, and in the same breath ours: nothing else runs between the look and the note."""
+        claims = {claim.serial: claim for claim in taken}
+        seen = self._seen()
+        for serial in _serials(found):
+            owner, position = self._unseen.get(serial, (found.machine_id, 0))
+            if owner != found.machine_id and position > seen:
+                claims[serial] = Claimed(serial, owner)
+        if not claims:
+            self._note(found, _IN_FLIGHT)
+        return tuple(claims.values())
+
+    def _note(self, found: Found, position: int) -> None:
+        """Remember the machine's serial numbers until the read models have seen `position` (0: forget them)."""
+        for serial in _serials(found):
+            owner, _ = self._unseen.get(serial, (found.machine_id, 0))
+            if owner == found.machine_id:
+                self._unseen[serial] = (found.machine_id, position)
+        if len(self._unseen) > REMEMBERED_MAX or position == 0:
+            seen = self._seen()
+            self._unseen = {serial: entry for serial, entry in self._unseen.items() if entry[1] > seen}
+
+
+def _serials(found: Found) -> list[str]:
+    return [found.machine_serial, *(device.serial for device in found.devices)]
+
+
+def found_in(event: NodeBecameAvailable, machine_serial: str) -> Found:
+    """A validated node as a machine, in this service's own words."""
+    return Found(
+        machine_id=event.node_id,
+        machine_serial=machine_serial,
+        pool_id=event.pool_id,
+        gpu_model=event.gpu_model,
+        devices=tuple(Device.model_construct(**dict(device)) for device in event.devices),
+        topology=Topology.model_construct(**dict(event.topology)),
+    )
+
+
+class KeepBooks(Reaction):
+    """A node that became available is compared and entered; a retired one is taken out."""
+
+    name = "keep-books"
+    reads = (NodeHardwareObserved, NodeBecameAvailable, NodeRetired)
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._serials: OrderedDict[str, str] = OrderedDict()
+
+    async def react(self, fact: Fact) -> None:
+        try:
+            match fact.event:
+                case NodeHardwareObserved() as event:
+                    self._serials[event.node_id] = event.machine_serial
+                    if len(self._serials) > REMEMBERED_MAX:
+                        self._serials.popitem(last=False)
+                case NodeBecameAvailable() as event:
+                    await self._books.enter(await self._found(event), Cause.of(fact, OWN_NAME, "enter"))
+                case NodeRetired() as event:
+                    reason = f"node retired: {event.reason}"
+                    await self._books.remove(event.node_id, reason, Cause.of(fact, OWN_NAME, "remove"))
+        except (Rejected, NotFound) as moved_on:
+            _log.info("position %d: %s", fact.position, moved_on.detail)
+
+    async def _found(self, event: NodeBecameAvailable) -> Found:
+        """The chassis' serial is in the look before; after a restart between the two it is read from the log."""
+        serial = self._serials.pop(event.node_id, None)
+        if serial is not None:
+            return found_in(event, serial)
+        return await self._books.found(event.node_id)
+
+
+class SettleClaims(Reaction):
+    """Of two machines that were entered with one serial number at once, the later one is told."""
+
+    name = "settle-claims"
+    reads = (MachineAccepted,)
+
+    def __init__(self, books: Books, seen: Callable[[int], Awaitable[None]]) -> None:
+        self._books = books
+        self._seen = seen
+
+    async def react(self, fact: Fact) -> None:
+        event = fact.event
+        assert isinstance(event, MachineAccepted)
+        await self._seen(fact.position)
+        found = Found(
+            machine_id=event.machine_id,
+            machine_serial=event.machine_serial,
+            pool_id=event.pool_id,
+            gpu_model=event.gpu_model,
+            devices=event.devices,
+            topology=event.topology,
+        )
+        try:
+            await self._books.settle(found, fact.position, Cause.of(fact, OWN_NAME, "settle"))
+        except Rejected as moved_on:
+            _log.info("position %d: %s", fact.position, moved_on.detail)
+
+
+async def define_built_in(commands: Commands, models: Sequence[GpuModel]) -> None:
+    """Define the models this version ships, once; what an operator has refined since is left alone."""
+    for model in models:
+        known, version = await commands.state(GPU_MODEL_ENTITY, PLATFORM, model.gpu_model)
+        if version == 0:
+            cause = Cause(id=f"built-in-{model.gpu_model}", actor=OWN_NAME, actor_kind="service")
+            order = gpu_model.DefineGpuModel(model)
+            await commands.execute(GPU_MODEL_ENTITY, PLATFORM, model.gpu_model, order, cause)
+        elif isinstance(known, GpuModel) and known.memory_mib != model.memory_mib:
+            _log.warning(
+                "%s is defined with %d MiB; built in are %d", model.gpu_model, known.memory_mib, model.memory_mib
+            )

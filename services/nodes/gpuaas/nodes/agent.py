@@ -1,0 +1,162 @@
+"""`gpuaas-node-agent`: says that a machine lives. One law: it reports and is told nothing.
+
+One process speaks for one machine; in the embedded stack, where the machines are simulated, one process speaks for
+many. Heartbeats go out as plain publishes: whether one arrives is the listener's business, the next one follows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import nats
+from gpuaas.common.errors import Misconfigured
+from gpuaas.common.ids import derived_id, is_name, new_id
+from gpuaas.nodes.adapters.heartbeat_wire import encode, subject_of
+from nats.aio.client import Client
+
+INTERVAL_S: Final = 10.0
+NODES_MAX: Final = 100_000
+PENDING_BYTES_MAX: Final = 1 << 20
+"""Bytes kept while the broker is away; older heartbeats are worth nothing, so this stays small."""
+_log = logging.getLogger("gpuaas.nodes.agent")
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The machines this process speaks for.
+
+    Args:
+        read: gives their ids; asked again before every round, so that a file may grow.
+    """
+
+    read: Callable[[], list[str]]
+    boot_id: str = field(default_factory=new_id)
+    _sequences: dict[str, int] = field(default_factory=dict)
+
+    def due(self, interval_s: float) -> list[tuple[float, str]]:
+        """(second within the round, node id) in order of time, spread by id so that no second is a burst."""
+        spread = ((int(derived_id("phase", node)[:8], 16) / 0xFFFFFFFF * interval_s, node) for node in self.read())
+        return sorted(spread)
+
+    def heartbeat(self, node_id: str, now_s: float) -> bytes:
+        """The next heartbeat of a machine."""
+        sequence = self._sequences[node_id] = self._sequences.get(node_id, 0) + 1
+        return encode(node_id, self.boot_id, sequence, now_s)
+
+
+async def beat(client: Client, fleet: Fleet, interval_s: float, rounds: int | None = None) -> int:
+    """Publish every machine's heartbeat once per interval, for ever or for some rounds; how many were sent."""
+    sent = 0
+    began_s = time.monotonic()
+    done = 0
+    while rounds is None or done < rounds:
+        for phase_s, node_id in fleet.due(interval_s):
+            if (pause_s := began_s + phase_s - time.monotonic()) > 0:
+                await asyncio.sleep(pause_s)
+            with contextlib.suppress(nats.errors.OutboundBufferLimitError):
+                await client.publish(subject_of(node_id), fleet.heartbeat(node_id, time.time()))
+                sent += 1
+        done += 1
+        # A process that was paused goes on from now: it does not send the rounds it missed.
+        began_s = max(began_s + interval_s, time.monotonic() - interval_s)
+        if (pause_s := began_s - time.monotonic()) > 0 and (rounds is None or done < rounds):
+            await asyncio.sleep(pause_s)
+    await client.flush()
+    return sent
+
+
+async def speak(nats_url: str, fleet: Fleet, interval_s: float, rounds: int | None) -> None:
+    """Connect and beat until SIGTERM or SIGINT."""
+
+    async def complain(error: Exception) -> None:
+        _log.warning("broker: %s", error)
+
+    client = await nats.connect(
+        nats_url,
+        name="gpuaas-node-agent",
+        inbox_prefix=b"_INBOX_agent",
+        error_cb=complain,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=1,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        pending_size=PENDING_BYTES_MAX,
+    )
+    beating = asyncio.create_task(beat(client, fleet, interval_s, rounds))
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, beating.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await beating
+    await client.close()
+
+
+def ids_in(text: str) -> list[str]:
+    """Node ids separated by commas or white space; `#` begins a comment.
+
+    Raises:
+        Misconfigured: one is no node id, or there are too many.
+    """
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    ids = list(dict.fromkeys(" ".join(lines).replace(",", " ").split()))
+    if wrong := next((node_id for node_id in ids if not is_name(node_id)), None):
+        raise Misconfigured(f"{wrong[:80]!r} is no node id; use 1–63 of a–z, 0–9 and inner hyphens")
+    if len(ids) > NODES_MAX:
+        raise Misconfigured(f"{len(ids)} nodes; one agent speaks for at most {NODES_MAX}")
+    return ids
+
+
+def fleet_of(options: argparse.Namespace) -> Fleet:
+    """The fleet the options name.
+
+    Raises:
+        Misconfigured: no machine is named, or the file cannot be read.
+    """
+    if options.nodes_file is not None:
+        path: Path = options.nodes_file
+        try:
+            ids_in(path.read_text("utf-8"))
+        except OSError as refused:
+            raise Misconfigured(f"--nodes-file {path} cannot be read: {refused.strerror}") from None
+        return Fleet(lambda: ids_in(path.read_text("utf-8")))
+    ids = ids_in(options.nodes or "")
+    if not ids:
+        raise Misconfigured("name the machines to speak for: --nodes a,b,c or --nodes-file PATH")
+    return Fleet(lambda: ids)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the agent; exit status 2 with one sentence when it is set up wrongly."""
+    parser = argparse.ArgumentParser(prog="gpuaas-node-agent", description="Publish heartbeats of machines.")
+    parser.add_argument("--nodes", help="node ids, separated by commas")
+    parser.add_argument("--nodes-file", type=Path, help="file with node ids; read again before every round")
+    parser.add_argument("--interval-s", type=float, default=INTERVAL_S, help="seconds between two heartbeats")
+    parser.add_argument("--rounds", type=int, default=None, help="stop after so many rounds")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    url = os.environ.get("GPUAAS_NATS_URL", "nats://127.0.0.1:4222")
+    try:
+        if not 0.05 <= options.interval_s <= 3600:
+            raise Misconfigured(f"--interval-s is {options.interval_s}; use 0.05 to 3600")
+        asyncio.run(speak(url, fleet_of(options), options.interval_s, options.rounds))
+    except Misconfigured as wrong:
+        sys.stderr.write(f"{wrong.detail}\n")
+        sys.exit(2)
+    except (OSError, nats.errors.Error) as away:
+        sys.stderr.write(f"the broker at GPUAAS_NATS_URL does not answer: {away}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Nodes put together. One law: only this file knows which provider, which stream and which tables."""
+
+from __future__ import annotations
+
+from gpuaas.common.service import Service, run
+from gpuaas.nodes.adapters.sim import SimulatedProvider
+from gpuaas.nodes.adapters.telemetry import HeartbeatStream
+from gpuaas.nodes.api import router
+from gpuaas.nodes.monitor import HeartbeatMonitor
+from gpuaas.nodes.projections.nodes import Nodes
+from gpuaas.nodes.reactions import EnrolNodes, Onlooker, Persistence
+from gpuaas.nodes.settings import NodesSettings
+
+
+def build(settings: NodesSettings) -> Service:
+    """The service, not yet started."""
+    service = Service("nodes", settings)
+    nodes = Nodes()
+    provider = SimulatedProvider(service.clock, settings.script(), settings.state_dir / "simulated-machines.jsonl")
+    persistence = Persistence(
+        timeout_s=settings.provider_timeout_s,
+        attempts_max=settings.provider_attempts_max,
+        pause_s=settings.provider_pause_s,
+    )
+    onlooker = Onlooker(provider, service.commands, persistence)
+    monitor = HeartbeatMonitor(nodes, service.database, service.commands, service.clock, settings.patience())
+    stream = HeartbeatStream(service.broker, monitor)
+    service.project(nodes)
+    service.react(EnrolNodes(onlooker, service.commands, settings.enrol_concurrency))
+    service.background("heartbeats", lambda: monitor.run(stream, settings.heartbeat_tick_s))
+    service.serve(router(nodes, service.database, service.log, service.commands, onlooker))
+    return service
+
+
+def main() -> None:
+    """`gpuaas-nodes`: run until SIGTERM or SIGINT."""
+    run(build, NodesSettings)

@@ -1,0 +1,220 @@
+"""Where every node stands. One law: the four axes are columns of their own and `placeable` follows from them.
+
+The steps of the lifecycle come from the domain's own tables, so this view cannot know another life than the decider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from gpuaas.common.envelope import Fact
+from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
+from gpuaas.contracts.nodes import (
+    NodeBecameAvailable,
+    NodeHardwareObserved,
+    NodeHeartbeatLost,
+    NodeHeartbeatRestored,
+    NodeHoldLifted,
+    NodeHoldPlaced,
+    NodeRegistered,
+    NodeRetired,
+    NodeValidationFailed,
+)
+from gpuaas.nodes.domain.axes import CUSTODY, TRANSITIONS, Condition, Custody, Lifecycle
+from gpuaas.nodes.domain.node import VOCABULARY
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+WATCHED_MAX: Final = 100_000
+EXPIRED_AT_ONCE_MAX: Final = 500
+
+NODES: Final = Table(
+    "nodes_v1",
+    MetaData(),
+    Column("node_id", Text, primary_key=True),
+    Column("lifecycle", Text, nullable=False),
+    Column("health_hardware", Text, nullable=False),
+    Column("health_agent", Text, nullable=False),
+    Column("custody", Text, nullable=False),
+    Column("holds", JSONB, nullable=False),
+    Column("placeable", Boolean, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("pod", Text, nullable=False),
+    Column("rack", Text, nullable=False),
+    Column("pool_id", Text, nullable=False),
+    Column("expected_gpu_model", Text, nullable=False),
+    Column("expected_gpu_count", Integer, nullable=False),
+    Column("hardware", JSONB, nullable=False),
+    Column("mismatches", JSONB, nullable=False),
+    Column("agent_seen_at", DateTime(timezone=True)),
+    Column("hold_expires_at", DateTime(timezone=True)),
+    Column("registered_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Index("nodes_v1_by_pool", "pool_id", "node_id"),
+    Index("nodes_v1_by_hold_expiry", "hold_expires_at"),
+)
+FILTERS: Final = ("lifecycle", "pool_id", "region", "site", "pod", "rack", "expected_gpu_model", "health_agent")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredHold:
+    node_id: str
+    hold_id: str
+
+
+class Nodes(Projection):
+    """Answers where a node stands, which ones match, whom to listen to and which holds have run out."""
+
+    answer = "nodes"
+    version = 1
+    reads = VOCABULARY.types
+    tables = (NODES,)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        ids = sorted({_node_id(fact) for fact in facts})
+        known = await rows.fetch("SELECT * FROM nodes_v1 WHERE node_id = ANY($1)", ids)
+        standing: dict[str, dict[str, Any]] = {row["node_id"]: dict(row) for row in known}
+        for fact in facts:
+            row = _after(standing.get(_node_id(fact), {}), fact)
+            standing[row["node_id"]] = row
+        await upsert(rows, NODES, list(standing.values()))
+
+    async def node(self, db: Database, node_id: str) -> Record | None:
+        return await db.fetch_one(select(NODES).where(NODES.c.node_id == node_id))
+
+    async def matching(
+        self, db: Database, wanted: Mapping[str, str], placeable: bool | None, after: str | None, limit: int
+    ) -> list[Record]:
+        """Up to `limit` nodes in order of id, after `after`; `wanted` maps names of `FILTERS` to values."""
+        conditions = [NODES.c[name] == value for name, value in wanted.items()]
+        if placeable is not None:
+            conditions.append(NODES.c.placeable == placeable)
+        if after is not None:
+            conditions.append(NODES.c.node_id > after)
+        return await db.fetch(select(NODES).where(and_(True, *conditions)).order_by(NODES.c.node_id).limit(limit))
+
+    async def counts(self, db: Database) -> list[Record]:
+        """Nodes and GPUs per pool, lifecycle and agent's condition, placeable or not."""
+        by = (NODES.c.pool_id, NODES.c.lifecycle, NODES.c.health_agent, NODES.c.placeable)
+        query = select(*by, func.count().label("nodes"), func.sum(NODES.c.expected_gpu_count).label("gpus"))
+        return await db.fetch(query.group_by(*by).order_by(*by))
+
+    async def watched(self, db: Database) -> dict[str, bool]:
+        """Every node that has not retired → whether the log counts its agent as lost."""
+        query = select(NODES.c.node_id, NODES.c.health_agent).where(NODES.c.lifecycle != Lifecycle.RETIRED)
+        found = await db.fetch(query.order_by(NODES.c.node_id).limit(WATCHED_MAX))
+        return {row["node_id"]: row["health_agent"] != Condition.HEALTHY for row in found}
+
+    async def expired_holds(self, db: Database, now: datetime) -> list[ExpiredHold]:
+        """Holds whose time is over at `now` (world time), of at most `EXPIRED_AT_ONCE_MAX` nodes."""
+        query = (
+            select(NODES.c.node_id, NODES.c.holds)
+            .where(NODES.c.hold_expires_at <= now, NODES.c.lifecycle != Lifecycle.RETIRED)
+            .order_by(NODES.c.hold_expires_at)
+            .limit(EXPIRED_AT_ONCE_MAX)
+        )
+        return [
+            ExpiredHold(row["node_id"], hold_id)
+            for row in await db.fetch(query)
+            for hold_id, hold in row["holds"].items()
+            if hold["expires_at"] is not None and datetime.fromisoformat(hold["expires_at"]) <= now
+        ]
+
+
+def _node_id(fact: Fact) -> str:
+    return fact.subject.rpartition(".")[2]
+
+
+def _after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
+    """The row after one more event; never changes `row` itself."""
+    if isinstance(event := fact.event, NodeRegistered):
+        changed = _registered(event, fact.time)
+    else:
+        changed = row | _changes(row, fact)
+        step = TRANSITIONS.get((Lifecycle(row["lifecycle"]), type(event)))
+        if step is not None:
+            changed["lifecycle"] = step.value
+            changed["custody"] = CUSTODY.get(step, Custody(row["custody"])).value
+    changed["placeable"] = (
+        changed["lifecycle"] == Lifecycle.AVAILABLE
+        and changed["health_hardware"] == Condition.HEALTHY
+        and changed["health_agent"] == Condition.HEALTHY
+        and not changed["holds"]
+    )
+    return changed | {
+        "changed_at": fact.time,
+        "version": fact.envelope.version,
+        "position": fact.position,
+    }
+
+
+def _registered(event: NodeRegistered, at: datetime) -> dict[str, Any]:
+    return {
+        "node_id": event.node_id,
+        "lifecycle": Lifecycle.REGISTERED.value,
+        "health_hardware": Condition.SUSPECT.value,
+        "health_agent": Condition.HEALTHY.value,
+        "custody": Custody.PROVIDER.value,
+        "holds": {},
+        "region": event.topology.region,
+        "site": event.topology.site,
+        "pod": event.topology.pod,
+        "rack": event.topology.rack,
+        "pool_id": event.pool_id,
+        "expected_gpu_model": event.expected_gpu_model,
+        "expected_gpu_count": event.expected_gpu_count,
+        "hardware": {},
+        "mismatches": {},
+        "agent_seen_at": None,
+        "hold_expires_at": None,
+        "registered_at": at,
+    }
+
+
+def _changes(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
+    match fact.event:
+        case NodeHardwareObserved() as event:
+            return {"hardware": event.model_dump(mode="json", exclude={"node_id"})}
+        case NodeBecameAvailable():
+            return {"health_hardware": Condition.HEALTHY.value, "mismatches": {}}
+        case NodeValidationFailed() as event:
+            found = [mismatch.model_dump(mode="json") for mismatch in event.mismatches]
+            return {"health_hardware": Condition.FAILED.value, "mismatches": {"items": found}}
+        case NodeHeartbeatLost() as event:
+            return {"health_agent": Condition.SUSPECT.value, "agent_seen_at": event.last_seen_at}
+        case NodeHeartbeatRestored() as event:
+            return {"health_agent": Condition.HEALTHY.value, "agent_seen_at": event.seen_at}
+        case NodeHoldPlaced() as event:
+            expires_at = event.expires_at.isoformat() if event.expires_at else None
+            hold = {"owner": event.owner, "cause": event.cause, "expires_at": expires_at}
+            return _with_holds({**row["holds"], event.hold_id: hold})
+        case NodeHoldLifted() as event:
+            return _with_holds({name: hold for name, hold in row["holds"].items() if name != event.hold_id})
+        case NodeRetired():
+            return {}
+        case other:
+            raise AssertionError(f"{type(other).__name__} is read but not folded")
+
+
+def _with_holds(holds: Mapping[str, Any]) -> dict[str, Any]:
+    ends = [datetime.fromisoformat(hold["expires_at"]) for hold in holds.values() if hold["expires_at"]]
+    return {"holds": dict(holds), "hold_expires_at": min(ends, default=None)}

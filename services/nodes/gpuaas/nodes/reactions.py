@@ -1,0 +1,151 @@
+"""What follows from our own events: a registered node is adopted, looked at and judged. One law: intent first.
+
+The provider is asked outside any transaction; its answer comes back as a command whose cause is the registration. Every
+step may happen again after a crash: adopting is idempotent by our id, and what the log already knows is not said twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from gpuaas.common.commands import Cause, Commands, Entity
+from gpuaas.common.envelope import PLATFORM, Fact
+from gpuaas.common.errors import Invalid, NotFound, Rejected
+from gpuaas.common.reactions import Reaction
+from gpuaas.contracts.nodes import NodeRegistered
+from gpuaas.nodes.domain.axes import Lifecycle, Node, NodeState
+from gpuaas.nodes.domain.hardware import Field, SeenMachine
+from gpuaas.nodes.domain.node import NODE, OWN_NAME, VOCABULARY
+from gpuaas.nodes.domain.orders import NodeCommand, RecordHardware, RecordUnusableHardware, ValidateNode
+from gpuaas.nodes.ports import MachineProvider, ProviderRefused, Unanswered, UnknownMachine, Wanted
+
+NODE_ENTITY: Final[Entity[NodeState, NodeCommand]] = Entity("nodes", "node", NODE, VOCABULARY)
+Answer = TypeVar("Answer")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """How long a provider is asked again.
+
+    Attributes:
+        timeout_s: longest wait for one answer, real seconds.
+        attempts_max: questions until it counts as silent.
+        pause_s: pause before the second one; doubles each time.
+    """
+
+    timeout_s: float = 10.0
+    attempts_max: int = 5
+    pause_s: float = 0.2
+
+
+class Onlooker:
+    """Asks the provider about machines and records what came of it.
+
+    Args:
+        provider: adopts and observes; one order per machine is under way at a time.
+    """
+
+    def __init__(self, provider: MachineProvider, commands: Commands, persistence: Persistence) -> None:
+        self._provider = provider
+        self._commands = commands
+        self._persistence = persistence
+
+    async def enrol(self, node_id: str, wanted: Wanted, cause: Cause) -> None:
+        """Bind a machine to the node and judge it, whatever went wrong on the way before.
+
+        Raises:
+            Rejected: the log has moved on: retired, or looked at by someone else.
+        """
+        try:
+            seen = await self._adopted(node_id, wanted)
+        except ProviderRefused as refused:
+            await self._record_unusable(node_id, Field.PROVIDER, "a machine", refused.detail, cause)
+        except Unanswered as silence:
+            await self._record_unusable(node_id, Field.PROVIDER, "an answer", silence.detail, cause)
+        else:
+            await self.record(node_id, seen, cause)
+
+    async def look(self, node_id: str) -> SeenMachine:
+        """Look once, now. Raises Unanswered, UnknownMachine."""
+        return await self._answer(lambda: self._provider.observe(node_id), node_id)
+
+    async def record(self, node_id: str, seen: SeenMachine, cause: Cause) -> int:
+        """Put a look and the verdict on it into the log; the position of the last event.
+
+        What no machine can have becomes a typed failure.
+        """
+        try:
+            await self._give(node_id, RecordHardware(seen), cause.at("look"))
+        except Invalid as impossible:
+            return await self._record_unusable(
+                node_id, Field.OBSERVATION, "a possible machine", impossible.detail, cause
+            )
+        return await self._give(node_id, ValidateNode(), cause.at("verdict"))
+
+    async def _record_unusable(self, node_id: str, field: Field, expected: str, observed: str, cause: Cause) -> int:
+        _log.warning("node %s: %s expected, %s", node_id, expected, observed)
+        return await self._give(node_id, RecordUnusableHardware(field, expected, observed), cause.at("look"))
+
+    async def _give(self, node_id: str, command: NodeCommand, cause: Cause) -> int:
+        outcome = await self._commands.execute(NODE_ENTITY, PLATFORM, node_id, command, cause)
+        return outcome.position
+
+    async def _adopted(self, node_id: str, wanted: Wanted) -> SeenMachine:
+        """Adopt and look. After an order without an answer only a look follows; it says whether to order again.
+
+        Raises:
+            Unanswered: silent for all attempts.
+            ProviderRefused: no such machine to give.
+        """
+        silence: Unanswered | None = None
+        for attempt in range(self._persistence.attempts_max):
+            if attempt:
+                await asyncio.sleep(self._persistence.pause_s * 2 ** (attempt - 1))
+            try:
+                if silence is not None:
+                    try:
+                        return await self.look(node_id)
+                    except UnknownMachine:
+                        silence = None
+                await self._answer(lambda: self._provider.adopt(node_id, wanted), node_id)
+                return await self.look(node_id)
+            except Unanswered as again:
+                silence = again
+        raise Unanswered(f"none in {self._persistence.attempts_max} attempts, last: {silence}")
+
+    async def _answer(self, ask: Callable[[], Awaitable[Answer]], node_id: str) -> Answer:
+        try:
+            async with asyncio.timeout(self._persistence.timeout_s):
+                return await ask()
+        except TimeoutError:
+            waited_s = self._persistence.timeout_s
+            raise Unanswered(f"the provider did not answer for {node_id} within {waited_s:g} s") from None
+
+
+class EnrolNodes(Reaction):
+    """A registered node is adopted, observed and judged."""
+
+    name = "enrol-nodes"
+    reads = (NodeRegistered,)
+
+    def __init__(self, onlooker: Onlooker, commands: Commands, concurrency: int) -> None:
+        self.concurrency = concurrency  # type: ignore[misc] # a setting here, a constant elsewhere
+        self._onlooker = onlooker
+        self._commands = commands
+
+    async def react(self, fact: Fact) -> None:
+        event = fact.event
+        assert isinstance(event, NodeRegistered)
+        state, _ = await self._commands.state(NODE_ENTITY, PLATFORM, event.node_id)
+        if not isinstance(state, Node) or state.lifecycle not in (Lifecycle.REGISTERED, Lifecycle.VALIDATING):
+            return  # a repeat after a crash or a rebuilt database: this node is past its enrolment
+        wanted = Wanted(gpu_model=event.expected_gpu_model, gpu_count=event.expected_gpu_count)
+        try:
+            await self._onlooker.enrol(event.node_id, wanted, Cause.of(fact, OWN_NAME, "enrol"))
+        except (Rejected, NotFound) as moved_on:
+            _log.info("node %s was not enrolled: %s", event.node_id, moved_on.detail)

@@ -1,0 +1,67 @@
+"""What the nodes service is told from outside. One law: what changes behaviour is a setting with a limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from gpuaas.common.errors import Misconfigured
+from gpuaas.common.settings import Settings
+from gpuaas.nodes.adapters.sim import Script
+from gpuaas.nodes.domain.heartbeats import Patience
+from pydantic import Field, model_validator
+
+
+class NodesSettings(Settings):
+    """Settings of this service.
+
+    Attributes:
+        machine_provider: which provider owns the machines; `sim` makes them up.
+        simulated_machines_allowed: let the production profile run on `sim`, for a rehearsal.
+        sim_script: JSON file with what the simulation does besides behaving well (`adapters.sim.Script`).
+        provider_timeout_s: longest wait for one answer of the provider.
+        provider_attempts_max: tries of one machine before it is put down as unusable.
+        provider_pause_s: real seconds before the second try; doubles each time.
+        enrol_concurrency: machines that are being adopted at once.
+        heartbeat_silence_s: real seconds without a heartbeat after which a node is lost.
+        heartbeat_grace_s: real seconds after a start, or after a node joined, in which nothing is declared lost.
+        heartbeat_tick_s: real seconds between two looks at who is silent.
+    """
+
+    machine_provider: Literal["sim"] = "sim"
+    simulated_machines_allowed: bool = False
+    sim_script: Path | None = None
+    provider_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    provider_attempts_max: int = Field(default=5, ge=1, le=20)
+    provider_pause_s: float = Field(default=0.2, ge=0, le=60)
+    enrol_concurrency: int = Field(default=32, ge=1, le=256)
+    heartbeat_silence_s: float = Field(default=30.0, gt=0, le=3600)
+    heartbeat_grace_s: float = Field(default=45.0, ge=0, le=3600)
+    heartbeat_tick_s: float = Field(default=2.0, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _real_machines_in_production(self) -> Self:
+        if self.profile == "production" and self.machine_provider == "sim" and not self.simulated_machines_allowed:
+            raise ValueError(
+                "production does not sell simulated machines; set machine_provider, or for a rehearsal "
+                "simulated_machines_allowed"
+            )
+        return self
+
+    def patience(self) -> Patience:
+        """How long silence is borne. Two beats closer than a hundredth of that count as one."""
+        beat_min_s = min(0.5, self.heartbeat_silence_s / 100)
+        return Patience(self.heartbeat_silence_s, self.heartbeat_grace_s, beat_min_s)
+
+    def script(self) -> Script:
+        """The simulation's script; an empty one without a file.
+
+        Raises:
+            Misconfigured: the file is missing or is no script.
+        """
+        if self.sim_script is None:
+            return Script()
+        try:
+            return Script.read(self.sim_script.read_text("utf-8"))
+        except (OSError, ValueError, TypeError) as wrong:
+            raise Misconfigured(f"GPUAAS_SIM_SCRIPT: {self.sim_script} is not a script: {wrong}") from None
