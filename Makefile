@@ -37,7 +37,8 @@ check: setup ## formatting, lint, types, walls, contracts: everything that needs
 	$(BIN)/python -m pytest -q tests/walls
 
 types: setup # each package alone, for their test folders share names
-	@for part in $(PACKAGES) tools tests conftest.py; do echo "mypy $$part"; $(BIN)/mypy --no-error-summary $$part || exit 1; done
+	@failed=0; for part in $(PACKAGES) tools tests conftest.py; do \
+	  echo "mypy $$part"; MYPYPATH=$$part/tests $(BIN)/mypy --no-error-summary $$part || failed=1; done; exit $$failed
 
 contracts: setup ## generate code, documents and permissions from schemas/
 	$(BIN)/python -m tools.contracts generate
@@ -46,7 +47,7 @@ compose: setup ## generate docker-compose.yml from the service table
 	$(BIN)/python -m gpuaas.cli.compose
 
 compose-secrets: setup ## make the passwords docker-compose.yml needs, once, below .state/compose
-	@umask 077; $(BIN)/python -m gpuaas.cli.compose --secrets
+	@$(BIN)/python -m gpuaas.cli.compose --secrets
 
 bench: setup ## figures and ratios against baselines measured in the same run
 	$(BIN)/python -m tests.bench $(ARGS)

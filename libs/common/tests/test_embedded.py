@@ -251,6 +251,20 @@ def test_as_root_a_private_folder_is_no_obstacle(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
+def test_data_moved_for_a_state_folder_that_is_gone_is_removed(tmp_path: Path) -> None:
+    user = postgres_install.unprivileged_user()
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    gone, kept, newest = (private / name for name in ("gone", "kept", "newest"))
+    moved = [postgres_install.reachable_directory(home, user, home / "data-is-in") for home in (gone, kept)]
+    shutil.rmtree(gone)
+    moved.append(postgres_install.reachable_directory(newest, user, newest / "data-is-in"))
+    assert [folder.exists() for folder in moved] == [False, True, True]
+    for folder in moved[1:]:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
 def test_as_root_unreachable_programs_are_copied_once(folder: Path) -> None:
     package = Path(postgres_install.installed_programs().bin).parents[1]
     hidden = folder / "hidden"

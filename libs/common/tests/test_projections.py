@@ -14,7 +14,7 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Misconfigured, Rejected, Unavailable
 from gpuaas.common.log import Write
 from gpuaas.common.logs.jetstream import JetStreamLog
-from gpuaas.common.projections import Database, Projector, Rows, digest
+from gpuaas.common.projections import Database, Projector, Rows, digest, upsert
 from gpuaas.common.reactions import Reaction, Reactor
 from gpuaas.common.readers import Reader
 from gpuaas.common.testing.counter import (
@@ -29,7 +29,8 @@ from gpuaas.common.testing.counter import (
     cause,
 )
 from gpuaas.common.testing.stack import LogAddress
-from sqlalchemy import func, select
+from sqlalchemy import Column, MetaData, Table, Text, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 
 
 @dataclass
@@ -243,3 +244,40 @@ async def test_an_unexpected_refusal_stops_the_reaction_visibly(place: Place) ->
     async with Running(reactor):
         await eventually(lambda: reactor.stopped is not None)
     assert "nobody expected" in str(reactor.status().stopped)
+
+
+async def test_a_rebuild_ends_although_the_newest_event_concerns_others(place: Place) -> None:
+    projector = Projector(CounterValues(), place.log, place.database)
+    async with Running(projector):
+        await some_counting(place, 1, 1)
+        [other] = await place.log.append([Write("events.other.thing.acme.x", 0, "x", "gpuaas.other.thing.v1", b"{}")])
+        await projector.reached(other, 5)
+        async with asyncio.timeout(5):
+            await projector.rebuild()
+
+
+async def test_having_waited_for_others_costs_no_new_reader(place: Place) -> None:
+    projector = Projector(CounterValues(), place.log, place.database)
+    async with Running(projector):
+        await some_counting(place, 1, 1)
+        [other] = await place.log.append([Write("events.other.thing.acme.x", 0, "x", "gpuaas.other.thing.v1", b"{}")])
+        await projector.reached(other, 5)
+        follower = projector._follower
+        last = (
+            await some_counting(place, 0, 0)
+            or (await place.commands.execute(COUNTER, "acme", "later", Open("x"), cause())).position
+        )
+        await projector.reached(last, 5)
+        assert projector._follower is follower
+
+
+JSONS = Table("jsons_v1", MetaData(), Column("key", Text, primary_key=True), Column("value", JSONB))
+
+
+async def test_json_columns_take_any_document(place: Place) -> None:
+    documents = {"list": [1, [2, 3]], "empty": [], "dict": {"a": []}, "text": "x", "none": None}
+    await place.database.open_checkpoint("jsons_v1", (JSONS,), "any")
+    async with place.database.writing() as rows:
+        await upsert(rows, JSONS, [{"key": key, "value": value} for key, value in documents.items()])
+    stored = {row["key"]: row["value"] for row in await place.database.fetch(select(JSONS))}
+    assert stored == documents

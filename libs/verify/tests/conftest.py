@@ -103,6 +103,7 @@ class World:
         self._book()
         self._usage("u1", "2026-03-01T00:00:00.000400Z", "2026-03-01T01:30:00.000100Z", 8)
         self._usage("u2", "2026-03-02T00:00:00Z", "2026-03-02T00:00:01.999Z", 1)
+        self._run()
         self._invoice()
 
     @property
@@ -147,6 +148,10 @@ class World:
         data = {**about, **links, "usage_id": usage_id, "started_at": start, "ended_at": end, "gpu_ms": str(gpu_ms)}
         self.add(usage_id, "billing.usage-metered", "usage", self.tenant, f"a-{usage_id}", data)
 
+    def _run(self) -> None:
+        data = {"run_id": "r1", "period_start": "2026-03-01T00:00:00Z", "period_end": "2026-04-01T00:00:00Z"}
+        self.add("run", "billing.billing-run-started", "billing-run", "platform", "r1", data)
+
     def _invoice(self) -> None:
         line = {
             "line_id": "l1",
@@ -177,7 +182,8 @@ class World:
         return line
 
     def bundle(self) -> Json:
-        """The bundle an honest service would hand out for these events."""
+        """The bundle an honest service would hand out for these events. The run read all that stands before it."""
+        self.events["run"]["data"].setdefault("log_position", str(10 + self.order.index("run")))
         rows = {name: self._row(position, name) for position, name in enumerate(self.order, 11)}
         trees = {
             tree: [row for row in rows.values() if row["tree"] == tree]
@@ -197,6 +203,7 @@ class World:
             "tenant_id": self.tenant,
             "checkpoints": notes,
             "invoice": leaves["invoice"],
+            "run": leaves["run"],
             "lines": {"l1": [name for name in self.order if name.startswith("u")]},
             "usages": chosen("u"),
             "allocation_events": [*chosen("started"), *chosen("released")],

@@ -37,7 +37,7 @@ def judge(tmp_path: Path) -> Callable[..., Report]:
 def test_an_honest_invoice_is_verified(world: Any, judge: Any) -> None:
     report = judge(world.bundle(), world.vkey, tenant="acme")
     assert (report.verdict, report.detail) == ("verified", "")
-    assert [check.name for check in report.checks][-5:] == ["inclusion", "content", "usage", "lines", "total"]
+    assert [check.name for check in report.checks][-5:] == ["content", "run", "usage", "lines", "total"]
     assert report.facts["total"] == "30.00 EUR"
     assert report.facts["gpu_ms"] == "43201999"
 
@@ -123,14 +123,34 @@ def metered_before_it_ended(world: Any) -> None:
     world.order.append(world.order.pop(world.order.index("released-u1")))
 
 
-def other_period(world: Any) -> None:
-    world.events["invoice"]["data"]["period_start"] = "2026-03-01T02:00:00Z"
+def other_run(world: Any) -> None:
+    world.events["run"]["data"]["run_id"] = "r2"
+
+
+def run_of_another_period(world: Any) -> None:
+    world.events["run"]["data"]["period_end"] = "2026-05-01T00:00:00Z"
+
+
+def run_that_read_too_far(world: Any) -> None:
+    world.events["run"]["data"]["log_position"] = "1000"
+
+
+def run_that_had_not_read_that_far(world: Any) -> None:
+    world.events["run"]["data"]["log_position"] = "15"
+
+
+def bounded(world: Any, start: str) -> None:
+    for name in ("invoice", "run"):
+        world.events[name]["data"]["period_start"] = start
     world.seal_content()
+
+
+def other_period(world: Any) -> None:
+    bounded(world, "2026-03-01T02:00:00Z")
 
 
 def shorter_period(world: Any) -> None:
-    world.events["invoice"]["data"]["period_start"] = "2026-03-01T01:00:00Z"
-    world.seal_content()
+    bounded(world, "2026-03-01T01:00:00Z")
 
 
 def free_millisecond(world: Any) -> None:
@@ -179,6 +199,10 @@ def foreign_invoice(world: Any) -> None:
         (other_project, "wrong-line"),
         (no_release, "missing-event"),
         (metered_before_it_ended, "wrong-order"),
+        (other_run, "wrong-run"),
+        (run_of_another_period, "wrong-run"),
+        (run_that_read_too_far, "wrong-order"),
+        (run_that_had_not_read_that_far, "wrong-order"),
         (other_period, "wrong-period"),
         (shorter_period, "wrong-line"),
         (free_millisecond, "wrong-lines"),
@@ -201,7 +225,7 @@ def test_usage_is_cut_where_the_price_changes_and_at_the_bounds_of_the_period(wo
     world.add("book-4", "billing.price-book-published", "price-book", "platform", "list", data)
     world.order.insert(0, world.order.pop())
     invoice = world.events["invoice"]["data"]
-    invoice["period_start"] = "2026-03-01T00:30:00Z"
+    invoice["period_start"] = world.events["run"]["data"]["period_start"] = "2026-03-01T00:30:00Z"
     before = world.line() | {"gpu_ms": "14400000", "amount": "10.00", "usage_count": 1, "usage_sha256": digest("u1")}
     after = world.line() | {"line_id": "l2", "gpu_ms": "14401999", "price_book_version": 4, "unit_price": "3.00"}
     invoice |= {"lines": [before, after | {"amount": "12.00"}], "total": "22.00"}

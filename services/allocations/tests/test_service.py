@@ -30,6 +30,7 @@ from gpuaas.contracts.nodes import NodeHeartbeatLost, NodeHeartbeatRestored, Nod
 from world import World, accepted, world
 
 NOON = datetime(2026, 8, 5, 12, tzinfo=UTC)
+FAST = 20_000.0
 
 
 def moment(text: str) -> datetime:
@@ -43,9 +44,9 @@ async def settings(stack: TestStack, tmp_path: Path) -> AsyncIterator[Allocation
 
 
 @pytest.fixture
-async def fast(settings: AllocationsSettings) -> AllocationsSettings:
-    """A world ten thousand times as fast."""
-    pace = Pace(time.time(), NOON, 10_000).encode()
+async def paced(settings: AllocationsSettings) -> AllocationsSettings:
+    """A world that begins at noon and runs as fast as a test tells it to."""
+    pace = Pace(time.time(), NOON, 1).encode()
     return settings.model_copy(update={"profile": "demo", "clock_pace": pace})
 
 
@@ -55,10 +56,12 @@ async def here(settings: AllocationsSettings) -> AsyncIterator[World]:
         yield running_world
 
 
-async def test_a_whole_life(fast: AllocationsSettings) -> None:
-    async with world(fast) as here:
+async def test_a_whole_life(paced: AllocationsSettings) -> None:
+    async with world(paced) as here:
         await here.machines(2)
         name = await here.ask(replicas=2, command=["sleep", "3600.5"], labels={"team": "x"})
+        await here.until("active", name)
+        here.pace(FAST)
         found = await here.until("released", name)
         assert (found["end_reason"], found["exit_code"], found["gpu_count"]) == ("completed", 0, 16)
         assert moment(found["ended_at"]) - moment(found["started_at"]) == timedelta(seconds=3600.5)
@@ -71,16 +74,17 @@ async def _free(here: World, count: int) -> bool:
     return (await here.pool()).book.models["h100"].free.total == count
 
 
-async def test_the_queue_drains_by_priority_then_arrival(fast: AllocationsSettings) -> None:
-    async with world(fast) as here:
+async def test_the_queue_drains_by_priority_then_arrival(paced: AllocationsSettings) -> None:
+    async with world(paced) as here:
         await here.machines(1)
-        first = await here.ask(command=["sleep", "20000"])
+        first = await here.ask(command=["sleep", "2000"])
         await here.until("active", first)
         low = [await here.ask(command=["sleep", "600"]) for _ in range(3)]
         high = await here.ask(command=["sleep", "600"], priority=9)
         waiting = await here.until("queued", *low, high)
         assert (waiting["pending_reason"], waiting["priority"]) == ("insufficient-capacity", 9)
         assert "8" in waiting["detail"]
+        here.pace(FAST)
         await here.until("released", first, high, *low)
         starts = {name: moment((await here.one(name))["started_at"]) for name in (high, *low)}
         assert sorted(starts, key=lambda name: starts[name]) == [high, *low]
@@ -98,10 +102,12 @@ async def test_a_release_stops_it_at_the_time_it_was_asked_for(here: World) -> N
     await here.release(name, status=409)
 
 
-async def test_a_lease_ends_it_to_the_microsecond(fast: AllocationsSettings) -> None:
-    async with world(fast) as here:
+async def test_a_lease_ends_it_to_the_microsecond(paced: AllocationsSettings) -> None:
+    async with world(paced) as here:
         await here.machines(1)
         name = await here.ask(command=["sleep", "infinity"], lease_s=7_200)
+        await here.until("active", name)
+        here.pace(FAST)
         found = await here.until("released", name)
         assert found["end_reason"] == "lease-expired"
         assert moment(found["ended_at"]) - moment(found["started_at"]) == timedelta(seconds=7_200)
@@ -302,17 +308,18 @@ async def _closed(here: World, node_id: str) -> bool:
     return book.nodes[book.number[node_id]].withdrawn is not None
 
 
-async def test_what_was_asked_for_while_nobody_ran_is_placed_afterwards(fast: AllocationsSettings) -> None:
-    async with world(fast) as before:
+async def test_what_was_asked_for_while_nobody_ran_is_placed_afterwards(paced: AllocationsSettings) -> None:
+    async with world(paced) as before:
         await before.machines(1)
         active = await before.ask(command=["sleep", "36000"])
         await before.until("active", active)
         queued = await before.ask(command=["sleep", "600"])
         await before.until("queued", queued)
         started = moment((await before.one(active))["started_at"])
-    late = await _asked_behind_closed_doors(fast)
-    async with world(fast.model_copy(update={"http_port": free_port()})) as after:
+    late = await _asked_behind_closed_doors(paced)
+    async with world(paced.model_copy(update={"http_port": free_port()})) as after:
         after.members = before.members
+        after.pace(FAST)
         found = await after.until("released", active, queued, late)
         assert found["end_reason"] == "completed"
         ended = await after.one(active)
@@ -365,11 +372,13 @@ async def test_a_claim_that_nobody_wants_any_more_goes_back(here: World) -> None
     await eventually(back)
 
 
-async def test_two_schedulers_never_hold_a_gpu_twice(fast: AllocationsSettings, stack: TestStack) -> None:
-    async with world(fast) as one, stack.fresh_database() as dsn:
-        other = build(fast.model_copy(update={"postgres_dsn": dsn, "http_port": free_port()}))
+async def test_two_schedulers_never_hold_a_gpu_twice(paced: AllocationsSettings, stack: TestStack) -> None:
+    async with world(paced) as one, stack.fresh_database() as dsn:
+        other = build(paced.model_copy(update={"postgres_dsn": dsn, "http_port": free_port()}))
         async with running(other):
             await one.machines(4)
+            one.pace(FAST)
+            other.clock = one.service.clock
             names = []
             for number in range(120):
                 size = (1, 2, 3, 8)[number % 4]
@@ -393,12 +402,14 @@ async def test_two_schedulers_never_hold_a_gpu_twice(fast: AllocationsSettings, 
 
 
 async def test_a_rebuild_is_byte_identical_and_a_lost_database_says_nothing_twice(
-    fast: AllocationsSettings, stack: TestStack
+    paced: AllocationsSettings, stack: TestStack
 ) -> None:
-    async with world(fast) as here:
+    async with world(paced) as here:
         await here.machines(2)
+        here.pace(FAST)
         names = [await here.ask(gpus_per_replica=5, command=["sleep", "600"]) for _ in range(6)]
         await here.until("released", *names)
+        here.pace(1)
         standing = await here.ask(command=["sleep", "infinity"])
         rejected = await here.ask(gpus_per_replica=64)
         await here.until("active", standing)
@@ -413,7 +424,7 @@ async def test_a_rebuild_is_byte_identical_and_a_lost_database_says_nothing_twic
             await here.service._projectors[projection.name].rebuild()
             assert await digest(here.service.database, projection) == live[projection.name]
     async with stack.fresh_database() as empty:
-        anew = fast.model_copy(update={"postgres_dsn": empty, "http_port": free_port()})
+        anew = paced.model_copy(update={"postgres_dsn": empty, "http_port": free_port()})
         async with world(anew) as here:
             for projection in here.projections():
                 await here.service.reader(projection).reached(last, 10)

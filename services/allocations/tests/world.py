@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from gpuaas.allocations.app import build
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.reactions import ALLOCATION, POOL
 from gpuaas.allocations.settings import AllocationsSettings
+from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.projections import Projection, decoded
 from gpuaas.common.service import Service
@@ -106,6 +108,12 @@ class World:
 
         await eventually(there, within_s)
         return await self.one(allocation_ids[-1], tenant_id)
+
+    def pace(self, rate: float) -> None:
+        """From now on the world runs `rate` times as fast as real time."""
+        clock = self.service.clock
+        assert isinstance(clock, PacedClock)
+        clock.change(Pace(time.time(), clock.now(), rate))
 
     async def pool(self) -> Pool:
         pool, _ = await self.service.commands.state(POOL, PLATFORM, "main")

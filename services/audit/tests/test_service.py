@@ -215,7 +215,7 @@ async def test_tampered_evidence_is_found_wherever_it_is_touched(audit: Running,
     await eventually(lambda: _is_ok(audit.get("/v1/tenants/acme/bundles/invoices/inv-1")))
     honest = (await audit.get("/v1/tenants/acme/bundles/invoices/inv-1")).json()
     path = tmp_path / "bundle.json"
-    leaves = [("invoice", None), *((name, 0) for name in ("usages", "allocation_events", "price_books"))]
+    leaves = [("invoice", None), ("run", None), *((name, 0) for name in ("usages", "allocation_events", "price_books"))]
     for section, number in leaves:
         for change in ("payload", "index", "proof"):
             bundle = json.loads(json.dumps(honest))

@@ -73,6 +73,7 @@ class World:
     async def tenant(self, tenant: str, currency: str = "EUR") -> None:
         event = TenantCreated(tenant_id=tenant, display_name=tenant, billing_currency=currency)
         self.position = await tell(self.service.log, event, tenant_id=tenant, entity_id=tenant)
+        self.identities._tenants.add(tenant)
 
     async def used(
         self, tenant: str, allocation: str, start: datetime, end: datetime, gpus: int = 8, **more: Any

@@ -333,8 +333,11 @@ async def test_lists_come_page_by_page(world: World) -> None:
         query["cursor"] = page["next_cursor"]
     assert sorted(seen) == [f"a-{number}" for number in range(5)]
     assert len(seen) == 5
-    speech = await world.get("/v1/tenants/acme/projects/speech/usage")
-    assert {each["project_id"] for each in speech["items"]} == {"speech"}
+    speaker = await world.identities.principal(["billing.usage.read"], "acme", "speech")
+    world.position = world.identities.position
+    speech = await world.get("/v1/tenants/acme/projects/speech/usage", headers=speaker)
+    assert [each["project_id"] for each in speech["items"]] == ["speech"] * 3
+    await world.get("/v1/tenants/acme/usage", headers=speaker, status=403)
     await world.get("/v1/tenants/acme/usage", status=422, limit=501)
     await world.get("/v1/tenants/acme/usage", status=422, cursor="nonsense")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from gpuaas.common.errors import Misconfigured
 from gpuaas.common.projections import digest
 from gpuaas.common.service import Service
 from gpuaas.common.testing.neighbours import Identities
@@ -381,3 +382,10 @@ async def test_a_restart_signs_with_the_same_key(settings: EvidenceSettings) -> 
             headers = await (await Identities.on(service.log)).operator()
             keys.append((await client.get("/v1/signing-keys", headers=headers)).json())
     assert keys[0] == keys[1]
+
+
+def test_production_does_not_start_without_a_key_that_somebody_provided(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="makes none"):
+        build(EvidenceSettings(profile="production", state_dir=tmp_path))
+    with pytest.raises(Misconfigured, match="64 hex digits"):
+        build(EvidenceSettings(state_dir=tmp_path, evidence_trusted_keys="abc"))

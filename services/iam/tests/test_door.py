@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gpuaas.common.apikeys import ApiKey, new_api_key
 from gpuaas.common.embedded.process import free_port
+from gpuaas.common.envelope import Recorded
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.http import permissions
-from gpuaas.common.projections import digest
+from gpuaas.common.projections import Projector, digest
 from gpuaas.common.testing.running import running
 from gpuaas.contracts import iam as facts
 from gpuaas.iam.app import build
@@ -23,6 +26,13 @@ from jwt.algorithms import OKPAlgorithm
 
 ACME = "/v1/tenants/acme"
 VISION = ACME + "/projects/vision"
+
+
+async def everything_said(iam: Iam) -> list[Recorded]:
+    """Every event of the log."""
+    last = await iam.service.log.last_position()
+    events = [await iam.service.log.at(position) for position in range(1, last + 1)]
+    return [event for event in events if event is not None]
 
 
 async def test_the_first_operator_signs_in_and_holds_everything(iam: Iam) -> None:
@@ -50,6 +60,7 @@ async def test_published_keys_check_the_tokens(iam: Iam) -> None:
     token = await iam.operator()
     [published] = (await iam.client.get("/v1/keys.json")).json()["keys"]
     public = OKPAlgorithm.from_jwk(json.dumps(published))
+    assert isinstance(public, Ed25519PublicKey)
     assert jwt.get_unverified_header(token)["kid"] == published["kid"]
     assert jwt.decode(token, public, algorithms=["EdDSA"], audience="gpuaas:dev")["sub"] == "operator"
     assert "d" not in published
@@ -116,17 +127,17 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(iam: Iam) -> None:
     secret = first.json()["api_key"].split("_")[3]
     assert secret not in json.dumps(listed)
     assert "secret_sha256" not in json.dumps(listed)
-    for position in range(1, await iam.service.log.last_position() + 1):
-        recorded = await iam.service.log.at(position)
-        assert secret.encode() not in recorded.payload
+    assert all(secret.encode() not in recorded.payload for recorded in await everything_said(iam))
 
 
-@pytest.mark.parametrize("days", ["-1", "0", "367"])
-async def test_a_key_always_ends(iam: Iam, days: str) -> None:
+async def test_a_key_always_ends(iam: Iam) -> None:
     await iam.tenant("acme")
     robot = await iam.account(ACME)
-    body = {"label": "x", "expires_at": in_days(float(days))}
-    is_problem(await iam.ask("POST", f"{ACME}/service-accounts/{robot}/keys", json=body), 422)
+    keys = f"{ACME}/service-accounts/{robot}/keys"
+    for days in (-1, 0, 367):
+        is_problem(await iam.ask("POST", keys, json={"label": "x", "expires_at": in_days(days)}), 422)
+    is_problem(await iam.ask("POST", keys, json={"label": "x", "expires_at": "2099-01-01T00:00:00"}), 422)
+    is_problem(await iam.ask("POST", keys, json={"label": "x"}), 422)
 
 
 async def test_nobody_grants_more_than_they_hold(iam: Iam) -> None:
@@ -233,24 +244,18 @@ async def test_a_decision_is_explained_to_whom_it_concerns(iam: Iam) -> None:
     is_problem(await iam.ask("POST", "/v1/check", token, json=orphan), 422)
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"tenant_id": "platform", "display_name": "x", "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "Acme", "display_name": "x", "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "acmе", "display_name": "x", "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "a.b", "display_name": "x", "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "acme", "display_name": "", "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "acme", "display_name": "x\u202ey", "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "acme", "display_name": "x\u0000y", "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "acme", "display_name": "x" * 201, "billing_currency": "EUR"}, 422),
-        ({"tenant_id": "acme", "display_name": "x", "billing_currency": "XXX"}, 422),
-        ({"tenant_id": "acme", "display_name": "x", "billing_currency": "EUR", "owner": "y"}, 422),
-    ],
-)
-async def test_a_tenant_with_a_bad_name_is_refused(iam: Iam, body: dict[str, str], status: int) -> None:
+async def test_a_tenant_with_a_bad_name_is_refused_and_nothing_is_said(iam: Iam) -> None:
+    await iam.operator()
     before = await iam.service.log.last_position()
-    is_problem(await iam.ask("POST", "/v1/tenants", json=body), status)
+    good = {"tenant_id": "acme", "display_name": "Acme", "billing_currency": "EUR"}
+    look_alike = "acm\u0435"  # ends in a Cyrillic letter
+    for wrong in (
+        *({"tenant_id": name} for name in ("platform", "Acme", look_alike, "a.b", "*", ">", "", "-a", "a" * 64)),
+        *({"display_name": name} for name in ("", " ", "x\u202ey", "x\u0000y", "x" * 201)),
+        *({"billing_currency": code} for code in ("XXX", "eur", "")),
+        {"owner": "nobody"},
+    ):
+        is_problem(await iam.ask("POST", "/v1/tenants", json=good | wrong), 422)
     assert await iam.service.log.last_position() == before
 
 
@@ -293,9 +298,11 @@ async def test_every_view_rebuilds_to_the_same_bytes(iam: Iam) -> None:
     last = await iam.service.log.last_position()
     for projection in PROJECTIONS:
         reader = iam.service.reader(projection)
+        assert isinstance(reader, Projector)
         await reader.reached(last, 5)
         before = await digest(iam.service.database, projection)
-        await reader.rebuild()
+        async with asyncio.timeout(20):
+            await reader.rebuild()
         assert await digest(iam.service.database, projection) == before, projection.name
 
 
@@ -319,7 +326,6 @@ async def test_every_route_says_who_may(iam: Iam) -> None:
 async def test_the_log_holds_only_iams_own_words(iam: Iam) -> None:
     await iam.tenant("acme")
     known = {event.TYPE for event in facts.EVENTS}
-    for position in range(1, await iam.service.log.last_position() + 1):
-        recorded = await iam.service.log.at(position)
+    for recorded in await everything_said(iam):
         assert recorded.type in known
         assert recorded.subject.startswith("events.iam.")

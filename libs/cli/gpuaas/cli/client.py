@@ -68,6 +68,10 @@ class Suite:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def get(self, service: str, path: str, *, at_least: int | None = None, **params: Any) -> Any:

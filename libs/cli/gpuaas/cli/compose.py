@@ -8,6 +8,7 @@ python -m gpuaas.cli.compose --secrets  make the passwords and the broker's user
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -64,7 +65,7 @@ def _nats() -> Tree:
         "image": NATS_IMAGE,
         "command": ["--config", "/etc/nats/nats.json"],
         "volumes": [f"./{SECRETS}/nats.json:/etc/nats/nats.json:ro", "log:/data"],
-        "ports": [f"127.0.0.1:{port}:{port}" for port in (NATS_PORT, NATS_MONITOR_PORT)],
+        "ports": [_published("nats", NATS_PORT), _published("nats_monitor", NATS_MONITOR_PORT)],
         "restart": "unless-stopped",
         "stop_grace_period": "20s",
     }
@@ -103,7 +104,7 @@ def _service(entry: ServiceEntry) -> Tree:
         "build": _build(entry.name),
         "env_file": [f"./{SECRETS}/{entry.name}.env"],
         "environment": {"GPUAAS_PROFILE": PROFILE, "GPUAAS_HTTP_PORT": str(entry.port)},
-        "ports": [f"127.0.0.1:{entry.port}:{entry.port}"],
+        "ports": [_published(entry.name, entry.port)],
         "volumes": [f"{entry.name}-state:/var/lib/gpuaas"],
         "depends_on": {"provisioner": {"condition": "service_completed_successfully"}},
         "healthcheck": {
@@ -117,6 +118,15 @@ def _service(entry: ServiceEntry) -> Tree:
         "stop_grace_period": "15s",
         **_hardened(),
     }
+
+
+def _published(name: str, port: int) -> str:
+    """The port on this machine, `GPUAAS_<NAME>_PORT` or the table's, in Compose's spelling."""
+    return f"127.0.0.1:${{{_variable(name)}:-{port}}}:{port}"
+
+
+def _variable(name: str) -> str:
+    return f"GPUAAS_{name.upper()}_PORT"
 
 
 def _build(service: str) -> Tree:
@@ -198,13 +208,16 @@ def _service_env(entry: ServiceEntry, users: dict[str, NatsUser], passwords: dic
 
 
 def _endpoints(folder: Path, users: list[str]) -> Endpoints:
+    def at(name: str, port: int) -> str:
+        return f"127.0.0.1:{os.environ.get(_variable(name)) or port}"
+
     return Endpoints(
         pid=0,
         profile=PROFILE,
         state_dir=str(folder.absolute()),
-        services={entry.name: f"http://127.0.0.1:{entry.port}" for entry in SERVICES},
-        nats_url=f"nats://127.0.0.1:{NATS_PORT}",
-        nats_monitor_url=f"http://127.0.0.1:{NATS_MONITOR_PORT}",
+        services={entry.name: f"http://{at(entry.name, entry.port)}" for entry in SERVICES},
+        nats_url=f"nats://{at('nats', NATS_PORT)}",
+        nats_monitor_url=f"http://{at('nats_monitor', NATS_MONITOR_PORT)}",
         nats_password_files={name: str(folder.absolute() / f"{name}.nats") for name in users},
         postgres_url="",
         postgres_password_file=str(folder.absolute() / "postgres.password"),

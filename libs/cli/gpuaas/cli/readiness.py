@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gpuaas.common.errors import Unavailable
 
-POLL_S: Final = 0.03
+POLL_S: Final = 0.1
 STOPPED_PATIENCE_S: Final = 5.0
 """How long one of its readers may stand still on an event before the wait is given up."""
 ASK_TIMEOUT_S: Final = 5.0

@@ -173,6 +173,8 @@ class ServiceProcesses:
             await asyncio.to_thread(self._warm.stop, 15.0)
         if self._reading is not None:
             await self._reading
+        for task in list(self._told):
+            task.cancel()
 
     def _alive(self) -> bool:
         return self._warm is not None and self._warm.pid is not None

@@ -228,7 +228,7 @@ def permissions(app: FastAPI) -> dict[str, str | None]:
         if len(names) != (0 if open_to_all else 1):
             raise ValueError(f"{route.path}: a route needs exactly one permit(...), or the mark @public")
         for method in sorted(route.methods or ()):
-            found[f"{method} {route.path}"] = None if open_to_all else names[0]
+            found[f"{method} {route.path_format}"] = None if open_to_all else names[0]
     return found
 
 

@@ -146,7 +146,7 @@ class Projector(Reader):
                 await self._fold(place, batch.events, seen, batch.seen)
                 seen = batch.seen
                 self.rebuilding = min(1.0, seen / target) if target else 1.0
-                if batch.caught_up and seen >= max(target, self.position):
+                if batch.caught_up and max(seen, await follower.settle()) >= max(target, self.position):
                     break
         finally:
             await follower.close()

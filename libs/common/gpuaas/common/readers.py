@@ -52,6 +52,7 @@ class Reader:
         self.name = name
         self._log = log
         self.position = 0
+        self._stored = 0
         self.caught_up = False
         self.stopped: str | None = None
         self.rebuilding: float | None = None
@@ -68,7 +69,10 @@ class Reader:
         raise NotImplementedError
 
     async def _apply(self, batch: Batch, after: int) -> None:
-        """Apply `batch`, whose first event is the first after `after`, and store `batch.seen` as the position."""
+        """Apply `batch` and move the stored position from `after` to `batch.seen`.
+
+        `position` may be ahead of what is stored: past events that do not concern this reader.
+        """
         raise NotImplementedError
 
     def status(self) -> ReaderStatus:
@@ -102,16 +106,17 @@ class Reader:
         READER_STOPPED.labels(self.name).set(1)
 
     async def _run_once(self) -> None:
-        self.position = await self._begin()
+        self.position = self._stored = await self._begin()
         self._again = False
         follower = self._follower = self._follow(self.position)
         try:
             async for batch in follower.batches():
                 if self._again:
                     return
-                if batch.seen > self.position:
+                if batch.seen > self._stored:
                     self._applying = True
-                    await self._apply(batch, self.position)
+                    await self._apply(batch, self._stored)
+                    self._stored = batch.seen
                     self._applying = False
                 await self._arrive(batch)
         finally:

@@ -15,7 +15,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 from gpuaas.common.errors import Misconfigured, Unavailable
 from gpuaas.common.readers import Moved
-from sqlalchemy import Table
+from sqlalchemy import JSON, Table
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import ClauseElement
@@ -248,7 +248,7 @@ async def upsert(rows: Rows, table: Table, records: Sequence[dict[str, Any]]) ->
     keys = [column.name for column in table.primary_key.columns]
     latest = {tuple(record[key] for key in keys): record for record in records}
     names = tuple(records[0])
-    await rows.execute(_upsert_sql(table, names), *_columns(names, list(latest.values())))
+    await rows.execute(_upsert_sql(table, names), *_columns(table, names, list(latest.values())))
 
 
 async def insert(rows: Rows, table: Table, records: Sequence[dict[str, Any]]) -> None:
@@ -261,20 +261,36 @@ async def insert(rows: Rows, table: Table, records: Sequence[dict[str, Any]]) ->
     )
 
 
-def _columns(names: Sequence[str], records: Sequence[dict[str, Any]]) -> list[list[Any]]:
-    return [[record[name] for record in records] for name in names]
+def _columns(table: Table, names: Sequence[str], records: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    return [
+        [_as_text(record[name]) for record in records]
+        if isinstance(table.c[name].type, JSON)
+        else [record[name] for record in records]
+        for name in names
+    ]
+
+
+def _as_text(value: object) -> str | None:
+    # asyncpg would take a list inside a jsonb[] for one more dimension of the array; JSON text it cannot mistake.
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 @lru_cache(maxsize=512)
 def _upsert_sql(table: Table, names: tuple[str, ...]) -> str:
-    kinds = [table.c[name].type.compile(dialect=_DIALECT) for name in names]
+    is_json = [isinstance(table.c[name].type, JSON) for name in names]
+    kinds = [
+        "TEXT" if json else table.c[name].type.compile(dialect=_DIALECT)
+        for name, json in zip(names, is_json, strict=True)
+    ]
     arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, start=1))
+    given = ", ".join(f"g{number}::jsonb" if json else f"g{number}" for number, json in enumerate(is_json))
+    places = ", ".join(f"g{number}" for number in range(len(names)))
     columns = ", ".join(f'"{name}"' for name in names)
     keys = [column.name for column in table.primary_key.columns]
     conflict = ", ".join(f'"{key}"' for key in keys)
     changes = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in names if name not in keys)
     action = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
     return (
-        f'INSERT INTO "{table.name}" ({columns}) SELECT * FROM unnest({arrays}) '  # noqa: S608
+        f'INSERT INTO "{table.name}" ({columns}) SELECT {given} FROM unnest({arrays}) AS g({places}) '  # noqa: S608
         f"ON CONFLICT ({conflict}) {action}"
     )

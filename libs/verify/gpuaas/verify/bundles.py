@@ -19,12 +19,14 @@ from gpuaas.verify.fields import Fields
 from gpuaas.verify.invoices import (
     ALLOCATION_RELEASED,
     ALLOCATION_STARTED,
+    BILLING_RUN_STARTED,
     INVOICE_FINALIZED,
     PRICE_BOOK_PUBLISHED,
     USAGE_METERED,
     Account,
     check_content,
     check_lines,
+    check_run,
     check_total,
     check_usage,
 )
@@ -58,6 +60,7 @@ class Bundle:
     tenant_id: str
     checkpoints: dict[str, str]
     invoice: Leaf
+    run: Leaf
     sections: dict[str, list[Leaf]]
     parts: dict[str, list[str]]
 
@@ -108,13 +111,14 @@ def read_bundle(content: bytes) -> Bundle:
         raise Unusable(
             "malformed", f"the bundle's format is {document.text('format')[:40]!r}; {FORMAT!r} is understood"
         )
-    document.only("format", "tenant_id", "checkpoints", "invoice", "lines", *_SECTIONS)
+    document.only("format", "tenant_id", "checkpoints", "invoice", "run", "lines", *_SECTIONS)
     notes = document.inner("checkpoints")
     parts = document.inner("lines")
     return Bundle(
         tenant_id=document.text("tenant_id"),
         checkpoints={tree: notes.text(tree) for tree in notes.raw},
         invoice=read_leaf(document.raw.get("invoice"), "the invoice"),
+        run=read_leaf(document.raw.get("run"), "the billing run"),
         sections={name: _leaves(document, name) for name in _SECTIONS},
         parts={line_id: _usage_ids(parts, line_id) for line_id in parts.raw},
     )
@@ -125,13 +129,14 @@ def _verify(bundle: Bundle, policy: Policy, report: Report) -> None:
     for head in heads.values():
         report.held("checkpoint", f"{head.checkpoint.origin}, {head.checkpoint.size:,} leaves, signed")
     invoice = _proved(bundle.invoice, heads, {INVOICE_FINALIZED})
+    run = _proved(bundle.run, heads, {BILLING_RUN_STARTED})
     events = {
         name: [_proved(leaf, heads, _SECTIONS[name]) for leaf in leaves] for name, leaves in bundle.sections.items()
     }
-    leaves = [bundle.invoice, *(leaf for section in bundle.sections.values() for leaf in section)]
+    leaves = [bundle.invoice, bundle.run, *(leaf for section in bundle.sections.values() for leaf in section)]
     _check_places(leaves)
     report.held("inclusion", f"{len(leaves):,} events are in the log, byte for byte")
-    account = _account(bundle, invoice, events)
+    account = _account(bundle, invoice, run, events)
     _check_account(account, report)
 
 
@@ -172,7 +177,7 @@ def _check_places(leaves: Sequence[Leaf]) -> None:
         raise Refuted("repeated", "an event stands in the bundle twice")
 
 
-def _account(bundle: Bundle, invoice: ProvedEvent, events: dict[str, list[ProvedEvent]]) -> Account:
+def _account(bundle: Bundle, invoice: ProvedEvent, run: ProvedEvent, events: dict[str, list[ProvedEvent]]) -> Account:
     usages = {usage.data.text("usage_id"): usage for usage in events["usages"]}
     books = {(book.data.text("price_book_id"), book.data.integer("version")): book for book in events["price_books"]}
     if len(usages) != len(events["usages"]) or len(books) != len(events["price_books"]):
@@ -180,6 +185,7 @@ def _account(bundle: Bundle, invoice: ProvedEvent, events: dict[str, list[Proved
     return Account(
         tenant_id=bundle.tenant_id,
         invoice=invoice,
+        run=run,
         usages=usages,
         facts={fact.event_id: fact for fact in events["allocation_events"]},
         price_books=books,
@@ -196,12 +202,14 @@ def _check_account(account: Account, report: Report) -> None:
         "period": f"{data.text('period_start')} to {data.text('period_end')}",
     }
     report.held("content", f"content_sha256 {check_content(account)[:16]}… covers the invoice")
-    gpu_ms = check_usage(account)
+    report.held("run", f"billing run {data.text('run_id')} read the log up to position {check_run(account):,}")
+    check_usage(account)
     report.held("usage", f"{len(account.usages):,} usages agree with the start and end of their allocations")
     report.held("lines", f"{check_lines(account):,} lines: usage set, quantity, published price and amount agree")
     check_total(account)
     report.held("total", f"the lines sum to {data.text('total')} {data.text('currency')}")
-    report.facts |= {"gpu_ms": str(gpu_ms), "total": f"{data.text('total')} {data.text('currency')}"}
+    billed = sum(Fields(line, "line").int64("gpu_ms") for line in data.items("lines"))
+    report.facts |= {"gpu_ms": str(billed), "total": f"{data.text('total')} {data.text('currency')}"}
 
 
 def _leaves(document: Fields, name: str) -> list[Leaf]:

@@ -20,6 +20,7 @@ from gpuaas.verify.refusals import Refuted, Unusable
 from gpuaas.verify.strict_json import canonical
 
 INVOICE_FINALIZED: Final = "gpuaas.billing.invoice-finalized.v1"
+BILLING_RUN_STARTED: Final = "gpuaas.billing.billing-run-started.v1"
 USAGE_METERED: Final = "gpuaas.billing.usage-metered.v1"
 PRICE_BOOK_PUBLISHED: Final = "gpuaas.billing.price-book-published.v1"
 ALLOCATION_STARTED: Final = "gpuaas.allocations.allocation-started.v1"
@@ -37,6 +38,7 @@ class Account:
     """Everything an invoice rests on.
 
     Attributes:
+        run: the start of the billing run that wrote the invoice; it says up to which log position it read.
         usages: by usage id.
         facts: allocation events by event id.
         price_books: by (id, version).
@@ -46,6 +48,7 @@ class Account:
 
     tenant_id: str
     invoice: ProvedEvent
+    run: ProvedEvent
     usages: Mapping[str, ProvedEvent]
     facts: Mapping[str, ProvedEvent]
     price_books: Mapping[tuple[str, int], ProvedEvent]
@@ -68,9 +71,21 @@ def check_content(account: Account) -> str:
     return digest
 
 
-def check_usage(account: Account) -> int:
-    """Every usage is what its allocation's start and end say; GPU-milliseconds in total."""
-    return sum(_checked_usage(account, usage) for usage in account.usages.values())
+def check_run(account: Account) -> int:
+    """The invoice is of the run that is given, for its period; the log position up to which the run read."""
+    run, invoice = account.run, account.invoice
+    for member in ("run_id", "period_start", "period_end"):
+        if run.data.text(member) != invoice.data.text(member):
+            raise Refuted("wrong-run", f"the billing run's {member} is not the invoice's")
+    if not run.data.int64("log_position") <= run.position < invoice.position:
+        raise Refuted("wrong-order", "the billing run started after the invoice, or read what was not there yet")
+    return run.data.int64("log_position")
+
+
+def check_usage(account: Account) -> None:
+    """Every usage is what its allocation's start and end say."""
+    for usage in account.usages.values():
+        _check_usage(account, usage)
 
 
 def check_lines(account: Account) -> int:
@@ -121,7 +136,7 @@ def rounded(amount: Fraction, currency: str) -> Fraction:
     return Fraction(whole if amount >= 0 else -whole, scale)
 
 
-def _checked_usage(account: Account, usage: ProvedEvent) -> int:
+def _check_usage(account: Account, usage: ProvedEvent) -> None:
     data = usage.data
     start_ms, end_ms = _interval_ms(data)
     gpu_ms = data.integer("gpu_count") * (end_ms - start_ms)
@@ -134,7 +149,6 @@ def _checked_usage(account: Account, usage: ProvedEvent) -> int:
     same_start = begin.data.instant_ns("started_at") == data.instant_ns("started_at")
     if not same_start or end.data.instant_ns("ended_at") != data.instant_ns("ended_at"):
         raise Refuted("wrong-usage", f"{data.what} has another start or end than its allocation")
-    return gpu_ms
 
 
 def _fact(account: Account, usage: ProvedEvent, name: str, kind: str) -> ProvedEvent:
@@ -192,8 +206,8 @@ def _lines_like(account: Account, before: ProvedEvent, line: Fields) -> list[Fie
     for member in ("tenant_id", "currency", "period_start", "period_end"):
         if other.text(member) != invoice.data.text(member):
             raise Refuted("wrong-period", f"{other.what} is of another {member} and cannot be set off")
-    if before.position >= invoice.position:
-        raise Refuted("wrong-order", f"{other.what} came after the invoice")
+    if before.position >= account.run.position:
+        raise Refuted("wrong-order", f"{other.what} came after the billing run began")
     lines = (Fields(each, f"{other.what}, a line") for each in other.items("lines"))
     return [each for each in lines if _kind_of(each) == _kind_of(line)]
 
@@ -210,8 +224,8 @@ def _usage_of(account: Account, line: Fields, usage_id: str) -> ProvedEvent:
     for member in ("project_id", "gpu_model"):
         if usage.data.text(member) != line.text(member):
             raise Refuted("wrong-line", f"{line.what}: the usage {usage_id} is of another {member}")
-    if usage.position > account.invoice.position:
-        raise Refuted("wrong-order", f"{line.what}: the usage {usage_id} was metered after the invoice")
+    if usage.position > account.run.data.int64("log_position"):
+        raise Refuted("wrong-order", f"{line.what}: the usage {usage_id} was metered after the billing run read")
     return usage
 
 
@@ -221,7 +235,7 @@ def _book_of(account: Account, line: Fields) -> ProvedEvent:
     if book is None:
         raise Refuted("missing-event", f"{line.what} is priced by {named[0]} version {named[1]}, which is not here")
     same_currency = book.data.text("currency") == account.invoice.data.text("currency")
-    if not same_currency or book.position > account.invoice.position:
+    if not same_currency or book.position > account.run.data.int64("log_position"):
         raise Refuted("wrong-price", f"{line.what}: {named[0]} version {named[1]} is of another currency or came later")
     return book
 
@@ -232,7 +246,7 @@ def _effective_ms(account: Account, book: ProvedEvent) -> Interval:
     start_ms = data.instant_ns("effective_from") // _NS_PER_MS
     ends = [data.instant_ns("effective_until") // _NS_PER_MS] if data.optional_text("effective_until") else []
     successor = account.price_books.get((data.text("price_book_id"), data.integer("version") + 1))
-    if successor is not None and successor.position < account.invoice.position:
+    if successor is not None and successor.position <= account.run.data.int64("log_position"):
         ends.append(successor.data.instant_ns("effective_from") // _NS_PER_MS)
     return start_ms, min([_period_ms(account)[1], *ends])
 

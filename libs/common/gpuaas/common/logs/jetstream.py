@@ -55,7 +55,6 @@ class JetStreamLog:
     def __init__(self, client: Callable[[], Client], stream: str = STREAM) -> None:
         self.wire = Wire(client)
         self._stream = stream
-        self._incarnation: str | None = None
 
     async def append(self, writes: Sequence[Write]) -> list[int]:
         check_guards(writes)
@@ -146,13 +145,11 @@ class JetStreamLog:
         return int(info["state"]["last_seq"])
 
     async def incarnation(self) -> str:
-        if self._incarnation is None:
-            info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
-            named = (info["config"].get("metadata") or {}).get("incarnation")
-            if not named:
-                raise Misconfigured(f"the stream {self._stream} has no incarnation; let the provisioner create it")
-            self._incarnation = str(named)
-        return self._incarnation
+        info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
+        named = (info["config"].get("metadata") or {}).get("incarnation")
+        if not named:
+            raise Misconfigured(f"the stream {self._stream} has no incarnation; let the provisioner create it")
+        return str(named)
 
     async def prove_guards(self, service: str) -> None:
         """Refuse to serve unless the broker really refuses an impossible guard.

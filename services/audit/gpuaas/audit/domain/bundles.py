@@ -49,12 +49,14 @@ class InvoiceEvidence:
     """Everything one invoice rests on.
 
     Attributes:
+        run: the start of the billing run that wrote it.
         parts: usage ids by line id.
         earlier_invoices: of the same tenant and period, which this one continues.
     """
 
     tenant_id: str
     invoice: Evidence
+    run: Evidence
     parts: Mapping[str, Sequence[str]]
     usages: Sequence[Evidence]
     allocation_events: Sequence[Evidence]
@@ -65,6 +67,7 @@ class InvoiceEvidence:
         """Every event, each once."""
         return [
             self.invoice,
+            self.run,
             *self.usages,
             *self.allocation_events,
             *self.price_books,
@@ -77,6 +80,7 @@ class InvoiceEvidence:
         return InvoiceEvidence(
             tenant_id=self.tenant_id,
             invoice=next(left),
+            run=next(left),
             parts=self.parts,
             usages=[next(left) for _ in self.usages],
             allocation_events=[next(left) for _ in self.allocation_events],
@@ -91,6 +95,7 @@ class InvoiceEvidence:
             "tenant_id": self.tenant_id,
             "checkpoints": {_named(tree): note for tree, note in checkpoints.items()},
             "invoice": self.invoice.leaf(),
+            "run": self.run.leaf(),
             "lines": {line_id: list(usage_ids) for line_id, usage_ids in self.parts.items()},
             "usages": [each.leaf() for each in self.usages],
             "allocation_events": [each.leaf() for each in self.allocation_events],

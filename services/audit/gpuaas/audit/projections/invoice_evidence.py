@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from gpuaas.audit.domain.bundles import Evidence, InvoiceEvidence
@@ -47,20 +48,21 @@ async def invoice_evidence(db: Database, tenant_id: str, invoice_id: str) -> Inv
         Invalid: more usage records than one bundle carries.
     """
     invoice = await _invoice(db, tenant_id, invoice_id)
-    runs, earlier = await _before(db, tenant_id, invoice)
-    usages = await _usages(db, tenant_id, invoice, runs)
-    books = await _price_books(db, invoice)
+    run, since = await _run(db, invoice)
+    usages = await _usages(db, tenant_id, invoice, since, run.event.log_position)
+    books = await _price_books(db, invoice, run.event.log_position)
     parts = parts_of(invoice.event, [usage.event for usage in usages], [book.event for book in books])
     billed = {usage_id for ids in parts.values() for usage_id in ids}
     chosen = [usage for usage in usages if usage.event.usage_id in billed]
     return InvoiceEvidence(
         tenant_id=tenant_id,
         invoice=invoice.evidence,
+        run=run.evidence,
         parts=parts,
         usages=[usage.evidence for usage in chosen],
         allocation_events=await _allocation_events(db, tenant_id, chosen),
         price_books=[book.evidence for book in books],
-        earlier_invoices=[each.evidence for each in earlier],
+        earlier_invoices=await _earlier(db, tenant_id, invoice, run.position),
     )
 
 
@@ -71,32 +73,30 @@ async def _invoice(db: Database, tenant_id: str, invoice_id: str) -> Found[Invoi
     raise NotFound(f"the trail of {tenant_id} has no final invoice {invoice_id}")
 
 
-async def _before(
-    db: Database, tenant_id: str, invoice: Found[InvoiceFinalized]
-) -> tuple[tuple[int, int], list[Found[InvoiceFinalized]]]:
-    """The log positions (since, up to] whose usage the invoice's run read, and the earlier invoices of its period."""
-    period = (invoice.event.period_start, invoice.event.period_end)
+async def _run(db: Database, invoice: Found[InvoiceFinalized]) -> tuple[Found[BillingRunStarted], int]:
+    """The run that wrote the invoice, and where in the log the run before it for the same period stopped reading."""
     runs = [
         run
         for run in await _events(db, BillingRunStarted, TRAIL.c.tree == PLATFORM_TREE)
-        if (run.event.period_start, run.event.period_end) == period and run.position <= invoice.position
+        if _period(run.event) == _period(invoice.event) and run.position < invoice.position
     ]
-    own = [run for run in runs if run.event.run_id == invoice.event.run_id]
-    if not own:
-        raise NotFound(f"the trail has no billing run {invoice.event.run_id}, which wrote {invoice.event.number}")
-    since = max((run.event.log_position for run in runs if run.position < own[0].position), default=0)
-    earlier = [
-        each
-        for each in await _events(db, InvoiceFinalized, TRAIL.c.tree == tenant_id)
-        if (each.event.period_start, each.event.period_end) == period and each.position < invoice.position
-    ]
-    return (since, own[0].event.log_position), earlier
+    for run in runs:
+        if run.event.run_id == invoice.event.run_id:
+            before = (each.event.log_position for each in runs if each.position < run.position)
+            return run, max(before, default=0)
+    raise NotFound(f"the trail has no billing run {invoice.event.run_id}, which wrote {invoice.event.number}")
+
+
+async def _earlier(db: Database, tenant_id: str, invoice: Found[InvoiceFinalized], run_position: int) -> list[Evidence]:
+    """The invoices of the same tenant and period that stood when the run began."""
+    found = await _events(db, InvoiceFinalized, TRAIL.c.tree == tenant_id, TRAIL.c.position < run_position)
+    return [each.evidence for each in found if _period(each.event) == _period(invoice.event)]
 
 
 async def _usages(
-    db: Database, tenant_id: str, invoice: Found[InvoiceFinalized], read: tuple[int, int]
+    db: Database, tenant_id: str, invoice: Found[InvoiceFinalized], since: int, up_to: int
 ) -> list[Found[UsageMetered]]:
-    since, up_to = read
+    """The usage that the run read for the tenant: log positions (since, up_to], as far as it lies in the period."""
     stands = (TRAIL.c.tree == tenant_id, TRAIL.c.position > since, TRAIL.c.position <= up_to)
     found = [each for each in await _events(db, UsageMetered, *stands) if overlaps(each.event, invoice.event)]
     if len(found) > USAGES_MAX:
@@ -104,14 +104,18 @@ async def _usages(
     return found
 
 
-async def _price_books(db: Database, invoice: Found[InvoiceFinalized]) -> list[Found[PriceBookPublished]]:
-    """The versions that the lines name, and those that took their place before the invoice was written."""
+async def _price_books(db: Database, invoice: Found[InvoiceFinalized], up_to: int) -> list[Found[PriceBookPublished]]:
+    """The versions that the lines name, and their successors as far as the run had read."""
     named = {(line.price_book_id, line.price_book_version) for line in invoice.event.lines}
     wanted = named | {(book_id, version + 1) for book_id, version in named}
     subjects = [subject_of("billing", "price-book", PLATFORM_TREE, book_id) for book_id in {each for each, _ in named}]
-    stands = (TRAIL.c.tree == PLATFORM_TREE, TRAIL.c.subject.in_(subjects), TRAIL.c.position < invoice.position)
+    stands = (TRAIL.c.tree == PLATFORM_TREE, TRAIL.c.subject.in_(subjects), TRAIL.c.position <= up_to)
     found = await _events(db, PriceBookPublished, *stands)
     return [book for book in found if (book.event.price_book_id, book.event.version) in wanted]
+
+
+def _period(event: InvoiceFinalized | BillingRunStarted) -> tuple[datetime, datetime]:
+    return event.period_start, event.period_end
 
 
 async def _allocation_events(db: Database, tenant_id: str, usages: Sequence[Found[UsageMetered]]) -> list[Evidence]:

@@ -13,20 +13,24 @@ from sqlalchemy import func, select
 
 _OWN_SUBJECTS = "events.audit.%"
 _GROWN = """
-SELECT t.tree, t.size, t.peaks, signed.size AS signed_size, signed.root AS signed_root FROM audit_trees_v1 t
-LEFT JOIN (SELECT DISTINCT ON (tree) tree, size, root FROM audit_heads_v1 ORDER BY tree, size DESC) signed USING (tree)
+SELECT t.tree, t.size, t.peaks, coalesce(signed.size, 0) AS signed_size, coalesce(signed.root, '') AS signed_root,
+    coalesce(signed.position, 0) AS signed_position
+FROM audit_trees_v1 t LEFT JOIN (
+    SELECT DISTINCT ON (tree) tree, size, root, position FROM audit_heads_v1 ORDER BY tree, size DESC
+) signed USING (tree)
 WHERE signed.size IS NULL OR t.size <> signed.size ORDER BY t.tree"""
 
 
 @dataclass(frozen=True, slots=True)
 class GrownTree:
-    """A tree that is larger than its newest signed head; `signed_size` is 0 before the first."""
+    """A tree that is not as large as its newest signed head (signed at `signed_position`; 0 before the first)."""
 
     tree: str
     size: int
     peaks: bytes
     signed_size: int
     signed_root: bytes
+    signed_position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,7 @@ async def trail_end(db: Database, behind: int) -> TrailEnd:
             _OWN_SUBJECTS,
         )
         grown = await rows.fetch(_GROWN)
-    trees = (
-        GrownTree(row["tree"], row["size"], row["peaks"], row["signed_size"] or 0, row["signed_root"] or b"")
-        for row in grown
-    )
-    return TrailEnd(position, leaves, int(gaps), has_news, tuple(trees))
+    return TrailEnd(position, leaves, int(gaps), has_news, tuple(GrownTree(*row.values()) for row in grown))
 
 
 async def trail_position(db: Database) -> int:

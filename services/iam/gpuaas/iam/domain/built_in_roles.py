@@ -62,6 +62,7 @@ BUILT_IN: Final[dict[str, BuiltInRole]] = {
             "allocations.*.*",
             "billing.*.*",
             "audit.*.*",
+            "evidence.artefact.*",
             "evidence.claim.*",
             "*.*.read",
         ),

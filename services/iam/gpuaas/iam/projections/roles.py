@@ -9,6 +9,7 @@ from gpuaas.common.projections import Database, Projection, Record, insert
 from gpuaas.common.tables import Rows
 from gpuaas.contracts.iam import RoleDefined
 from sqlalchemy import ARRAY, Column, DateTime, Integer, MetaData, Table, Text, select, true
+from sqlalchemy.dialects.postgresql import distinct_on
 
 ROLES_V1 = Table(
     "roles_v1",
@@ -51,7 +52,7 @@ class Roles(Projection):
         at = ROLES_V1.c
         query = (
             select(ROLES_V1)
-            .distinct(at.role)
+            .ext(distinct_on(at.role))
             .where(true() if after is None else at.role > after)
             .order_by(at.role, at.version.desc())
             .limit(count)

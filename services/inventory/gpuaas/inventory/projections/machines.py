@@ -8,7 +8,7 @@ from typing import Any, Final
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved
-from gpuaas.inventory.domain.machine import VOCABULARY, Claimed
+from gpuaas.inventory.domain.machine import VOCABULARY
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, select
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -29,7 +29,6 @@ MACHINES: Final = Table(
     Column("reason", Text),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("machines_v1_by_serial", "machine_serial"),
     Index("machines_v1_by_place", "region", "site", "pod", "rack"),
 )
 FILTERS: Final = ("status", "pool_id", "gpu_model", "region", "site", "pod", "rack")
@@ -65,15 +64,6 @@ class Machines(Projection):
             conditions.append(MACHINES.c.machine_id > after)
         query = select(MACHINES).where(and_(True, *conditions))
         return await db.fetch(query.order_by(MACHINES.c.machine_id).limit(limit))
-
-    async def chassis_claimed(self, db: Database, serial: str, but: str, before: int | None = None) -> list[Claimed]:
-        """Machines in the books other than `but` (entered before a position) with this chassis' serial number."""
-        query = select(MACHINES.c.machine_id).where(
-            MACHINES.c.machine_serial == serial, MACHINES.c.machine_id != but, MACHINES.c.status == "accepted"
-        )
-        if before is not None:
-            query = query.where(MACHINES.c.position < before)
-        return [Claimed(serial, row["machine_id"]) for row in await db.fetch(query.order_by(MACHINES.c.machine_id))]
 
 
 _UNLISTED: Final[dict[str, Any]] = {
