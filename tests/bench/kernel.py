@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Annotated, Final
 
 import nats
 from fastapi import APIRouter, Depends
@@ -80,8 +80,8 @@ def _counting(settings: Settings) -> Service:
 
     @router.post("/v1/tenants/{tenant_id}/counters/{counter_id}")
     async def open_counter(
-        tenant_id: str, counter_id: str, caller: Caller = Depends(permit("testing.counter.open"))
-    ) -> Accepted:  # noqa: B008
+        tenant_id: str, counter_id: str, caller: Annotated[Caller, Depends(permit("testing.counter.open"))]
+    ) -> Accepted:
         done = await service.commands.execute(COUNTER, tenant_id, counter_id, Open("x"), caller.cause(), fresh=True)
         return caller.accepted(done, counter_id)
 

@@ -57,7 +57,9 @@ class TestJetStreamLog(EventLogContract):
 LINES = st.lists(
     st.one_of(
         st.binary(max_size=30),
-        st.tuples(st.sampled_from([b"ce-type", b" A b", b"Nats ", b"", b"x\x1fy"]), st.binary(max_size=20)).map(b":".join),
+        st.tuples(st.sampled_from([b"ce-type", b" A b", b"Nats ", b"", b"x\x1fy"]), st.binary(max_size=20)).map(
+            b":".join
+        ),
     ),
     max_size=6,
 )

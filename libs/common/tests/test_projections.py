@@ -275,7 +275,7 @@ JSONS = Table("jsons_v1", MetaData(), Column("key", Text, primary_key=True), Col
 
 
 async def test_json_columns_take_any_document(place: Place) -> None:
-    documents = {"list": [1, [2, 3]], "empty": [], "dict": {"a": []}, "text": "x", "none": None}
+    documents: dict[str, object] = {"list": [1, [2, 3]], "empty": [], "dict": {"a": []}, "text": "x", "none": None}
     await place.database.open_checkpoint("jsons_v1", (JSONS,), "any")
     async with place.database.writing() as rows:
         await upsert(rows, JSONS, [{"key": key, "value": value} for key, value in documents.items()])

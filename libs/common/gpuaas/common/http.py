@@ -23,7 +23,7 @@ from gpuaas.common.commands import Cause, Outcome
 from gpuaas.common.door import PROBLEM
 from gpuaas.common.errors import GpuaasError, Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
 from gpuaas.common.ids import derived_id, new_id
-from gpuaas.common.projections import Projection
+from gpuaas.common.projections import Projection, Record
 from gpuaas.common.telemetry import current_traceparent
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -77,7 +77,7 @@ class Paging:
     limit: int
     after: tuple[Any, ...] | None
 
-    def page(self, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Page:
+    def page(self, rows: Sequence[Mapping[str, Any] | Record], keys: Sequence[str]) -> Page:
         """The page out of up to `limit + 1` rows in order of `keys`: the extra row tells that there is more."""
         items = [dict(row) for row in rows[: self.limit]]
         more = len(rows) > self.limit

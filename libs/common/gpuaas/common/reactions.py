@@ -2,7 +2,7 @@
 
 A reaction keeps its own position in the service's database and moves it after its commands are acknowledged. After a
 crash it reads the same events again; the commands carry ids derived from the event, so the log recognises them.
-Events of one subject are handled in order, different subjects side by side.
+Events with one key (by default: of one subject) are handled in order, others side by side.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gpuaas.common.readers import Reader
 from gpuaas.common.tables import LIVE, Database, move_checkpoint
 from gpuaas.common.telemetry import span
 
-CONCURRENT_SUBJECTS: Final = 32
-"""Histories whose events are handled side by side."""
+CONCURRENT_KEYS: Final = 32
+"""Things that are handled side by side."""
 
 
 class Reaction:
@@ -32,12 +32,19 @@ class Reaction:
     Attributes:
         name: unique within the service; its position is stored under it.
         reads: the events that concern it.
-        concurrency: histories handled side by side.
+        concurrency: keys handled side by side.
     """
 
     name: ClassVar[str]
     reads: ClassVar[tuple[type[Event], ...]]
-    concurrency: ClassVar[int] = CONCURRENT_SUBJECTS
+    concurrency: ClassVar[int] = CONCURRENT_KEYS
+
+    def key(self, fact: Fact) -> str:
+        """What `fact` is about: facts of one key are handled in order, others side by side. Default: its history.
+
+        Override it where a busy history tells of many independent things (a pool's claims: by allocation).
+        """
+        return fact.subject
 
     async def react(self, fact: Fact) -> None:
         """Order what follows from `fact`, with causes made by `Cause.of(fact, …)`.
@@ -70,13 +77,13 @@ class Reactor(Reader):
 
     async def _apply(self, batch: Batch, after: int) -> None:
         facts = decoded(self._vocabulary, batch.events)
-        by_subject: defaultdict[str, list[Fact]] = defaultdict(list)
+        by_key: defaultdict[str, list[Fact]] = defaultdict(list)
         for fact in facts:
-            by_subject[fact.subject].append(fact)
-        if len(by_subject) == 1:
+            by_key[self.reaction.key(fact)].append(fact)
+        if len(by_key) == 1:
             await self._in_order(facts)
-        elif by_subject:
-            await self._side_by_side(list(by_subject.values()))
+        elif by_key:
+            await self._side_by_side(list(by_key.values()))
         async with self._database.writing() as rows:
             await move_checkpoint(rows, self.name, after, batch.seen, self._instance)
 

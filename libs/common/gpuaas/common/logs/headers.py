@@ -1,8 +1,8 @@
 """NATS message headers, read quickly. One law: the same answer as nats-py's own reading, or nothing is changed.
 
-nats-py 2.16 tests every character of every header name in Python, which is half the CPU of reading the log. Its optional
-`fast-mail-parser` returns lists since 0.10 and breaks it. So a connection that follows the log reads header lines with
-the function below; a test compares the two on generated input.
+nats-py 2.16 tests every character of every header name in Python, which is half the CPU of reading the log. Its
+optional `fast-mail-parser` returns lists since 0.10 and breaks it. So a connection that follows the log reads header
+lines with the function below; a test compares the two on generated input.
 """
 
 from __future__ import annotations
