@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from fleet import gpus, member
 from gpuaas.allocations.domain.allocation import (
     ALLOCATION,
     Active,
@@ -34,6 +33,7 @@ from gpuaas.contracts.allocations import (
     AllocationRequested,
     AllocationStarted,
 )
+from small_fleet import gpus, member
 
 NOON = datetime(2026, 8, 5, 12, tzinfo=UTC)
 ASK = RequestAllocation(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fleet import fleet, gpus, grant, holding, machine, member, placed, told, withdraw
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.placement import NoPlacement, Placement, fragments, hold_back, place, preference
 from gpuaas.allocations.domain.shape import Shape, refuse_absurd
 from gpuaas.common.errors import Invalid
+from small_fleet import fleet, gpus, grant, holding, machine, member, placed, told, withdraw
 
 
 def refused(pool: Pool, shape: Shape) -> NoPlacement:

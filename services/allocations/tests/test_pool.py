@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fleet import fleet, give_back, gpus, grant, holding, machine, member, told, withdraw
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.placement import NoPlacement, Placement, place
 from gpuaas.allocations.domain.pool import POOL, GrantClaim, PoolCommand, Settle
@@ -17,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 from naive_pool import NaivePool
+from small_fleet import fleet, give_back, gpus, grant, holding, machine, member, told, withdraw
 
 
 def test_a_free_gpu_is_granted_and_comes_back() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet import fleet, give_back, gpus, grant, machine, member, told, withdraw
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.queue import Kept, Line, Plan, Waiting, plan
 from gpuaas.allocations.domain.shape import Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_fleet import fleet, give_back, gpus, grant, machine, member, told, withdraw
 
 
 def line(*waiting: tuple[str, Shape, int]) -> Line:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fleet import gpus
+from allocations_world import World, accepted, world
 from gpuaas.allocations.app import build
 from gpuaas.allocations.domain.allocation import RequestAllocation
 from gpuaas.allocations.projections.allocations import Allocations
@@ -27,7 +27,7 @@ from gpuaas.common.testing.stack import TestStack
 from gpuaas.contracts.allocations import ClaimGranted, ClaimReturned
 from gpuaas.contracts.inventory import MachineRemoved
 from gpuaas.contracts.nodes import NodeHeartbeatLost, NodeHeartbeatRestored, NodeHoldLifted, NodeHoldPlaced
-from world import World, accepted, world
+from small_fleet import gpus
 
 NOON = datetime(2026, 8, 5, 12, tzinfo=UTC)
 FAST = 20_000.0
