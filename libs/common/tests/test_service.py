@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
@@ -193,6 +194,24 @@ async def test_a_poisoned_projection_makes_the_service_unready_by_name(settings:
         [stopped] = [reader for reader in told["readers"] if reader["stopped"]]
         assert "position 1" in stopped["stopped"]
         assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_a_part_that_keeps_failing_makes_the_service_unready_by_name(settings: Settings) -> None:
+    service = counting(settings)
+    broken = asyncio.Event()
+
+    async def scheduler() -> None:
+        await broken.wait()
+        raise RuntimeError("the scheduler lost its mind")
+
+    service.background("scheduler", scheduler)
+    async with running(service) as client:
+        broken.set()
+        await eventually(lambda: "scheduler" in service._failures)
+        told = await client.get("/readyz")
+        assert told.status_code == 503
+        assert told.json()["stopped"] == ["scheduler"]
+        assert "lost its mind" in told.json()["failures"]["scheduler"]
 
 
 async def test_a_service_starts_again_where_it_stood(settings: Settings) -> None:

@@ -41,6 +41,8 @@ from starlette.exceptions import HTTPException
 
 PACE_SUBJECT: Final = "clock.demo"
 START_RETRY_S: Final = 0.5
+FORGIVEN_S: Final = 10.0
+"""A part of the service that failed counts as well again after it has run this long."""
 _log = logging.getLogger(__name__)
 Given = TypeVar("Given", bound=Settings)
 Background = Callable[[], Awaitable[None]]
@@ -111,6 +113,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._streamed: list[str] = []
         self._server: uvicorn.Server | None = None
+        self._failures: dict[str, str] = {}
         self._started = False
         self._been_ready = False
 
@@ -180,14 +183,18 @@ class Service:
     def _spawn(self, name: str, work: Callable[[], Awaitable[object]], *, forever: bool = True) -> None:
         async def again() -> None:
             while True:
+                forgive = asyncio.get_running_loop().call_later(FORGIVEN_S, self._failures.pop, name, None)
                 try:
                     await work()
                     return
-                except Exception:  # noqa: BLE001 - one part failing must not end the others
+                except Exception as failure:  # noqa: BLE001 - one part failing must not end the others
                     _log.exception("%s of %s failed", name, self.name)
+                    self._failures[name] = f"{type(failure).__name__}: {failure}"
                     if not forever:
                         return
                     await asyncio.sleep(START_RETRY_S)
+                finally:
+                    forgive.cancel()
 
         task = asyncio.create_task(again(), name=name)
         self._tasks.add(task)
@@ -252,7 +259,7 @@ class Service:
         if self._started:
             with contextlib.suppress(Unavailable):
                 head = await self.log.last_position()
-        stopped = [reader["name"] for reader in readers if reader["stopped"]]
+        stopped = [reader["name"] for reader in readers if reader["stopped"]] + sorted(self._failures)
         self._been_ready = self._been_ready or (self._started and all(reader["caught_up"] for reader in readers))
         ready = self._been_ready and head is not None and not stopped
         return ready, {
@@ -261,6 +268,7 @@ class Service:
             "ready": ready,
             "log_position": head,
             "stopped": stopped,
+            "failures": dict(self._failures),
             "readers": readers,
         }
 

@@ -88,6 +88,9 @@ def _service(name: str, told: dict[str, Any] | None, log: str) -> dict[str, str]
     stopped = [reader for reader in told["readers"] if reader["stopped"]]
     if stopped:
         return _finding(name, "a reader has stopped", f"{stopped[0]['name']}: {stopped[0]['stopped']}")
+    if told["failures"]:
+        part, why = next(iter(told["failures"].items()))
+        return _finding(name, "a part keeps failing", f"{part}: {why}; see {log}")
     if not told["ready"]:
         behind = [reader["name"] for reader in told["readers"] if not reader["caught_up"]]
         return _finding(name, "not ready", f"behind: {', '.join(behind)}; wait, or look at {log}")
