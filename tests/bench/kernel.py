@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
-import nats
 from fastapi import APIRouter, Depends
 from gpuaas.common.clock import WallClock
-from gpuaas.common.commands import Commands, Order
+from gpuaas.common.commands import Commands
 from gpuaas.common.embedded.process import free_port
 from gpuaas.common.http import Accepted, Caller, permit
-from gpuaas.common.logs.jetstream import JetStreamLog
-from gpuaas.common.projections import Database, Projector
 from gpuaas.common.service import Service
 from gpuaas.common.settings import Settings
 from gpuaas.common.testing.counter import COUNTER, CounterValues, Open, Raise, cause
@@ -23,6 +16,7 @@ from gpuaas.common.testing.neighbours import Identities
 from gpuaas.common.testing.running import running
 from gpuaas.common.testing.stack import TestStack
 
+from tests.bench.on_the_log import copy_rate, fill, fresh_log, kept, open_database, rebuild_rate_of
 from tests.bench.rows import Row, at_least, at_most, in_turn
 from tests.bench.wire_client import WireClient
 
@@ -31,19 +25,9 @@ REBUILT_EVENTS: Final = 60_000
 FILLER: Final = b"x" * 700
 
 
-@asynccontextmanager
-async def _log(stack: TestStack) -> AsyncIterator[JetStreamLog]:
-    async with stack.fresh_log() as address:
-        connection = await nats.connect(address.url)
-        try:
-            yield JetStreamLog(lambda: connection)
-        finally:
-            await connection.close()
-
-
 async def command_latency(stack: TestStack) -> list[Row]:
     """execute() to a durable event, new and existing entities, against nats-py's acknowledged publish of equal size."""
-    async with _log(stack) as log:
+    async with fresh_log(stack) as log:
         commands = Commands(log, WallClock(), "testing", "dev")
         jetstream = log.wire.client.jetstream()
 
@@ -124,26 +108,12 @@ async def door_latency(stack: TestStack) -> list[Row]:
 
 async def rebuild_rate(stack: TestStack) -> list[Row]:
     """A simple projection folded from position 0, against COPY of the same rows."""
-    async with _log(stack) as log, stack.fresh_database() as dsn:
-        commands = Commands(log, WallClock(), "testing", "dev")
-        for block in range(REBUILT_EVENTS // 1_000):
-            orders = [Order(COUNTER, "acme", f"s{block}-{number}", Open("x")) for number in range(1_000)]
-            await commands.execute_together(orders, cause(), fresh=True)
-        database = Database(dsn)
-        await database.open()
-        projector = Projector(CounterValues(), log, database)
-        reading = asyncio.create_task(projector.run())
-        await projector.reached(REBUILT_EVENTS, 120)
-        rates = []
-        for _ in range(3):
-            began = time.perf_counter()
-            await projector.rebuild()
-            rates.append(REBUILT_EVENTS / (time.perf_counter() - began))
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-        copied = await _copy_rate(database)
-        await database.close()
-    rate = sorted(rates)[1]
+    async with fresh_log(stack) as log, open_database(stack) as database:
+        await fill(log, REBUILT_EVENTS)
+        async with kept(CounterValues(), log, database) as projector:
+            rate = await rebuild_rate_of(projector, REBUILT_EVENTS)
+        rows = [(f"events.testing.counter.acme.s{number}", 0, number) for number in range(REBUILT_EVENTS)]
+        copied = await copy_rate(database, "counter text PRIMARY KEY, value bigint, position bigint", rows)
     return [
         at_least("projection rebuild", rate, "events/s", 30_000),
         Row(
@@ -156,16 +126,3 @@ async def rebuild_rate(stack: TestStack) -> list[Row]:
             rate >= copied / 2,
         ),
     ]
-
-
-async def _copy_rate(database: Database) -> float:
-    rows = [(f"events.testing.counter.acme.s{number}", 0, number) for number in range(REBUILT_EVENTS)]
-    async with database.writing() as connection:
-        await connection.execute("CREATE TABLE copied (counter text PRIMARY KEY, value bigint, position bigint)")
-    began = time.perf_counter()
-    for start in range(0, len(rows), 1_000):
-        async with database.writing() as connection:
-            await connection.copy_records_to_table(
-                "copied", records=rows[start : start + 1_000], columns=["counter", "value", "position"]
-            )
-    return REBUILT_EVENTS / (time.perf_counter() - began)

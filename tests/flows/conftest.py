@@ -7,12 +7,22 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from gpuaas.cli.demo.world import World, beating, running_world
 
-from tests.drills.stage import SMALL_FLEET, nodes_file, state_folder
+from tests.drills.stage import SMALL_FLEET, nodes_file, state_folder, unheard
+from tests.flows.main_job import Played, main_job
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def world() -> AsyncIterator[World]:
-    """A running suite in the demo profile, with its node agent; nothing is in it yet."""
+    """A running suite in the demo profile, with its node agent."""
     with state_folder() as folder:
-        async with running_world(folder, lambda _: None) as world, beating(world, nodes_file(folder, SMALL_FLEET)):
+        async with running_world(folder, unheard) as world, beating(world, nodes_file(folder, SMALL_FLEET)):
             yield world
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def played(world: World) -> AsyncIterator[Played]:
+    """The main job, done in `world`."""
+    done = await main_job(world)
+    yield done
+    for tenant in done.tenants.values():
+        await tenant.client.close()

@@ -238,3 +238,37 @@ async def test_a_route_that_names_no_permission_is_refused_at_the_start(settings
     service.serve(router)
     with pytest.raises(ValueError, match="open-by-mistake"):
         await service.open_door()
+
+
+async def test_a_stranger_cannot_make_the_service_wait(settings: Settings) -> None:
+    service = counting(settings.model_copy(update={"ready_timeout_s": 20.0}))
+    async with running(service) as client:
+        identities = await Identities.on(service.log)
+        reader = await identities.member("acme", "vision", "testing.counter.read")
+        foreign = await identities.member("umbrella", "hive")
+        far = {"GPUaaS-At-Least": str(10**15)}
+        async with asyncio.timeout(5):
+            assert is_problem(await client.get(BASE, headers=far), 401, "unauthenticated")
+            forged = {"Authorization": "Bearer x", "Idempotency-Key": "k" * 1_000} | far
+            assert (await client.get(BASE, headers=forged)).status_code in (401, 422, 503)
+            assert is_problem(await client.get(BASE, headers=foreign | far), 404, "not-found")
+            denied = await client.post(f"{BASE}/c/raise", json={"by": 1}, headers=reader | far)
+            assert is_problem(denied, 403, "forbidden")
+            told = await client.get(BASE, headers=reader | far)
+            assert is_problem(told, 503, "unavailable")
+            assert "the log ends at" in told.json()["detail"]
+
+
+async def test_the_door_is_described_before_it_is_open(settings: Settings) -> None:
+    service = counting(settings)
+    described = service.document()
+    async with running(service) as client:
+        assert (await client.get("/openapi.json")).json() == described
+    operations = [operation for path in described["paths"].values() for operation in path.values()]
+    assert {operation["x-permission"] for operation in operations} == {
+        *("testing.counter.open", "testing.counter.raise", "testing.counter.read"),
+        *("testing.projection.read", "testing.projection.rebuild"),
+    }
+    assert all(operation["security"] == [{"bearer": []}] for operation in operations)
+    assert all(set(operation["responses"]) & {"422", "default"} == {"default"} for operation in operations)
+    assert "HTTPValidationError" not in str(described)

@@ -85,14 +85,16 @@ class World:
         )
 
     async def post(self, path: str, body: dict[str, Any], status: int, **headers: str) -> Any:
-        answer = await self.client.post(path, json=body, headers=self.operator | headers)
+        answer = await self.client.post(path, json=body, headers=self.operator | self._fresh() | headers)
         assert answer.status_code == status, answer.text
         self.position = max(self.position, int(answer.headers.get("GPUaaS-Position", 0)))
         return answer.json()
 
+    def _fresh(self) -> dict[str, str]:
+        return {"GPUaaS-At-Least": str(self.position)}
+
     async def get(self, path: str, headers: dict[str, str] | None = None, status: int = 200, **query: Any) -> Any:
-        fresh = {"GPUaaS-At-Least": str(self.position)}
-        answer = await self.client.get(path, params=query, headers=(headers or self.operator) | fresh)
+        answer = await self.client.get(path, params=query, headers=(headers or self.operator) | self._fresh())
         assert answer.status_code == status, answer.text
         return answer.json()
 

@@ -8,7 +8,14 @@ from dataclasses import replace
 import pytest
 from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.events import Event
-from gpuaas.contracts.inventory import GpuModelDefined, MachineAccepted, MachineMismatched, MachineRemoved, Mismatch
+from gpuaas.contracts.inventory import (
+    Device,
+    GpuModelDefined,
+    MachineAccepted,
+    MachineMismatched,
+    MachineRemoved,
+    Mismatch,
+)
 from gpuaas.inventory.domain.gpu_model import GPU_MODEL, DefineGpuModel, GpuModel, built_in
 from gpuaas.inventory.domain.machine import (
     MACHINE,
@@ -97,10 +104,16 @@ def test_swapped_devices_are_a_new_acceptance() -> None:
     assert events[0].devices[0].serial == "NEW"
 
 
-@pytest.mark.parametrize("devices", [(), (device(0, "A"), device(1, "A"))])
-def test_a_machine_without_gpus_or_with_one_serial_twice_is_refused(devices: tuple[object, ...]) -> None:
+def test_a_machine_without_gpus_is_refused() -> None:
     with pytest.raises(Invalid):
-        said(EnterMachine(found(devices=devices), MEMORY_MIB))
+        said(EnterMachine(found(devices=()), MEMORY_MIB))
+
+
+@pytest.mark.parametrize("devices", [(device(0, "A"), device(1, "A")), (device(0, "CHASSIS-m-1"),)])
+def test_one_serial_on_two_components_is_a_mismatch(devices: tuple[Device, ...]) -> None:
+    events, _ = said(EnterMachine(found(devices=devices), MEMORY_MIB))
+    assert isinstance(events[0], MachineMismatched)
+    assert [m.field for m in events[0].mismatches] == ["devices.serial"]
 
 
 def test_a_removed_machine_stays_removed() -> None:

@@ -154,6 +154,11 @@ class MachineProviderContract:
         assert node.lifecycle is Lifecycle.AVAILABLE
         assert asked == ["adopt", "observe"]
 
+    async def test_a_machine_that_shows_up_late_is_waited_for(self, world: World) -> None:
+        node = await _enrolled(_Late(world.provider()))
+        assert node.lifecycle is Lifecycle.AVAILABLE
+        assert world.effects("adopt") == 1
+
     async def test_a_restart_between_the_call_and_its_record_makes_no_second_machine(self, world: World) -> None:
         await world.provider().adopt("n-1", WANTED)  # and then the process died before it wrote anything down
         node = await _enrolled(world.provider())
@@ -184,6 +189,19 @@ class _Listening:
     async def power(self, node_id: str, on: bool) -> None:
         self._asked.append("power")
         await self._inner.power(node_id, on)
+
+
+class _Late(_Listening):
+    """Does not show a machine the first two times, as a provider does that answers from a cache."""
+
+    def __init__(self, inner: MachineProvider) -> None:
+        super().__init__(inner, [])
+
+    async def observe(self, node_id: str) -> SeenMachine:
+        seen = await super().observe(node_id)
+        if self._asked.count("observe") <= 2:
+            raise UnknownMachine("not yet in the list")
+        return seen
 
 
 async def _enrolled(provider: MachineProvider) -> Node:

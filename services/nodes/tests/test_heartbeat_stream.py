@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -25,7 +26,7 @@ from gpuaas.common.testing.running import eventually, running
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.nodes.adapters.heartbeat_wire import decode, encode, subject_of
 from gpuaas.nodes.adapters.telemetry import RECEIVED
-from gpuaas.nodes.agent import Fleet, beat, ids_in, main
+from gpuaas.nodes.agent import Fleet, beat, fleet_of, ids_in, main
 from gpuaas.nodes.app import build
 from gpuaas.nodes.monitor import HeartbeatMonitor
 from gpuaas.nodes.settings import NodesSettings
@@ -241,6 +242,18 @@ def test_a_heartbeat_is_what_its_schema_says() -> None:
 
 def test_a_node_list_is_read_from_text() -> None:
     assert ids_in("a, b  # the first two\nc\n\na") == ["a", "b", "c"]
+
+
+def test_a_node_list_may_grow_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    listed = tmp_path / "nodes.txt"
+    listed.write_text("a")
+    fleet = fleet_of(argparse.Namespace(nodes=None, nodes_file=listed))
+    listed.write_text("a b")
+    assert fleet.read() == ["a", "b"]
+    listed.write_text("a b UPPER")
+    assert fleet.read() == ["a", "b"]
+    listed.unlink()
+    assert fleet.read() == ["a", "b"]
 
 
 def test_a_fleets_heartbeats_are_spread_over_the_interval() -> None:

@@ -12,9 +12,9 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
-from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -23,20 +23,41 @@ from gpuaas.common.commands import Cause, Outcome
 from gpuaas.common.door import PROBLEM
 from gpuaas.common.errors import GpuaasError, Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
 from gpuaas.common.ids import derived_id, new_id
+from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Projection, Record
+from gpuaas.common.readers import Reader
+from gpuaas.common.settings import Settings
 from gpuaas.common.telemetry import current_traceparent
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-
-if TYPE_CHECKING:
-    from gpuaas.common.service import Service
 
 POSITION_HEADER: Final = "GPUaaS-Position"
 AT_LEAST_HEADER: Final = "GPUaaS-At-Least"
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 _KEY_MAX: Final = 255
-_PUBLIC: Final = "x-public"
+_FRAMEWORKS_REFUSAL: Final = "422"
+"""FastAPI describes its own answer to a wrong request, which `on_error` replaces."""
+
+
+class Behind(Protocol):
+    """What the door needs of the service behind it."""
+
+    @property
+    def access(self) -> Access: ...
+
+    @property
+    def access_reader(self) -> Reader: ...
+
+    @property
+    def log(self) -> EventLog: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    def reader(self, projection: Projection) -> Reader:
+        """The reader that keeps `projection`."""
+        ...
 
 
 class Body(BaseModel):
@@ -153,7 +174,7 @@ def permit(permission: str) -> Callable[..., Awaitable[Caller]]:
         idempotency_key: Annotated[str | None, Header(max_length=_KEY_MAX)] = None,
         at_least: Annotated[int | None, Header(alias=AT_LEAST_HEADER, ge=0)] = None,
     ) -> Caller:
-        service: Service = request.app.state.service
+        service: Behind = request.app.state.service
         scope = Scope(request.path_params.get("tenant_id"), request.path_params.get("project_id"))
         try:
             principal, decision = _decide(service.access, authorization, permission, scope)
@@ -182,10 +203,13 @@ def _decide(access: Access, authorization: str | None, permission: str, scope: S
     return principal, access.check(principal, permission, scope, now)
 
 
-async def _newer_rights(service: Service, at_least: int | None) -> bool:
-    """After a refusal: wait for rights up to the position the caller has seen; whether there were newer ones."""
+async def _newer_rights(service: Behind, at_least: int | None) -> bool:
+    """After a refusal: wait for rights up to the position the caller has seen; whether there were newer ones.
+
+    Nobody has seen what the log does not hold yet, and who asks is not known here: that is not waited for.
+    """
     before = service.access.position
-    if at_least is None or before >= at_least:
+    if at_least is None or before >= at_least or at_least > await service.log.last_position():
         return False
     await service.access_reader.reached(at_least, service.settings.ready_timeout_s)
     return service.access.position > before
@@ -198,17 +222,31 @@ def public(route: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def fresh(projection: Projection) -> Callable[..., Awaitable[None]]:
-    """Dependency: wait until `projection` has seen the position in `GPUaaS-At-Least`, else 503."""
+    """Dependency: wait until `projection` has seen the position in `GPUaaS-At-Least`, else 503; 503 at once beyond
+    the log's end."""
 
     async def seen(
         request: Request, at_least: Annotated[int | None, Header(alias=AT_LEAST_HEADER, ge=0)] = None
     ) -> None:
-        if at_least is None:
+        service: Behind = request.app.state.service
+        reader = service.reader(projection)
+        if at_least is None or reader.position >= at_least:
             return
-        service: Service = request.app.state.service
-        await service.reader(projection).reached(at_least, service.settings.ready_timeout_s)
+        if at_least > (end := await service.log.last_position()):
+            raise Unavailable(f"the log ends at {end}, {at_least} was asked for", reader=reader.name)
+        await reader.reached(at_least, service.settings.ready_timeout_s)
 
     return seen
+
+
+def guard_first(router: APIRouter) -> None:
+    """Have every route ask for its permission before its other dependencies: who may not pass cannot make it work."""
+    for route in _routes(router.routes):
+        route.dependencies[:0] = [
+            Depends(dependency.call)
+            for dependency in route.dependant.dependencies
+            if getattr(dependency.call, "permission", None) is not None
+        ]
 
 
 def permissions(app: FastAPI) -> dict[str, str | None]:
@@ -241,21 +279,38 @@ def _routes(routes: Iterable[Any]) -> Iterable[APIRoute]:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document with `x-permission` on every operation and problem responses named once."""
+    """The OpenAPI document: `x-permission` on every operation, who must sign in, every failure one problem document."""
     document: dict[str, Any] = FastAPI.openapi(app)
     for key, permission in permissions(app).items():
         method, path = key.split(" ", 1)
         operation = document["paths"].get(path, {}).get(method.lower())
         if operation is not None:
-            operation["x-permission"] = permission or "public"
+            _say_who_may(operation, permission)
+            operation["responses"].pop(_FRAMEWORKS_REFUSAL, None)
             operation["responses"].setdefault("default", {"$ref": "#/components/responses/Problem"})
     components = document.setdefault("components", {})
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     components.setdefault("responses", {})["Problem"] = {
         "description": "RFC 9457 problem details.",
         "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
-    components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+    schemas = components.setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema()
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
     return document
+
+
+def _say_who_may(operation: dict[str, Any], permission: str | None) -> None:
+    operation["x-permission"] = permission or "public"
+    if permission is None:
+        return
+    # OpenAPI ignores a header parameter of this name; a security scheme is how it says the same.
+    others = [each for each in operation.get("parameters", []) if each["name"] != "authorization"]
+    operation.pop("parameters", None)
+    if others:
+        operation["parameters"] = others
+    operation["security"] = [{"bearer": []}]
 
 
 class Problem(BaseModel):

@@ -26,7 +26,7 @@ from gpuaas.common.commands import Commands
 from gpuaas.common.door import Door
 from gpuaas.common.errors import GpuaasError, Misconfigured, NotFound, Unavailable
 from gpuaas.common.events import Vocabulary
-from gpuaas.common.http import Page, describe, on_error, permissions, permit, public
+from gpuaas.common.http import Page, describe, guard_first, on_error, permissions, permit, public
 from gpuaas.common.log import Batch, EventLog, Follower
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.projections import Projection, Projector, decoded
@@ -112,6 +112,7 @@ class Service:
         self._prepared: list[Background] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._streamed: list[str] = []
+        self._complete = False
         self._server: uvicorn.Server | None = None
         self._failures: dict[str, str] = {}
         self._started = False
@@ -136,6 +137,7 @@ class Service:
 
     def serve(self, router: APIRouter, streamed: Sequence[str] = ()) -> None:
         """Open these routes; bodies below the `streamed` path prefixes are bounded by their routes."""
+        guard_first(router)
         self.app.include_router(router)
         self._streamed += streamed
 
@@ -150,6 +152,15 @@ class Service:
     def reader(self, projection: Projection) -> Reader:
         """The reader that keeps `projection`."""
         return self._projectors[projection.name]
+
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document of its whole door, which need not be open.
+
+        Raises:
+            ValueError: a route is neither permitted nor public; names it.
+        """
+        self._add_own_routes()
+        return describe(self.app)
 
     # -- its life ----------------------------------------------------------------------------------------------
 
@@ -273,6 +284,9 @@ class Service:
         }
 
     def _add_own_routes(self) -> None:
+        if self._complete:
+            return
+        self._complete = True
         router = APIRouter()
         kept = self._projectors
 

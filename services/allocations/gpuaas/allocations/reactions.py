@@ -63,32 +63,38 @@ class Capacity(Reaction):
     def __init__(self, commands: Commands, log: EventLog) -> None:
         self._commands = commands
         self._log = log
-        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def key(self, fact: Fact) -> str:
+        """The machine: what inventory and nodes say of it is handled in order."""
+        return _id_in(fact)
 
     async def react(self, fact: Fact) -> None:
-        node_id = fact.subject.rpartition(".")[2]
-        async with self._one_at_a_time[node_id]:
-            machine, node = await asyncio.gather(
-                self._said_of("inventory", "machine", node_id), self._said_of("nodes", "node", node_id)
-            )
-            offer = offer_of(machine, node)
-            if offer is None:
-                return
-            command: pools.AddCapacity | pools.WithdrawCapacity
-            if offer.closed is None:
-                command = _offered(offer.machine)
-            else:
-                command = pools.WithdrawCapacity(offer.machine.pool_id, node_id, offer.closed[:500])
-            try:
-                await self._commands.execute(
-                    POOL, PLATFORM, offer.machine.pool_id, command, Cause.of(fact, SERVICE, "capacity")
-                )
-            except Rejected as refused:
-                _log.warning("capacity of %s stays as it is: %s", node_id, refused.detail)
+        node_id = _id_in(fact)
+        machine, node = await asyncio.gather(
+            self._said_of("inventory", "machine", node_id), self._said_of("nodes", "node", node_id)
+        )
+        offer = offer_of(machine, node)
+        if offer is None:
+            return
+        command: pools.AddCapacity | pools.WithdrawCapacity
+        if offer.closed is None:
+            command = _offered(offer.machine)
+        else:
+            command = pools.WithdrawCapacity(offer.machine.pool_id, node_id, offer.closed[:500])
+        cause = Cause.of(fact, SERVICE, "capacity")
+        try:
+            await self._commands.execute(POOL, PLATFORM, offer.machine.pool_id, command, cause)
+        except Rejected as refused:
+            _log.warning("capacity of %s stays as it is: %s", node_id, refused.detail)
 
     async def _said_of(self, service: str, entity: str, node_id: str) -> Sequence[Event]:
         history = await self._log.history(subject_of(service, entity, PLATFORM, node_id))
         return [fact.event for fact in decoded(VOCABULARY, history)]
+
+
+def _id_in(fact: Fact) -> str:
+    """The id of the entity that a fact is about: the last token of its subject."""
+    return fact.subject.rpartition(".")[2]
 
 
 def _offered(machine: MachineAccepted) -> pools.AddCapacity:
@@ -304,6 +310,10 @@ class Lives(Reaction):
         self._board = board
         self._runtime = runtime
 
+    def key(self, fact: Fact) -> str:
+        """The allocation: the pool's history tells of many, and each goes its own way."""
+        return fact.event.allocation_id if isinstance(fact.event, ClaimGranted) else _id_in(fact)
+
     async def react(self, fact: Fact) -> None:
         match fact.event:
             case ClaimGranted() as claim:
@@ -352,7 +362,7 @@ class Lives(Reaction):
         return _run_of(state) if isinstance(state, life.Placed | life.Active | life.Releasing) else None
 
     async def _stop(self, fact: Fact) -> None:
-        allocation_id = fact.subject.rpartition(".")[2]
+        allocation_id = _id_in(fact)
         state, _ = await self._commands.state(ALLOCATION, fact.tenant_id, allocation_id)
         if not isinstance(state, life.Releasing):
             return

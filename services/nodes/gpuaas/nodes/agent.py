@@ -124,16 +124,29 @@ def fleet_of(options: argparse.Namespace) -> Fleet:
         Misconfigured: no machine is named, or the file cannot be read.
     """
     if options.nodes_file is not None:
-        path: Path = options.nodes_file
-        try:
-            ids_in(path.read_text("utf-8"))
-        except OSError as refused:
-            raise Misconfigured(f"--nodes-file {path} cannot be read: {refused.strerror}") from None
-        return Fleet(lambda: ids_in(path.read_text("utf-8")))
+        return Fleet(_reader(options.nodes_file))
     ids = ids_in(options.nodes or "")
     if not ids:
         raise Misconfigured("name the machines to speak for: --nodes a,b,c or --nodes-file PATH")
     return Fleet(lambda: ids)
+
+
+def _reader(path: Path) -> Callable[[], list[str]]:
+    """Reads the file anew at each call; a file that is away or half written keeps the last good list."""
+    try:
+        last = ids_in(path.read_text("utf-8"))
+    except OSError as refused:
+        raise Misconfigured(f"--nodes-file {path} cannot be read: {refused.strerror}") from None
+
+    def read() -> list[str]:
+        nonlocal last
+        try:
+            last = ids_in(path.read_text("utf-8"))
+        except (OSError, ValueError, Misconfigured) as broken:
+            _log.warning("%s is not readable now, the machines stay the same: %s", path, broken)
+        return last
+
+    return read
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ step may happen again after a crash: adopting is idempotent by our id, and what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -102,21 +103,19 @@ class Onlooker:
             Unanswered: silent for all attempts.
             ProviderRefused: no such machine to give.
         """
-        silence: Unanswered | None = None
+        last: Unanswered | UnknownMachine | None = None
         for attempt in range(self._persistence.attempts_max):
             if attempt:
                 await asyncio.sleep(self._persistence.pause_s * 2 ** (attempt - 1))
             try:
-                if silence is not None:
-                    try:
+                if last is not None:
+                    with contextlib.suppress(UnknownMachine):
                         return await self.look(node_id)
-                    except UnknownMachine:
-                        silence = None
                 await self._answer(lambda: self._provider.adopt(node_id, wanted), node_id)
                 return await self.look(node_id)
-            except Unanswered as again:
-                silence = again
-        raise Unanswered(f"none in {self._persistence.attempts_max} attempts, last: {silence}")
+            except (Unanswered, UnknownMachine) as again:
+                last = again
+        raise Unanswered(f"none in {self._persistence.attempts_max} attempts, last: {last}")
 
     async def _answer(self, ask: Callable[[], Awaitable[Answer]], node_id: str) -> Answer:
         try:

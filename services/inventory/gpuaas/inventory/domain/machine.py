@@ -5,6 +5,7 @@ What other machines claim comes in with the command, read from a read model; the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -164,9 +165,8 @@ MACHINE: Final[Decider[MachineState, MachineCommand]] = Decider(initial=Unlisted
 
 def _compared(order: EnterMachine, state: MachineState) -> list[Event]:
     found = order.found
-    serials = [found.machine_serial, *(device.serial for device in found.devices)]
-    if not found.devices or len(set(serials)) != len(serials):
-        raise Invalid(f"machine {found.machine_id} shows no GPU or one serial number twice; validate it again")
+    if not found.devices:
+        raise Invalid(f"machine {found.machine_id} shows no GPU; validate it again")
     if mismatches := _mismatches(order):
         if isinstance(state, Mismatched) and state.mismatches == mismatches:
             return []
@@ -194,6 +194,12 @@ def _mismatches(order: EnterMachine) -> tuple[Mismatch, ...]:
             for d in found.devices
             if 100 * abs(d.memory_mib - nominal) > MEMORY_TOLERANCE_PERCENT * nominal
         ]
+    serials = Counter([found.machine_serial, *(device.serial for device in found.devices)])
+    differences += [
+        (Field.DEVICE_SERIAL, "a serial number of one component", f"{serial} {times} times")
+        for serial, times in sorted(serials.items())
+        if times > 1
+    ]
     differences += [
         (
             Field.MACHINE_SERIAL if claim.serial == found.machine_serial else Field.DEVICE_SERIAL,

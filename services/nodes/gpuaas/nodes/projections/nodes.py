@@ -94,7 +94,7 @@ class Nodes(Projection):
         known = await rows.fetch("SELECT * FROM nodes_v1 WHERE node_id = ANY($1)", ids)
         standing: dict[str, dict[str, Any]] = {row["node_id"]: dict(row) for row in known}
         for fact in facts:
-            row = _after(standing.get(_node_id(fact), {}), fact)
+            row = row_after(standing.get(_node_id(fact), {}), fact)
             standing[row["node_id"]] = row
         await upsert(rows, NODES, list(standing.values()))
 
@@ -144,7 +144,7 @@ def _node_id(fact: Fact) -> str:
     return fact.subject.rpartition(".")[2]
 
 
-def _after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
+def row_after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
     """The row after one more event; never changes `row` itself."""
     if isinstance(event := fact.event, NodeRegistered):
         changed = _registered(event, fact.time)

@@ -1,0 +1,74 @@
+"""The read model and the decider know the same life: whatever is ordered, row and state agree on every axis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from gpuaas.common.clock import WallClock
+from gpuaas.common.commands import Cause, Commands
+from gpuaas.common.envelope import PLATFORM, Fact
+from gpuaas.common.errors import GpuaasError
+from gpuaas.common.logs.memory import MemoryLog
+from gpuaas.common.projections import decoded
+from gpuaas.nodes.domain.axes import Node
+from gpuaas.nodes.domain.hardware import Field
+from gpuaas.nodes.domain.node import VOCABULARY
+from gpuaas.nodes.domain.orders import (
+    LiftHold,
+    NodeCommand,
+    PlaceHold,
+    RecordHardware,
+    RecordHeartbeatLost,
+    RecordHeartbeatRestored,
+    RecordUnusableHardware,
+    RetireNode,
+    ValidateNode,
+)
+from gpuaas.nodes.projections.nodes import row_after
+from gpuaas.nodes.reactions import NODE_ENTITY
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from node_facts import REGISTER, at, device, hardware, hold
+
+COMMANDS: st.SearchStrategy[NodeCommand] = st.one_of(
+    st.builds(RecordHardware, st.integers(0, 30).map(lambda m: hardware(observed_at=at(m)))),
+    st.builds(RecordHardware, st.integers(0, 30).map(lambda m: hardware(device(0), observed_at=at(m)))),
+    st.just(ValidateNode()),
+    st.just(RecordUnusableHardware(Field.OBSERVATION, "a possible machine", "none")),
+    st.builds(PlaceHold, st.sampled_from(["a", "b"]).map(lambda name: hold(name, expires_at=at(5)))),
+    st.builds(LiftHold, st.sampled_from(["a", "b"]), st.just("u-ops-jonas"), st.just("done")),
+    st.builds(RecordHeartbeatLost, st.integers(0, 30).map(at)),
+    st.builds(RecordHeartbeatRestored, st.integers(0, 30).map(at)),
+    st.just(RetireNode("end of lease")),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(COMMANDS, max_size=14))
+def test_row_and_state_agree_on_every_axis(orders: list[NodeCommand]) -> None:
+    state, facts = asyncio.run(_lived([REGISTER, *orders]))
+    row: dict[str, Any] = {}
+    for fact in facts:
+        row = row_after(row, fact)
+    assert (row["lifecycle"], row["custody"], row["placeable"]) == (state.lifecycle, state.custody, state.placeable)
+    assert (row["health_hardware"], row["health_agent"]) == (state.health.hardware, state.health.agent)
+    assert set(row["holds"]) == {each.hold_id for each in state.holds}
+    assert row["hold_expires_at"] == min((h.expires_at for h in state.holds if h.expires_at), default=None)
+    assert [m["field"] for m in row["mismatches"].get("items", [])] == [m.field for m in state.mismatches]
+    assert row["agent_seen_at"] == state.agent_seen_at
+    assert row["version"] == len(facts)
+
+
+async def _lived(orders: list[NodeCommand]) -> tuple[Node, list[Fact]]:
+    log = MemoryLog()
+    commands = Commands(log, WallClock(), "nodes", "dev")
+    for number, order in enumerate(orders):
+        cause = Cause(id=f"cause-{number}", actor="tester", actor_kind="user")
+        try:
+            await commands.execute(NODE_ENTITY, PLATFORM, "n-1", order, cause)
+        except GpuaasError:
+            continue
+    state, _ = await commands.state(NODE_ENTITY, PLATFORM, "n-1")
+    assert isinstance(state, Node)
+    return state, decoded(VOCABULARY, await log.history(NODE_ENTITY.subject(PLATFORM, "n-1")))
