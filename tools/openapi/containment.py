@@ -23,9 +23,6 @@ class Side(Enum):
     GOT = "got"
 
 
-DEPTH_MAX: Final = 30
-"""Nesting above this is not judged; a schema that contains itself ends here."""
-
 _WORDS: Final = frozenset({"title", "description", "examples", "example", "deprecated", "discriminator", "$defs"})
 _LOWER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
@@ -37,52 +34,56 @@ _ANY_TYPE: Final = frozenset({"string", "number", "integer", "boolean", "array",
 
 def differences(old: Schema | bool, new: Schema | bool, side: Side, where: str, resolve: Resolve) -> Iterator[str]:
     """One sentence for every way in which `new` breaks who relies on `old`."""
-    yield from _Comparison(side, resolve).of(old, new, where, 0)
+    yield from _Comparison(side, resolve).of(old, new, where)
 
 
 class _Comparison:
     def __init__(self, side: Side, resolve: Resolve) -> None:
         self._side = side
         self._resolve = resolve
+        self._under_way: set[tuple[str, str]] = set()
 
     def _ordered(self, old: Any, new: Any) -> tuple[Any, Any]:
         """(narrow, wide)"""
         return (old, new) if self._side is Side.SENT else (new, old)
 
-    def of(self, old: Schema | bool, new: Schema | bool, where: str, depth: int) -> Iterator[str]:
-        before, after = self._resolve(_as_schema(old), _as_schema(new))
-        if before == after and "$ref" not in json.dumps(before):
-            return
-        if depth > DEPTH_MAX:
-            yield f"{where} is nested deeper than {DEPTH_MAX}, which is not judged"
-            return
+    def of(self, old: Schema | bool, new: Schema | bool, where: str) -> Iterator[str]:
+        before, after = _as_schema(old), _as_schema(new)
+        names = str(before.get("$ref")), str(after.get("$ref"))
+        if "None" not in names:
+            # A schema that contains itself keeps its promise if it does so everywhere else.
+            if names in self._under_way:
+                return
+            self._under_way.add(names)
+        before, after = self._resolve(before, after)
         alternatives = _alternatives(before), _alternatives(after)
         if len(alternatives[0]) == len(alternatives[1]) == 1:
-            yield from self._single(alternatives[0][0], alternatives[1][0], where, depth)
+            yield from self._single(alternatives[0][0], alternatives[1][0], where)
         else:
-            yield from self._choices(*alternatives, where, depth)
+            yield from self._choices(*alternatives, where)
+        self._under_way.discard(names)
 
-    def _choices(self, old: list[Schema], new: list[Schema], where: str, depth: int) -> Iterator[str]:
+    def _choices(self, old: list[Schema], new: list[Schema], where: str) -> Iterator[str]:
         """Every narrow alternative has a wide one that allows all of it."""
         for one in old if self._side is Side.SENT else new:
             pairs = [(one, other) for other in new] if self._side is Side.SENT else [(other, one) for other in old]
-            if all(any(True for _ in self.of(*pair, where, depth + 1)) for pair in pairs):
+            if all(any(True for _ in self.of(*pair, where)) for pair in pairs):
                 said = "no longer takes" if self._side is Side.SENT else "may now be"
                 yield f"{where} {said} {_brief(one)}"
 
-    def _single(self, old: Schema, new: Schema, where: str, depth: int) -> Iterator[str]:
+    def _single(self, old: Schema, new: Schema, where: str) -> Iterator[str]:
         yield from self._types(old, new, where)
         yield from self._vocabulary(old, new, where)
         yield from self._limits(old, new, where)
         if "items" in old or "items" in new:
-            yield from self.of(old.get("items", {}), new.get("items", {}), f"{where}[]", depth + 1)
+            yield from self.of(old.get("items", {}), new.get("items", {}), f"{where}[]")
         if "properties" in old or "properties" in new:
             fields = self._fields_sent if self._side is Side.SENT else self._fields_got
             yield from fields(old, new, where)
             for name in old.get("properties", {}).keys() & new.get("properties", {}).keys():
                 inside = old["properties"][name], new["properties"][name]
-                yield from self.of(*inside, f"{where}.{name}", depth + 1)
-        yield from self._further(old, new, where, depth)
+                yield from self.of(*inside, f"{where}.{name}")
+        yield from self._further(old, new, where)
 
     def _types(self, old: Schema, new: Schema, where: str) -> Iterator[str]:
         narrow, wide = self._ordered(_types(old), _types(new))
@@ -110,7 +111,9 @@ class _Comparison:
                 kept = narrow >= wide
             if key in _UPPER and wide is not None and narrow is not None:
                 kept = narrow <= wide
-            if not kept:
+            if kept and '"$ref"' in json.dumps([before, after]):
+                yield f"{where} {key} holds a reference, which is not judged"
+            elif not kept:
                 yield f"{where} {key} changed from {json.dumps(before)} to {json.dumps(after)}"
 
     def _fields_sent(self, old: Schema, new: Schema, where: str) -> Iterator[str]:
@@ -134,13 +137,13 @@ class _Comparison:
             elif name in set(old.get("required", ())) - set(new.get("required", ())):
                 yield f"{where}.{name} may now be absent"
 
-    def _further(self, old: Schema, new: Schema, where: str, depth: int) -> Iterator[str]:
+    def _further(self, old: Schema, new: Schema, where: str) -> Iterator[str]:
         """Fields without a name in the schema. Clients ignore those in an answer, unless they were promised a kind."""
         before, after = old.get("additionalProperties", True), new.get("additionalProperties", True)
         if self._side is Side.SENT and before is not False and after is False and "object" in _types(old):
             yield f"{where} no longer takes other fields"
         elif isinstance(before if self._side is Side.GOT else after, Mapping) and False not in (before, after):
-            yield from self.of(before, after, f"{where}.*", depth + 1)
+            yield from self.of(before, after, f"{where}.*")
 
 
 def _as_schema(schema: Schema | bool) -> Schema:

@@ -166,6 +166,21 @@ async def test_what_cannot_be_applied_stops_the_projection_by_name(place: Place)
     assert last < poison
 
 
+async def test_an_unknown_version_of_a_known_fact_stops_the_projection_and_other_facts_do_not(place: Place) -> None:
+    await some_counting(place, 1, 1)
+    told = Write("events.testing.counter.acme.c0", 2, "x", "gpuaas.testing.counter-admired.v1", b"{}")
+    [other] = await place.log.append([told])
+    projector = Projector(CounterValues(), place.log, place.database)
+    async with Running(projector):
+        await projector.reached(other, 5)
+        newer = Write("events.testing.counter.acme.c0", other, "y", "gpuaas.testing.counter-raised.v2", b"{}")
+        [position] = await place.log.append([newer])
+        await eventually(lambda: projector.stopped is not None)
+        assert f"position {position}" in str(projector.stopped)
+        assert "gpuaas.testing.counter-raised.v2 is a version that this reader does not know" in str(projector.stopped)
+        assert projector.position < position
+
+
 async def test_rows_of_another_log_are_refused(place: Place) -> None:
     projection = CounterValues()
     await place.database.open_checkpoint(projection.name, projection.tables, "another-log")

@@ -49,6 +49,7 @@ class Vocabulary:
     def __init__(self, *types: type[Event], upcasters: Mapping[str, tuple[Upcaster, str]] | None = None) -> None:
         self._by_type = {t.TYPE: t for t in types}
         self._upcasters = dict(upcasters or {})
+        self._facts = {name.rpartition(".")[0] for name in (*self._by_type, *self._upcasters)}
 
     @property
     def types(self) -> tuple[type[Event], ...]:
@@ -56,6 +57,14 @@ class Vocabulary:
 
     def __contains__(self, event_type: str) -> bool:
         return event_type in self._by_type or event_type in self._upcasters
+
+    def may_skip(self, event_type: str) -> bool:
+        """Whether a reader loses nothing by passing over an event of this type, which it does not know.
+
+        Other facts are none of its business. Another version of a fact that it reads is: to skip that would be to
+        miss it.
+        """
+        return event_type.rpartition(".")[0] not in self._facts
 
     def subjects(self) -> list[str]:
         """NATS subject filters that cover every type known here, sorted and without repeats."""

@@ -77,12 +77,18 @@ def decoded(vocabulary: Vocabulary, events: Iterable[Recorded]) -> list[Fact]:
     The `ce-type` header only lets a reader skip; for what it takes, the payload's own type decides.
 
     Raises:
-        Unreadable: bytes that are no event, data that its schema refuses, or a header that lies.
+        Unreadable: bytes that are no event, data that its schema refuses, a header that lies, or a version that the
+            vocabulary does not know of a fact that it does.
     """
     facts: list[Fact] = []
     for recorded in events:
-        if recorded.type and recorded.type not in vocabulary and recorded.type.startswith("gpuaas."):
-            continue
+        if recorded.type not in vocabulary and recorded.type.startswith("gpuaas."):
+            if vocabulary.may_skip(recorded.type):
+                continue
+            raise Unreadable(
+                f"position {recorded.position} on {recorded.subject}: {recorded.type} is a version that this reader "
+                "does not know; deploy one that does"
+            )
         envelope = recorded.envelope()
         if envelope.type not in vocabulary:
             if recorded.type == envelope.type or not recorded.type:
@@ -105,10 +111,17 @@ class Projector(Reader):
         self._database = database
         self._instance = new_id()
 
-    async def _begin(self) -> int:
-        position = await self._database.open_checkpoint(
+    async def make_tables(self) -> None:
+        """Create the tables where they are missing."""
+        await self._open()
+
+    async def _open(self) -> int:
+        return await self._database.open_checkpoint(
             self.projection.name, self.projection.tables, await self._log.incarnation(), LIVE
         )
+
+    async def _begin(self) -> int:
+        position = await self._open()
         last = await self._log.last_position()
         if position > last:
             raise Unreadable(

@@ -167,6 +167,9 @@ class Service:
     async def start(self) -> None:
         """Everything but the broker's own start. Raises Misconfigured where waiting would not help."""
         await self._until_there(self._connect)
+        # Before any reader starts: a reaction may put a question to a read model that has not begun yet.
+        for projector in self._projectors.values():
+            await self._until_there(projector.make_tables)
         for work in self._prepared:
             await self._until_there(work)
         for reader in self._readers:
