@@ -33,6 +33,8 @@ check: setup ## formatting, lint, types, walls, contracts: everything that needs
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tools.contracts check
 	$(BIN)/python -m tools.contracts compat
+	$(BIN)/python -m tools.openapi check
+	$(BIN)/python -m tools.openapi compat
 	$(BIN)/python -m gpuaas.cli.compose --check
 	$(BIN)/python -m pytest -q tests/walls
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import uvloop
 from gpuaas.common.testing.stack import TestStack, running_stack
 
-from tests.bench import kernel, openb, placement
+from tests.bench import access, audit, billing, growth, kernel, openb, placement
 from tests.bench.rows import Row
 
 Measure = Callable[[TestStack], Awaitable[list[Row]]]
@@ -28,6 +28,15 @@ MEASURES: list[Measure] = [
     placement.placement_decisions,
     placement.placement_cycles,
     openb.placement_quality,
+    access.access,
+    billing.metering_and_rating,
+    billing.invoice_rating,
+    billing.invoice_run,
+    billing.ledger_transfers,
+    audit.audit_leaves,
+    audit.audit_proofs,
+    growth.growth_of_commands,
+    growth.growth_of_rebuilds,
 ]
 
 

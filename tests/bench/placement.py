@@ -151,16 +151,22 @@ class PlainScan:
     """
 
     nodes: int
+    free: list[int]
+    held: list[list[tuple[int, int]]]
+    held_gpus: int
     dice: random.Random = field(default_factory=lambda: random.Random(8))
-    free: list[int] = field(default_factory=list)
-    held: list[list[tuple[int, int]]] = field(default_factory=list)
-    held_gpus: int = 0
     asked: int = 0
 
-    def __post_init__(self) -> None:
-        self.free = [GPUS] * self.nodes
-        while self.held_gpus < FULL * GPUS * self.nodes:
-            self.step()
+    @classmethod
+    def of(cls, busy: Busy) -> PlainScan:
+        """The same pool as it stands."""
+        book = busy.pool.book
+        return cls(
+            nodes=busy.nodes,
+            free=[GPUS - held.bit_count() for held in book.held],
+            held=[[(node, mask.bit_count()) for node, mask in claim.holdings] for claim in book.claims.values()],
+            held_gpus=busy.held_gpus,
+        )
 
     def block(self, _: int) -> int:
         """Some steps; how many."""
@@ -206,7 +212,7 @@ class PlainScan:
 async def placement_decisions(_: TestStack) -> list[Row]:
     """Decisions with 1,000 and with 10,000 nodes in turn, and a plain scan beside them."""
     few, many = Busy(FEW_NODES), Busy(MANY_NODES)
-    works = (few.block, PlainScan(FEW_NODES).block, many.block, PlainScan(MANY_NODES).block)
+    works = (few.block, PlainScan.of(few).block, many.block, PlainScan.of(many).block)
     few_rate, few_scan, many_rate, many_scan = rates_in_turn(*works, blocks=BLOCKS)
     all_ms = [took * 1e3 for _, took in few.took_s]
     gangs_ms = [took * 1e3 for gang, took in few.took_s if gang]

@@ -64,7 +64,7 @@ async def test_the_trial_balance_is_zero_and_is_not_empty(world: World, played: 
     [item] = told["items"]
     assert told["balanced"] is True
     assert item["currency"] == play.CURRENCY
-    assert (Decimal(item["gained"]), Decimal(item["lost"]), Decimal(item["difference"])) == (owed, -owed, 0)
+    assert [Decimal(item[column]) for column in ("gained", "lost", "difference")] == [owed, -owed, Decimal(0)]
 
 
 async def test_the_audit_trail_has_one_leaf_for_every_position_of_the_log(world: World, played: Played) -> None:

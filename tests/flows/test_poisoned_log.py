@@ -24,11 +24,10 @@ from gpuaas.common.clock import rfc3339
 from gpuaas.common.envelope import CONTENT_TYPE, CONTENT_TYPE_HEADER, TYPE_HEADER
 from gpuaas.common.ids import new_id
 
-from tests.drills.stage import state_folder, unheard
+from tests.drills.stage import state_folder, stored, unheard
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 STOPS_WITHIN_S: Final = 10.0
-BROKER_BYTES_MAX: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,7 @@ TOO_LARGE: Final = Poison(
     {"gate_id": "poison", "subject_sha256": "a" * 600_000},
     "gate-decided",
 )
+POISONS: Final = (SCHEMA_VIOLATION, NO_EVENT_AT_ALL, UNKNOWN_VERSION, TOO_LARGE)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -121,7 +121,7 @@ async def appended(world: World, poison: Poison) -> int:
     connection = await nats.connect(world.endpoints.nats_url_of("provisioner"))
     try:
         headers = {CONTENT_TYPE_HEADER: CONTENT_TYPE, TYPE_HEADER: poison.event_type}
-        reply = await connection.request(poison.subject, poison.payload(world), headers=headers, timeout=5)
+        reply = await connection.request(poison.subject, poison.payload(world), headers=headers, timeout=2)
         return int(json.loads(reply.data)["seq"])
     finally:
         await connection.close()
@@ -154,11 +154,7 @@ async def test_before_anything_is_spoilt_every_reader_stands_at_the_end(spoilt: 
     assert not any(item["stopped"] for item in json.loads(said))
 
 
-@pytest.mark.parametrize(
-    "poison",
-    [SCHEMA_VIOLATION, NO_EVENT_AT_ALL, UNKNOWN_VERSION, TOO_LARGE],
-    ids=["schema-violation", "no-event-at-all", "unknown-version", "too-large"],
-)
+@pytest.mark.parametrize("poison", POISONS, ids=lambda poison: poison.reader.split()[1])
 async def test_the_reader_stops_there_by_name_and_skips_nothing(spoilt: World, poison: Poison) -> None:
     position = await appended(spoilt, poison)
     async with asyncio.timeout(STOPS_WITHIN_S):
@@ -186,7 +182,6 @@ async def test_the_table_for_people_names_what_stopped_and_why(spoilt: World) ->
 
 
 async def test_all_other_readers_go_on(spoilt: World) -> None:
-    poisoned = {poison.reader for poison in (SCHEMA_VIOLATION, NO_EVENT_AT_ALL, UNKNOWN_VERSION, TOO_LARGE)}
     body = {"tenant_id": "vc-late", "display_name": "Came later", "billing_currency": "USD"}
     last = (await spoilt.operator.post("iam", "/v1/tenants", body))["position"]
     shown = await spoilt.operator.get("iam", "/v1/tenants/vc-late")
@@ -196,16 +191,12 @@ async def test_all_other_readers_go_on(spoilt: World) -> None:
     for entry in SERVICES:
         told = await spoilt.operator.ready(entry.name) or {}
         stopped = {reader["name"] for reader in told["readers"] if reader["stopped"]}
-        assert stopped <= poisoned | REACTIONS_TO_POISON, (entry.name, stopped)
+        assert stopped == {poison.reader for poison in POISONS if poison.service == entry.name}
         assert told["ready"] is not bool(stopped)
 
 
-REACTIONS_TO_POISON: Final = frozenset[str]()
-"""Reactions that read a poisoned history too."""
-
-
 async def test_the_trail_of_the_auditors_has_the_poison_too(spoilt: World) -> None:
-    for poison in (SCHEMA_VIOLATION, NO_EVENT_AT_ALL, UNKNOWN_VERSION, TOO_LARGE):
+    for poison in POISONS:
         trail = await spoilt.operator.get("audit", "/v1/trail", subject=poison.subject)
         assert [item["subject"] for item in trail["items"]] == [poison.subject]
 
@@ -217,11 +208,10 @@ async def test_a_service_with_a_stopped_reader_still_answers_from_what_it_knows(
 
 
 async def test_what_is_larger_than_the_broker_takes_never_gets_in(spoilt: World) -> None:
-    before = (await spoilt.operator.ready("iam") or {})["log_position"]
     whale = Poison("iam", "", "events.iam.tenant.whale.whale", "gpuaas.iam.tenant-created.v1", b"x" * (1 << 20), "")
-    with pytest.raises(nats.errors.MaxPayloadError):
+    with pytest.raises(nats.errors.Error):  # the broker ends such a connection without an answer
         await appended(spoilt, whale)
-    assert (await spoilt.operator.ready("iam") or {})["log_position"] == before
+    assert await stored(spoilt, whale.subject) == 0
 
 
 async def test_a_stopped_reader_is_still_there_after_a_restart_of_its_service(spoilt: World) -> None:

@@ -44,15 +44,19 @@ def main(arguments: Sequence[str], root: Path) -> int:
 
 
 def _generate(root: Path) -> int:
-    for path in write(root, documents()):
+    found = documents()
+    if wrong := wrong_permissions(found):
+        return _verdict(wrong, "")
+    for path in write(root, found):
         print(f"wrote {path}")
     return 0
 
 
 def _check(root: Path) -> int:
     found = documents()
-    wrong = wrong_permissions(found)
-    wrong += [f"{path}: not what the routes say; run `python -m tools.openapi generate`" for path in drift(root, found)]
+    wrong = wrong_permissions(found) or [
+        f"{path}: not what the routes say; run `python -m tools.openapi generate`" for path in drift(root, found)
+    ]
     count = sum(1 for document in found.values() for _ in operations(document))
     return _verdict(wrong, f"{count} operations of {len(found)} services, everything generated is up to date")
 
@@ -64,10 +68,8 @@ def _compat(root: Path, revision: str | None) -> int:
         return 0
     old = {path: text for path, text in schemas_at(root, base, API).items() if path.endswith(".json")}
     new = {path.name: path.read_text(encoding="utf-8") for path in (root / API).glob("*.json")}
-    return _verdict(breaches(old, new), f"{len(old)} APIs of {base[:12]} are kept" if old else _NOTHING.format(base))
-
-
-_NOTHING = "no APIs were locked at {:.12} yet"
+    well = f"{len(old)} APIs of {base[:12]} are kept" if old else f"no APIs were locked at {base[:12]} yet"
+    return _verdict(breaches(old, new), well)
 
 
 def _verdict(wrong: Sequence[str], well: str) -> int:

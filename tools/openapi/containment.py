@@ -164,9 +164,27 @@ def _alternatives(schema: Schema) -> list[Schema]:
 
 def _types(schema: Schema) -> frozenset[str]:
     said = schema.get("type")
+    if said is None and "const" in schema:
+        return frozenset([_type_of(schema["const"])])
     if said is None:
-        return _ANY_TYPE
+        return frozenset(map(_type_of, schema["enum"])) if "enum" in schema else _ANY_TYPE
     return frozenset([said] if isinstance(said, str) else said)
+
+
+def _type_of(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "integer" if value == int(value) else "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "object"
 
 
 def _values(schema: Schema) -> frozenset[str] | None:

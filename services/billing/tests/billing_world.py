@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -132,9 +132,9 @@ class World:
 
 
 @asynccontextmanager
-async def world_on(settings: Settings) -> AsyncIterator[World]:
-    """Billing on the servers that `settings` name; may be entered again on the same ones."""
-    service = build(settings.model_copy(update={"http_port": free_port()}))
+async def world_on(settings: Settings, made: Callable[[Settings], Service] = build) -> AsyncIterator[World]:
+    """Billing on the servers that `settings` name; may be entered again, or twice, on the same ones."""
+    service = made(settings.model_copy(update={"http_port": free_port()}))
     async with running(service) as client:
         identities = await Identities.on(service.log)
         yield World(service, client, identities, await identities.operator())

@@ -303,14 +303,14 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _say_who_may(operation: dict[str, Any], permission: str | None) -> None:
     operation["x-permission"] = permission or "public"
-    if permission is None:
-        return
     # OpenAPI ignores a header parameter of this name; a security scheme is how it says the same.
-    others = [each for each in operation.get("parameters", []) if each["name"] != "authorization"]
-    operation.pop("parameters", None)
-    if others:
+    given = operation.pop("parameters", [])
+    if others := [each for each in given if each["name"] != "authorization"]:
         operation["parameters"] = others
-    operation["security"] = [{"bearer": []}]
+    if permission is not None:
+        operation["security"] = [{"bearer": []}]
+    elif len(others) < len(given):
+        operation["security"] = [{}, {"bearer": []}]
 
 
 class Problem(BaseModel):

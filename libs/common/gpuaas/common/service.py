@@ -12,7 +12,6 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import uvicorn
 import uvloop
@@ -24,6 +23,7 @@ from gpuaas.common.access import Access
 from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.commands import Commands
 from gpuaas.common.door import Door
+from gpuaas.common.durability import demand_durable
 from gpuaas.common.errors import GpuaasError, Misconfigured, NotFound, Unavailable
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import Page, describe, guard_first, on_error, permissions, permit, public
@@ -181,6 +181,7 @@ class Service:
     async def _connect(self) -> None:
         await self.log.incarnation()
         await self.log.prove_guards(self.name)
+        await demand_durable(self.log, self.settings)
         if self.settings.postgres_dsn or self._projectors:
             await self.database.open()
         if isinstance(self.clock, PacedClock):
@@ -335,7 +336,6 @@ def run(build: Callable[[Given], Service], settings_type: type[Given]) -> None:
     """Run a service until SIGTERM or SIGINT; exit status 2 with one sentence when it is set up wrongly."""
     try:
         settings = settings_type.from_environment()
-        _check_durable(settings)
         service = build(settings)
         start_telemetry(service.name, settings.log_level)
         process = FastStream(
@@ -349,8 +349,3 @@ def run(build: Callable[[Given], Service], settings_type: type[Given]) -> None:
     except Misconfigured as wrong:
         sys.stderr.write(f"{wrong.detail}\n")
         sys.exit(2)
-
-
-def _check_durable(settings: Settings) -> None:
-    if settings.durable and urlsplit(settings.nats_url).hostname in (None, ""):
-        raise Misconfigured("GPUAAS_NATS_URL names no host; production needs the address of the replicated log")

@@ -26,6 +26,8 @@ class Settings(BaseModel):
 
     Attributes:
         nats_url: broker address with this service's own user and password.
+        nats_monitor_url: where staging and production look whether the broker syncs every write.
+        log_replicas_min: copies of the log without which staging and production do not serve.
         postgres_dsn: this service's own database.
         clock_pace: `<unix s>/<ISO time>/<rate>`: the world's time, demo and dev profiles only.
         state_dir: where this service may keep what is not in the log (keys, artefacts).
@@ -37,7 +39,8 @@ class Settings(BaseModel):
 
     profile: Profile = "dev"
     nats_url: str = "nats://127.0.0.1:4222"
-    nats_servers_min: int = Field(default=1, ge=1, le=9)
+    nats_monitor_url: str = ""
+    log_replicas_min: int = Field(default=3, ge=1, le=5)
     postgres_dsn: str = ""
     postgres_pool_max: int = Field(default=6, ge=2, le=64)
     http_host: str = "127.0.0.1"

@@ -88,7 +88,12 @@ def router(desk: Desk) -> APIRouter:
 def _prices(routes: APIRouter, desk: Desk) -> None:
     views, db = desk.views, desk.database
 
-    @routes.post("/v1/price-books", status_code=201, summary="Publish the next version of a currency's list prices.")
+    @routes.post(
+        "/v1/price-books",
+        status_code=201,
+        dependencies=[Depends(fresh(views.runs))],
+        summary="Publish the next version of a currency's list prices.",
+    )
     async def publish_prices(
         body: PublishPriceBook, caller: Annotated[Caller, Depends(permit("billing.price-book.publish"))]
     ) -> Accepted:

@@ -144,6 +144,11 @@ class JetStreamLog:
         info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
         return int(info["state"]["last_seq"])
 
+    async def replicas(self) -> int:
+        """How many servers keep a copy of the log."""
+        info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
+        return int(info["config"].get("num_replicas", 1))
+
     async def incarnation(self) -> str:
         info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
         named = (info["config"].get("metadata") or {}).get("incarnation")

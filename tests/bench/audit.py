@@ -1,0 +1,105 @@
+"""The audit trail: leaves a second, and what a proof weighs and costs. One law: a proof is checked by the offline
+verifier, which shares no code with who made it."""
+
+from __future__ import annotations
+
+import random
+import time
+from hashlib import sha256
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from gpuaas.audit.adapters.key_file import Ed25519Key
+from gpuaas.audit.domain.checkpoints import LogKey, proof_file
+from gpuaas.audit.domain.entries import Entry
+from gpuaas.audit.domain.merkle import Frontier, grown
+from gpuaas.audit.domain.tiles import Tile, Tiles, tile_rows
+from gpuaas.audit.projections.audit_trail import AuditTrail
+from gpuaas.common.testing.stack import TestStack
+from gpuaas.verify.policy import trusting
+from gpuaas.verify.proofs import read_proof
+
+from tests.bench.on_the_log import copy_rate, fill, fresh_log, kept, open_database, rebuild_rate_of
+from tests.bench.rows import Row, at_least, beside, no_more, rates_in_turn
+
+EVENTS: Final = 30_000
+TENANTS: Final = tuple(f"tenant-{number:02d}" for number in range(50))
+PAYLOAD: Final = b"x" * 600
+LEAVES: Final = 1_000_000
+PROOFS_PER_BLOCK: Final = 200
+BLOCKS: Final = 5
+LOG: Final = "gpuaas.example/production"
+KIB: Final = 1_024
+
+
+async def audit_leaves(stack: TestStack) -> list[Row]:
+    """Events of 50 tenants from the log into rows, trees and tiles, beside COPY of their bytes alone."""
+    async with fresh_log(stack) as log, open_database(stack) as database:
+        await fill(log, EVENTS, TENANTS)
+        async with kept(AuditTrail(), log, database) as projector:
+            rate = await rebuild_rate_of(projector, EVENTS)
+        payloads = [(number, PAYLOAD) for number in range(EVENTS)]
+        copied = await copy_rate(database, "position bigint PRIMARY KEY, payload bytea", payloads)
+    return [at_least("audit trail", rate, "leaves/s", 20_000, copied)]
+
+
+def entry(number: int) -> Entry:
+    """A leaf like those of usage records."""
+    subject = f"events.billing.usage.acme.al-{number}"
+    kind, moment = "gpuaas.billing.usage-metered.v1", "2026-08-01T00:00:00.000000Z"
+    return Entry(number + 1, subject, kind, f"0191-{number:032x}", moment, sha256(number.to_bytes(8)).digest())
+
+
+async def audit_proofs(_: TestStack) -> list[Row]:
+    """A tree of a million leaves: growing it, and proofs of single leaves out of its tiles."""
+    hashes = [entry(number).hash() for number in range(LEAVES)]
+    began = time.perf_counter()
+    growth = grown(Frontier(), hashes)
+    grown_s = time.perf_counter() - began
+    began = time.perf_counter()
+    for leaf in hashes:
+        sha256(b"\x01" + leaf + leaf)
+    hashed_s = time.perf_counter() - began
+    stored: dict[Tile, bytes] = {}
+    for part in tile_rows(Frontier(), growth):
+        stored[part.level, part.index] = part.hashes
+    return [
+        beside("audit, a tree grows, against one hash a leaf", LEAVES / grown_s, "leaves/s", LEAVES / hashed_s),
+        *_proofs(stored, growth.frontier),
+    ]
+
+
+def _proofs(stored: dict[Tile, bytes], frontier: Frontier) -> list[Row]:
+    """Random leaves; a block of whole proof files beside a block of their signature checks alone."""
+    key = LogKey(LOG, Ed25519Key(b"\x05" * 32))
+    checkpoint = key.checkpoint("acme", frontier.size, frontier.root())
+    dice = random.Random(5)
+    files: list[tuple[bytes, str]] = []
+    path_bytes = 0
+    began = time.perf_counter()
+    for index in (dice.randrange(frontier.size) for _ in range(PROOFS_PER_BLOCK)):
+        path = Tiles(stored).inclusion(index, frontier.size)
+        path_bytes = max(path_bytes, sum(map(len, path)))
+        files.append((entry(index).encode(), proof_file(index, path, checkpoint)))
+    made_s = (time.perf_counter() - began) / PROOFS_PER_BLOCK
+    policy, public = trusting(key.verifier_key()), Ed25519PublicKey.from_public_bytes(key.key.public_key)
+    signature = key.key.sign(b"a checkpoint")
+
+    def verified(_: int) -> int:
+        for data, text in files:
+            read_proof(text).verify(data, policy)
+        return len(files)
+
+    def signature_alone(_: int) -> int:
+        for _data, _text in files:
+            public.verify(signature, b"a checkpoint")
+        return len(files)
+
+    proofs, signatures = rates_in_turn(verified, signature_alone, blocks=BLOCKS)
+    size = max(len(text) for _, text in files)
+    return [
+        no_more("audit, inclusion proof at 10⁶ leaves, its hashes", path_bytes, "bytes", KIB),
+        Row("audit, the same as a file with its checkpoint", size, "bytes"),
+        Row("audit, a proof is made from tiles", made_s * 1e3, "ms"),
+        no_more("audit, a proof file is verified", 1e3 / proofs, "ms", 1, 1e3 / signatures),
+    ]

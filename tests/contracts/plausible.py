@@ -1,0 +1,60 @@
+"""Values that a JSON Schema of our APIs allows, always the same. One law: a request made of them is a sensible one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tools.contracts.shapes import LABEL
+from tools.openapi.describing import Document
+
+_BY_FORMAT: Final = {
+    "date-time": "2099-01-01T00:00:00.000000Z",
+    "decimal": "2.50",
+    "int64": "1",
+    "binary": "bytes",
+}
+_BY_PATTERN: Final = {LABEL: "some-thing", r"^[0-9a-f]{64}$": "0" * 64, "^[A-Z]{3}$": "EUR"}
+
+
+class Unthinkable(Exception):
+    """No rule here makes a value for a schema; add one."""
+
+
+def plausible(document: Document, schema: Mapping[str, Any]) -> Any:
+    """One value that `schema` allows; of an object the required fields only."""
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "const" in schema or "default" in schema or "enum" in schema or schema.get("examples"):
+        return _given(schema)
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return plausible(document, schema[key][0])
+    match schema.get("type"):
+        case "string":
+            return _text(schema)
+        case "integer" | "number":
+            return max(1, schema.get("minimum", 1))
+        case "boolean":
+            return True
+        case "array":
+            return [plausible(document, schema["items"])] * max(1, schema.get("minItems", 0))
+        case "object":
+            required = schema.get("required", ())
+            return {name: plausible(document, schema["properties"][name]) for name in required}
+    raise Unthinkable(f"nothing plausible for {schema}")
+
+
+def _given(schema: Mapping[str, Any]) -> Any:
+    for key in ("const", "default"):
+        if key in schema:
+            return schema[key]
+    return (schema.get("examples") or schema["enum"])[0]
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    if "pattern" in schema and schema["pattern"] not in _BY_PATTERN:
+        raise Unthinkable(f"no text for the pattern {schema['pattern']}")
+    if "pattern" in schema:
+        return _BY_PATTERN[schema["pattern"]]
+    return _BY_FORMAT.get(schema.get("format", ""), "some-thing"[: schema.get("maxLength", 63)])
