@@ -194,7 +194,10 @@ def _provisioner_env(password: str, root: str, passwords: dict[str, str]) -> str
 
 
 def _service_env(entry: ServiceEntry, users: dict[str, NatsUser], passwords: dict[str, str], key: Path) -> str:
-    lines = [f"GPUAAS_NATS_URL=nats://{entry.name}:{users[entry.name].password}@nats:{NATS_PORT}"]
+    lines = [
+        f"GPUAAS_NATS_URL=nats://{entry.name}:{users[entry.name].password}@nats:{NATS_PORT}",
+        f"GPUAAS_NATS_MONITOR_URL=http://nats:{NATS_MONITOR_PORT}",
+    ]
     if entry.database:
         role = f"gpuaas_{entry.name}"
         lines.append(f"GPUAAS_POSTGRES_DSN=postgresql://{role}:{passwords[entry.name]}@postgres:5432/{role}")

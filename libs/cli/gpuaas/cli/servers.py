@@ -105,6 +105,7 @@ class Servers:
         environment = {
             "GPUAAS_PROFILE": self._profile,
             "GPUAAS_NATS_URL": self.url_of(entry.name),
+            "GPUAAS_NATS_MONITOR_URL": f"http://127.0.0.1:{self.running()[0].monitor_port}",
             "GPUAAS_POSTGRES_DSN": self.dsn_of(entry),
             "GPUAAS_HTTP_HOST": "127.0.0.1",
             "GPUAAS_HTTP_PORT": str(http_port),

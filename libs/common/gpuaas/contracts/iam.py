@@ -126,6 +126,52 @@ class RoleUnbound(Event):
     """Why it ended, for the people who review access."""
 
 
+class PrincipalResumed(Event):
+    """Principal resumed. A suspended person or program is believed again: bindings and keys that have
+    not ended meanwhile count as before.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.principal-resumed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "principal"
+    SCHEMA: ClassVar[str] = "iam/principal-resumed.v1.json"
+
+    principal_id: Label
+    """Whose access is given back: a user's or a service account's id."""
+
+    principal_kind: PrincipalKind
+    """Whether the principal is a person or a program."""
+
+    tenant_id: Label
+    """The tenant the principal is at home in; `platform` for people and operators' programs."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class PrincipalSuspended(Event):
+    """Principal suspended. A person or program is refused everywhere from now on, with every key and
+    token, until resumed. Bindings stand and count for nothing meanwhile.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.principal-suspended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "principal"
+    SCHEMA: ClassVar[str] = "iam/principal-suspended.v1.json"
+
+    principal_id: Label
+    """Whose access is stopped: a user's or a service account's id."""
+
+    principal_kind: PrincipalKind
+    """Whether the principal is a person or a program."""
+
+    tenant_id: Label
+    """The tenant the principal is at home in; `platform` for people and operators' programs."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
 class ProjectCreated(Event):
     """Project created. A tenant opened a project: the place where its people work, where GPUs are
     asked for and under which costs are listed on the invoice.
@@ -240,6 +286,41 @@ class TenantCreated(Event):
     """The currency all invoices of this tenant are written in."""
 
 
+class TenantResumed(Event):
+    """Tenant resumed. A suspended tenant is open again: every binding and every key in it counts as it
+    did before, unless it ended meanwhile.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.tenant-resumed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "tenant"
+    SCHEMA: ClassVar[str] = "iam/tenant-resumed.v1.json"
+
+    tenant_id: Label
+    """The tenant that is open again."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class TenantSuspended(Event):
+    """Tenant suspended. A customer organisation is closed for now: no binding in it gives anything and
+    its service accounts are refused everywhere, until it is resumed. What it owns stays; rights on
+    the platform reach into it as before.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.tenant-suspended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "tenant"
+    SCHEMA: ClassVar[str] = "iam/tenant-suspended.v1.json"
+
+    tenant_id: Label
+    """The tenant that is closed."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who ask to be let in again."""
+
+
 class UserRegistered(Event):
     """User registered. A person became known to the platform. A user belongs to no tenant; what a
     person may do in which tenant is said by role bindings.
@@ -266,10 +347,14 @@ EVENTS: tuple[type[Event], ...] = (
     ApiKeyRevoked,
     RoleBound,
     RoleUnbound,
+    PrincipalResumed,
+    PrincipalSuspended,
     ProjectCreated,
     RoleDefined,
     ServiceAccountCreated,
     SigningKeyPublished,
     TenantCreated,
+    TenantResumed,
+    TenantSuspended,
     UserRegistered,
 )
