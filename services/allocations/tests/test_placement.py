@@ -159,3 +159,14 @@ def test_nothing_is_kept_for_what_drained_machines_could_not_hold() -> None:
 def test_an_absurd_shape_goes_no_further(shape: Shape) -> None:
     with pytest.raises(Invalid):
         refuse_absurd(shape)
+
+
+def test_a_rack_with_machines_kept_for_the_head_is_passed_over() -> None:
+    pool = told(fleet(8, per_rack=4), grant("a", member(0, "n0", range(8))))
+    within = gpus(8, 3, topology_level="rack", topology_mode="required")
+    assert nodes(placed(pool, within)) == ["n1", "n2", "n3"]
+    aside = place(pool.book, within, 0, held_back={"h100": 0b10})
+    assert isinstance(aside, Placement)
+    assert nodes(aside) == ["n4", "n5", "n6"]
+    reasons = {e.reason: e.nodes for e in aside.receipt.exclusions}
+    assert reasons == {"insufficient-free-gpus": 1, "kept-for-the-head": 1, "outside-the-domain": 2}

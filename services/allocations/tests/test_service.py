@@ -350,6 +350,21 @@ async def _asked_behind_closed_doors(settings: AllocationsSettings) -> str:
     return "late"
 
 
+async def test_nobody_is_turned_down_before_the_machines_in_the_log_are_counted(settings: AllocationsSettings) -> None:
+    silent = build(settings)
+    await silent.broker.start()
+    await tell(silent.log, accepted(0), entity_id="n0")
+    await silent.broker.stop()
+    late = await _asked_behind_closed_doors(settings)
+    async with world(settings) as here:
+        await eventually(lambda: _said(here, late, "started"))
+        assert await here.said_of(late) == ["requested", "placed", "started"]
+
+
+async def _said(here: World, allocation_id: str, word: str) -> bool:
+    return word in await here.said_of(allocation_id)
+
+
 async def test_a_claim_that_nobody_wants_any_more_goes_back(here: World) -> None:
     await here.machines(1)
     claim = ClaimGranted.model_validate(

@@ -131,6 +131,10 @@ class Access:
         iam.ApiKeyIssued,
         iam.ApiKeyRevoked,
         iam.SigningKeyPublished,
+        iam.TenantSuspended,
+        iam.TenantResumed,
+        iam.PrincipalSuspended,
+        iam.PrincipalResumed,
     )
 
     def __init__(self, profile: str, issuer: str = ISSUER) -> None:
@@ -213,7 +217,7 @@ class Access:
         """Return if that API key is the principal's and in force.
 
         Raises:
-            Unauthenticated: it is not.
+            Unauthenticated: it is not, or the principal is suspended.
         """
         key = self._keys.get(key_id)
         if key is None or key.holder != holder:
@@ -222,6 +226,8 @@ class Access:
             raise Unauthenticated("the API key behind this was revoked; use another key")
         if now >= key.expires_at:
             raise Unauthenticated("the API key behind this has expired; have a new one issued")
+        if (stopped := self.rights.stopped(holder)) is not None:
+            raise Unauthenticated(stopped)
 
     def knows_key(self, key_id: str) -> bool:
         """Whether an API key of that id was ever issued, as far as this process has read."""
@@ -249,6 +255,11 @@ class Access:
                     return self._decided(True, permission, scope, f"{grant.role} at {grant.scope}")
         if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope.tenant_id, now)):
             return self._decided(False, permission, scope, ABSENT, hidden=True)
+        if (stopped := rights.stopped(holder)) is not None:
+            return self._decided(False, permission, scope, stopped)
+        if scope.tenant_id in rights.suspended_tenants:
+            reason = f"tenant {scope.tenant_id} is suspended; ask the platform's operators"
+            return self._decided(False, permission, scope, reason)
         roles = rights.sufficient_roles(permission)
         needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
         return self._decided(False, permission, scope, f"{permission} in {scope} {needs}", roles)
@@ -280,9 +291,15 @@ class Access:
         """Where `check` would allow `permission`, as data for a query."""
         tenants: set[str] = set()
         projects: set[tuple[str, str]] = set()
-        everywhere = False
+        everywhere, closed = False, self.rights.suspended_tenants
+        if self.rights.stopped(principal.holder) is not None:
+            return Reach(False, frozenset(), frozenset())
         for grant in self.rights.grants_of(principal.holder):
-            if not grant.in_force(now) or not self.rights.roles[grant.role].permits(permission):
+            if (
+                grant.scope.tenant_id in closed
+                or not grant.in_force(now)
+                or not self.rights.roles[grant.role].permits(permission)
+            ):
                 continue
             if grant.scope.tenant_id is None:
                 everywhere = True

@@ -294,21 +294,14 @@ class Commands:
         cause: Cause,
     ) -> list[Outcome[Any]]:
         """What this cause has already said; an atomic batch was said as a whole, so any part tells for all."""
-        known = [
-            history.said.get(_event_id(cause, subject, 0)) for subject, history in zip(subjects, histories, strict=True)
-        ]
         outcomes: list[Outcome[Any]] = []
-        for order, subject, history, position in zip(orders, subjects, histories, known, strict=True):
-            events: list[Event] = []
-            last = history.position
-            if position is not None:
-                for recorded in await self._log.history(subject, position - 1):
-                    envelope = recorded.envelope()
-                    if envelope.id != _event_id(cause, subject, len(events)):
-                        break
-                    events.append(order.entity.vocabulary.read(envelope.type, bytes(envelope.data)))
-                    last = recorded.position
-            outcomes.append(Outcome(last, tuple(events), history.state, repeated=True))
+        for order, subject, history in zip(orders, subjects, histories, strict=True):
+            positions = _positions_of(cause, subject, history)
+            recorded = await self._log.history(subject, positions[0] - 1, len(positions)) if positions else []
+            envelopes = [each.envelope() for each in recorded]
+            events = tuple(order.entity.vocabulary.read(each.type, bytes(each.data)) for each in envelopes)
+            last = positions[-1] if positions else history.position
+            outcomes.append(Outcome(last, events, history.state, repeated=True))
         return outcomes
 
     def _history_of(self, entity: Entity[State, Command], subject: str) -> _History[State]:
@@ -343,3 +336,11 @@ class Commands:
 
 def _event_id(cause: Cause, subject: str, number: int) -> str:
     return derived_id(cause.id, cause.step, subject, number)
+
+
+def _positions_of(cause: Cause, subject: str, history: _History[Any]) -> list[int]:
+    """Where this cause's events stand in this history."""
+    positions: list[int] = []
+    while (position := history.said.get(_event_id(cause, subject, len(positions)))) is not None:
+        positions.append(position)
+    return positions

@@ -76,8 +76,8 @@ class EventLog(Protocol):
         """
         ...
 
-    async def history(self, subject: str, after: int = 0) -> list[Recorded]:
-        """The events of one subject after `after`, in order."""
+    async def history(self, subject: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        """The events of one subject after `after`, in order; the first `limit` of them where one is given."""
         ...
 
     async def at(self, position: int) -> Recorded | None:

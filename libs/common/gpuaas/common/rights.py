@@ -99,6 +99,7 @@ class _Holding:
 
     tenant_id: str
     grants: dict[str, dict[str, dict[str, Grant]]] = field(default_factory=dict)
+    suspended: bool = False
 
 
 class Rights:
@@ -106,6 +107,7 @@ class Rights:
 
     def __init__(self) -> None:
         self.tenants: dict[str, set[str]] = {}
+        self.suspended_tenants: set[str] = set()
         self.roles: dict[str, Role] = {}
         self._holdings: dict[Holder, _Holding] = {}
         self._bindings: dict[str, tuple[Holder, Scope]] = {}
@@ -118,6 +120,10 @@ class Rights:
             iam.RoleDefined: self._role_defined,
             iam.RoleBound: self._role_bound,
             iam.RoleUnbound: self._role_unbound,
+            iam.TenantSuspended: self._tenant_suspended,
+            iam.TenantResumed: self._tenant_resumed,
+            iam.PrincipalSuspended: self._principal_suspended,
+            iam.PrincipalResumed: self._principal_resumed,
         }
 
     # -- questions -----------------------------------------------------------------------------------------
@@ -133,6 +139,15 @@ class Rights:
         holding = self._holdings.get(holder)
         return holding.tenant_id if holding else None
 
+    def stopped(self, holder: Holder) -> str | None:
+        """Why a principal may nothing anywhere for now, as a sentence; None: it is not stopped."""
+        holding = self._holdings.get(holder)
+        if holding is not None and holding.suspended:
+            return "this account is suspended; whoever runs the place it is at home in can lift that"
+        if holding is not None and holding.tenant_id in self.suspended_tenants:
+            return f"tenant {holding.tenant_id} is suspended, and so are its accounts; ask the platform's operators"
+        return None
+
     def grants_of(self, holder: Holder) -> Iterator[Grant]:
         """All bindings of a principal, in force or not."""
         if (holding := self._holdings.get(holder)) is not None:
@@ -141,12 +156,16 @@ class Rights:
                     yield from grants.values()
 
     def grants_over(self, holder: Holder, scope: Scope) -> Iterator[Grant]:
-        """The principal's bindings at `scope` and above it, the widest first."""
-        if (holding := self._holdings.get(holder)) is None:
+        """The principal's bindings that count at `scope`: there and above, the widest first; none while stopped."""
+        if (holding := self._holdings.get(holder)) is None or holding.suspended:
+            return
+        if holding.tenant_id in self.suspended_tenants:
             return
         if (platform := holding.grants.get("")) is not None:
             yield from platform[""].values()
-        if scope.tenant_id is not None and (projects := holding.grants.get(scope.tenant_id)) is not None:
+        if scope.tenant_id is None or scope.tenant_id in self.suspended_tenants:
+            return
+        if (projects := holding.grants.get(scope.tenant_id)) is not None:
             if (grants := projects.get("")) is not None:
                 yield from grants.values()
             if scope.project_id is not None and (grants := projects.get(scope.project_id)) is not None:
@@ -186,6 +205,26 @@ class Rights:
     def _tenant_created(self, event: iam.TenantCreated) -> None:
         once(event.tenant_id, self.tenants, "tenant")
         self.tenants[event.tenant_id] = set()
+
+    def _tenant_suspended(self, event: iam.TenantSuspended) -> None:
+        self.tenants[event.tenant_id]  # raises KeyError: nobody suspends what there is not
+        once(event.tenant_id, self.suspended_tenants, "the suspension of tenant")
+        self.suspended_tenants.add(event.tenant_id)
+
+    def _tenant_resumed(self, event: iam.TenantResumed) -> None:
+        self.suspended_tenants.remove(event.tenant_id)
+
+    def _principal_suspended(self, event: iam.PrincipalSuspended) -> None:
+        self._suspend((event.principal_kind, event.principal_id), event.tenant_id, True)
+
+    def _principal_resumed(self, event: iam.PrincipalResumed) -> None:
+        self._suspend((event.principal_kind, event.principal_id), event.tenant_id, False)
+
+    def _suspend(self, holder: Holder, tenant_id: str, suspended: bool) -> None:
+        holding = self._holdings[holder]
+        if holding.tenant_id != tenant_id or holding.suspended == suspended:
+            raise ValueError(f"{holder[0]} {holder[1]} is at home elsewhere, or is so already")
+        holding.suspended = suspended
 
     def _project_created(self, event: iam.ProjectCreated) -> None:
         projects = self.tenants[event.tenant_id]

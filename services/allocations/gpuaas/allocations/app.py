@@ -11,6 +11,7 @@ from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.reactions import ALLOCATION, Capacity, Lives, Scheduler
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
+from gpuaas.common.reactions import Reactor
 from gpuaas.common.service import Service
 
 
@@ -21,13 +22,12 @@ def build(settings: AllocationsSettings) -> Service:
     runtime = SimRuntime(service.clock)
     supervisor = Supervisor(service.commands, ALLOCATION, runtime, service.clock)
     board = Board(service.log, service.database, allocations, supervisor)
-    scheduler = Scheduler(service.commands, board, settings.placement_policy)
+    machines = Reactor(Capacity(service.commands, service.log), service.log, service.database)
+    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy)
     service.project(allocations, capacity)
     service.follow(board)
-    service.react(
-        Capacity(service.commands, service.log),
-        Lives(service.commands, scheduler, board, runtime),
-    )
+    service.follow(machines)
+    service.react(Lives(service.commands, scheduler, board, runtime))
     service.background("scheduler", scheduler.schedule)
     service.background("teller", scheduler.tell)
     service.background("supervisor", supervisor.supervise)

@@ -30,6 +30,7 @@ from gpuaas.common.ids import new_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import decoded
 from gpuaas.common.reactions import Reaction
+from gpuaas.common.readers import Reader
 from gpuaas.contracts.allocations import (
     AllocationPlaced,
     AllocationReleased,
@@ -49,6 +50,7 @@ ONE_BY_ONE_MAX: Final = 8
 costs the broker as much as about ten plain appends."""
 RETURNS_MAX: Final = 200
 TOLD_AT_ONCE: Final = 32
+LEARN_WITHIN_S: Final = 5.0
 RETRY_S: Final = 0.25
 LATE_S: Final = 0.01
 _log = logging.getLogger(__name__)
@@ -118,9 +120,16 @@ class _Returning:
 
 @dataclass(slots=True)
 class _Counter:
-    """What the scheduler keeps of one pool between cycles; None: read it again."""
+    """What the scheduler keeps of one pool between cycles.
+
+    Attributes:
+        pool: None means read it again.
+        known: all that inventory and nodes had said up to this position of the log is part of the pool.
+    """
 
     pool: Pool | None = None
+    known: int = 0
+    learning: asyncio.Task[None] | None = None
     kept: dict[str, Kept] = field(default_factory=dict)
     returns: deque[_Returning] = field(default_factory=deque)
 
@@ -129,11 +138,16 @@ class Scheduler:
     """Claims GPUs for those who wait and returns those of who ended, in cycles, guarded on the pool.
 
     Several processes may run one each: the slower one's append is refused, it reads the pool again and decides again.
+
+    Args:
+        capacity: the reader that keeps machines up to the log. "Never" is said only of a pool that has everything in it
+            that stood in the log before the request.
     """
 
-    def __init__(self, commands: Commands, board: Board, policy: Policy = LEAST_FRAGMENTS) -> None:
+    def __init__(self, commands: Commands, board: Board, capacity: Reader, policy: Policy = LEAST_FRAGMENTS) -> None:
         self._commands = commands
         self._board = board
+        self._capacity = capacity
         self._policy = policy
         self._counters: defaultdict[str, _Counter] = defaultdict(_Counter)
         self._to_tell: dict[str, tuple[str, life.AllocationCommand, Cause]] = {}
@@ -180,9 +194,23 @@ class Scheduler:
             return bool(counter.returns)
         counter.kept = dict(decided.kept)
         for refusal in decided.refusals:
-            self._refuse(desk, refusal)
+            if refusal.waiting.arrival <= counter.known:
+                self._refuse(desk, refusal)
+            elif counter.learning is None:
+                counter.learning = asyncio.create_task(self._learn(counter, refusal.waiting.arrival))
         self._explain(desk, decided)
         return decided.full or bool(counter.returns)
+
+    async def _learn(self, counter: _Counter, position: int) -> None:
+        """Wait until the pool knows all machines that stood in the log before `position`; then look again."""
+        try:
+            await self._capacity.reached(position, LEARN_WITHIN_S)
+            counter.known, counter.pool = max(counter.known, position), None
+        except Unavailable as behind:
+            _log.warning("nobody is turned down yet: %s", behind.detail)
+        finally:
+            counter.learning = None
+            self._board.news.set()
 
     async def _pool(self, pool_id: str, counter: _Counter, desk: Desk) -> Pool:
         if counter.pool is None or counter.pool.events < desk.pool_version:

@@ -92,21 +92,23 @@ class JetStreamLog:
         The first event after the guard tells: ours, or someone else's (then the guard can never hold again).
         """
         first = writes[0]
-        after = await self.history(first.subject, first.expected or 0)
+        after = await self.history(first.subject, first.expected or 0, limit=1)
         if not after:
             return None
         if after[0].envelope().id != first.event_id:
             raise Conflict(f"{first.subject} has moved on since it was read")
         return list(range(after[0].position, after[0].position + len(writes)))
 
-    async def history(self, subject: str, after: int = 0) -> list[Recorded]:
+    async def history(self, subject: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         found: list[Recorded] = []
-        while True:
-            events, more = await self._direct({"seq": after + 1, "next_by_subj": subject, "batch": HISTORY_BATCH})
+        while limit is None or len(found) < limit:
+            batch = HISTORY_BATCH if limit is None else min(HISTORY_BATCH, limit - len(found))
+            events, more = await self._direct({"seq": after + 1, "next_by_subj": subject, "batch": batch})
             found += events
             if not events or not more:
-                return found
+                break
             after = events[-1].position
+        return found
 
     async def at(self, position: int) -> Recorded | None:
         body = json.dumps({"seq": position}).encode()

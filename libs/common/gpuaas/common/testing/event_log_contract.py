@@ -127,6 +127,7 @@ class EventLogContract:
         positions = [event.position for event in await log.history(A)]
         assert positions == [1, 3, 5, 7, 9]
         assert [event.position for event in await log.history(A, after=5)] == [7, 9]
+        assert [event.position for event in await log.history(A, after=1, limit=2)] == [3, 5]
         assert await log.history("events.testing.thing.acme.none") == []
 
     async def test_a_long_history_comes_back_whole(self, log: EventLog) -> None:
