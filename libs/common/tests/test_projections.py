@@ -14,7 +14,7 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Misconfigured, Rejected, Unavailable
 from gpuaas.common.log import Write
 from gpuaas.common.logs.jetstream import JetStreamLog
-from gpuaas.common.projections import Database, Projector, Rows, digest, upsert
+from gpuaas.common.projections import Database, Projector, Rows, digest, insert, upsert
 from gpuaas.common.reactions import Reaction, Reactor
 from gpuaas.common.readers import Reader
 from gpuaas.common.testing.counter import (
@@ -294,5 +294,6 @@ async def test_json_columns_take_any_document(place: Place) -> None:
     await place.database.open_checkpoint("jsons_v1", (JSONS,), "any")
     async with place.database.writing() as rows:
         await upsert(rows, JSONS, [{"key": key, "value": value} for key, value in documents.items()])
+        await insert(rows, JSONS, [{"key": f"new-{key}", "value": value} for key, value in documents.items()])
     stored = {row["key"]: row["value"] for row in await place.database.fetch(select(JSONS))}
-    assert stored == documents
+    assert stored == documents | {f"new-{key}": value for key, value in documents.items()}

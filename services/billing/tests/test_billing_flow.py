@@ -246,7 +246,8 @@ async def test_the_same_request_is_one_run(world: World) -> None:
     first = await world.post("/v1/billing-runs", body, 202, **{"Idempotency-Key": "august"})
     again = await world.post("/v1/billing-runs", body, 202, **{"Idempotency-Key": "august"})
     assert (again["id"], again["position"], again["repeated"]) == (first["id"], first["position"], True)
-    await world.start_run(run_id="mine")
+    await world.done(first["id"])
+    await world.bill(run_id="mine")
     answer = await world.start_run(run_id="mine", status=409)
     assert "has been started already" in answer["detail"]
 

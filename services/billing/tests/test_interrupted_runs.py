@@ -9,7 +9,9 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from gpuaas.billing.domain.rating import RATING_VERSION
 from gpuaas.billing.ports import Standing
 from gpuaas.billing.projections.views import Views
 from gpuaas.billing.reactions import RUNS, SERVICE, BillTenants, Metering, groups
-from gpuaas.common.commands import Cause, Commands
+from gpuaas.common.commands import Cause, Commands, Order
 from gpuaas.common.embedded.process import free_port
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.ids import new_id
@@ -143,6 +145,10 @@ async def test_a_run_that_went_on_in_other_groups_loses_nobody(settings: Setting
         await assert_billed_once(world.service.log, TENANTS)
 
 
+def _all_go_on(world: World) -> bool:
+    return not [reader.name for reader in world.service._readers if reader.stopped]
+
+
 async def _written(world: World, least: int) -> bool:
     return len((await said(world.service.log)).get("invoice-finalized", [])) >= least
 
@@ -154,10 +160,17 @@ async def test_two_processes_write_one_run(settings: Settings) -> None:
         await one.bill()
         await assert_billed_once(one.service.log, TENANTS)
         for world in (one, other):
-            await eventually(lambda world=world: not [each.name for each in world.service._readers if each.stopped])
+            await eventually(partial(_all_go_on, world))
 
 
-async def test_of_two_crossing_runs_that_started_at_once_the_later_writes_nothing(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [(OCTOBER, "the period crosses that of run first"), (SEPTEMBER, "run first is still billing this period")],
+    ids=["crossing", "the same"],
+)
+async def test_of_two_runs_that_started_at_once_the_later_writes_nothing(
+    settings: Settings, end: datetime, why: str
+) -> None:
     """The door refuses the second; if two doors are asked at the same time, the order of the log decides."""
     async with world_on(settings) as world:
         await a_month(world, TENANTS[:1])
@@ -165,14 +178,16 @@ async def test_of_two_crossing_runs_that_started_at_once_the_later_writes_nothin
         position = await world.service.log.last_position()
         books = await Views().prices.books(world.service.database)
         pinned = (position, digest_of(list(books.values())), RATING_VERSION)
-        for run_id, end in (("first", SEPTEMBER), ("second", OCTOBER)):
-            order = StartRun(run_id, AUGUST, end, *pinned)
-            cause = Cause(id=new_id(), actor="tester", actor_kind="user")
-            await world.service.commands.execute(RUNS, PLATFORM, run_id, order, cause)
+        cause = Cause(id=new_id(), actor="tester", actor_kind="user")
+        orders: list[Order[Any, Any]] = [
+            Order(RUNS, PLATFORM, run_id, StartRun(run_id, AUGUST, until, *pinned))
+            for run_id, until in (("first", SEPTEMBER), ("second", end))
+        ]
+        await world.service.commands.execute_together(orders, cause)
         first, second = await world.done("first"), await world.done("second")
         assert (first["status"], first["invoices"]) == ("completed", 1)
         assert (second["status"], second["invoices"], second["tenants"]) == ("void", 0, 0)
-        assert "crosses that of run first" in second["void_reason"]
+        assert why in second["void_reason"]
         assert len((await said(world.service.log))["invoice-finalized"]) == 1
 
 

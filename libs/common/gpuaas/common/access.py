@@ -135,6 +135,12 @@ class Access:
         iam.TenantResumed,
         iam.PrincipalSuspended,
         iam.PrincipalResumed,
+        iam.GroupCreated,
+        iam.GroupMemberAdded,
+        iam.GroupMemberRemoved,
+        iam.GroupNested,
+        iam.GroupUnnested,
+        iam.RoleBoundToGroup,
     )
 
     def __init__(self, profile: str, issuer: str = ISSUER) -> None:

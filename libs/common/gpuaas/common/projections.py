@@ -138,9 +138,10 @@ class Projector(Reader):
 
     async def _fold(self, place: str, events: Sequence[Recorded], after: int, seen: int) -> None:
         async with self._database.writing(place) as rows:
+            # First, because it locks the checkpoint: of two instances the slower one ends here, before it writes rows.
+            await tables.move_checkpoint(rows, self.projection.name, after, seen, self._instance)
             if events:
                 await self.projection.fold_recorded(rows, events)
-            await tables.move_checkpoint(rows, self.projection.name, after, seen, self._instance)
 
     async def rebuild(self) -> int:
         """Fold everything again beside the live tables, then change places; the position it switched at.

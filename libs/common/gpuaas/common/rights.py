@@ -12,12 +12,10 @@ from typing import Any, Final
 
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.events import Event
+from gpuaas.common.groups import Groups, Holder
 from gpuaas.contracts import iam
 
 REMEMBERED_PERMISSIONS_MAX: Final = 4096
-
-Holder = tuple[str, str]
-"""A principal: (kind, id)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,13 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A binding as held: a role in a scope until `valid_until` (None: no end; real time)."""
+    """A binding as held: a role in a scope until `valid_until` (None: no end; real time).
+
+    `holder` is whom it names: the principal, or a group it is in.
+    """
 
     binding_id: str
+    holder: Holder
     role: str
     scope: Scope
     valid_until: datetime | None
@@ -109,6 +111,7 @@ class Rights:
         self.tenants: dict[str, set[str]] = {}
         self.suspended_tenants: set[str] = set()
         self.roles: dict[str, Role] = {}
+        self.groups = Groups()
         self._holdings: dict[Holder, _Holding] = {}
         self._bindings: dict[str, tuple[Holder, Scope]] = {}
         self._sufficient: dict[str, tuple[str, ...]] = {}
@@ -124,6 +127,12 @@ class Rights:
             iam.TenantResumed: self._tenant_resumed,
             iam.PrincipalSuspended: self._principal_suspended,
             iam.PrincipalResumed: self._principal_resumed,
+            iam.GroupCreated: self._group_created,
+            iam.GroupMemberAdded: self._group_member_added,
+            iam.GroupMemberRemoved: self._group_member_removed,
+            iam.GroupNested: self._group_nested,
+            iam.GroupUnnested: self._group_unnested,
+            iam.RoleBoundToGroup: self._role_bound_to_group,
         }
 
     # -- questions -----------------------------------------------------------------------------------------
@@ -149,23 +158,24 @@ class Rights:
         return None
 
     def grants_of(self, holder: Holder) -> Iterator[Grant]:
-        """All bindings of a principal, in force or not."""
-        if (holding := self._holdings.get(holder)) is not None:
-            for projects in holding.grants.values():
-                for grants in projects.values():
-                    yield from grants.values()
+        """All bindings of a principal and of the groups it is in, in force or not."""
+        for each in self.groups.circle(holder):
+            if (holding := self._holdings.get(each)) is not None:
+                for projects in holding.grants.values():
+                    for grants in projects.values():
+                        yield from grants.values()
 
     def grants_over(self, holder: Holder, scope: Scope) -> Iterator[Grant]:
-        """The principal's bindings that count at `scope`: there and above, the widest first; none while stopped."""
-        if (holding := self._holdings.get(holder)) is None or holding.suspended:
+        """The bindings that count for the principal at `scope`: its own, then its groups'; none while stopped."""
+        if (own := self._holdings.get(holder)) is None or own.suspended or own.tenant_id in self.suspended_tenants:
             return
-        if holding.tenant_id in self.suspended_tenants:
-            return
-        if (platform := holding.grants.get("")) is not None:
-            yield from platform[""].values()
-        if scope.tenant_id is None or scope.tenant_id in self.suspended_tenants:
-            return
-        if (projects := holding.grants.get(scope.tenant_id)) is not None:
+        tenant_id = None if scope.tenant_id in self.suspended_tenants else scope.tenant_id
+        for each in self.groups.circle(holder):
+            held = self._holdings[each].grants
+            if (platform := held.get("")) is not None:
+                yield from platform[""].values()
+            if tenant_id is None or (projects := held.get(tenant_id)) is None:
+                continue
             if (grants := projects.get("")) is not None:
                 yield from grants.values()
             if scope.project_id is not None and (grants := projects.get(scope.project_id)) is not None:
@@ -173,12 +183,13 @@ class Rights:
 
     def reaches(self, holder: Holder, tenant_id: str, now: datetime) -> bool:
         """Whether anything in force lets the principal know that the tenant exists."""
-        if (holding := self._holdings.get(holder)) is None:
+        if holder not in self._holdings:
             return False
         return any(
             grant.in_force(now)
+            for each in self.groups.circle(holder)
             for place in ("", tenant_id)
-            for grants in holding.grants.get(place, {}).values()
+            for grants in self._holdings[each].grants.get(place, {}).values()
             for grant in grants.values()
         )
 
@@ -241,6 +252,29 @@ class Rights:
         once(holder, self._holdings, "principal")
         self._holdings[holder] = _Holding(tenant_id)
 
+    def _group_created(self, event: iam.GroupCreated) -> None:
+        if event.tenant_id != PLATFORM and event.tenant_id not in self.tenants:
+            raise ValueError(f"tenant {event.tenant_id} does not exist")
+        self._enter(("group", event.group_id), event.tenant_id)
+
+    def _group_member_added(self, event: iam.GroupMemberAdded) -> None:
+        member, group = (event.member_kind, event.member_id), ("group", event.group_id)
+        if self._holdings[member].tenant_id not in (PLATFORM, self._holdings[group].tenant_id):
+            raise ValueError(f"{event.member_kind} {event.member_id} is at home in another tenant than the group")
+        self.groups.join(member, group)
+
+    def _group_member_removed(self, event: iam.GroupMemberRemoved) -> None:
+        self.groups.leave((event.member_kind, event.member_id), ("group", event.group_id))
+
+    def _group_nested(self, event: iam.GroupNested) -> None:
+        inner, outer = ("group", event.group_id), ("group", event.parent_id)
+        if not event.tenant_id == self._holdings[inner].tenant_id == self._holdings[outer].tenant_id:
+            raise ValueError(f"groups {event.group_id} and {event.parent_id} are not both of {event.tenant_id}")
+        self.groups.join(inner, outer)
+
+    def _group_unnested(self, event: iam.GroupUnnested) -> None:
+        self.groups.leave(("group", event.group_id), ("group", event.parent_id))
+
     def _role_defined(self, event: iam.RoleDefined) -> None:
         known = self.roles.get(event.role)
         if event.version != (known.version + 1 if known else 1):
@@ -249,16 +283,21 @@ class Rights:
         self._sufficient.clear()
 
     def _role_bound(self, event: iam.RoleBound) -> None:
+        self._bind((event.principal_kind, event.principal_id), event)
+
+    def _role_bound_to_group(self, event: iam.RoleBoundToGroup) -> None:
+        self._bind(("group", event.group_id), event)
+
+    def _bind(self, holder: Holder, event: iam.RoleBound | iam.RoleBoundToGroup) -> None:
         once(event.binding_id, self._bindings, "binding")
         scope = Scope(event.tenant_id, event.project_id)
         if event.role not in self.roles:
             raise ValueError(f"role {event.role} is not defined")
         if not self.exists(scope):
             raise ValueError(f"{scope} does not exist")
-        holder = (event.principal_kind, event.principal_id)
         grants = self._holdings[holder].grants.setdefault(scope.tenant_id or "", {})
         grants.setdefault(scope.project_id or "", {})[event.binding_id] = Grant(
-            binding_id=event.binding_id, role=event.role, scope=scope, valid_until=event.valid_until
+            binding_id=event.binding_id, holder=holder, role=event.role, scope=scope, valid_until=event.valid_until
         )
         self._bindings[event.binding_id] = (holder, scope)
 

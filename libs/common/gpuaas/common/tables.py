@@ -5,7 +5,7 @@ A *place* is a PostgreSQL schema that holds one generation of read models: `live
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -253,20 +253,26 @@ async def upsert(rows: Rows, table: Table, records: Sequence[dict[str, Any]]) ->
     keys = [column.name for column in table.primary_key.columns]
     latest = {tuple(record[key] for key in keys): record for record in records}
     names = tuple(records[0])
-    await rows.execute(_upsert_sql(table, names), *_columns(table, names, list(latest.values())))
+    await rows.execute(_insert_sql(table, names) + _on_conflict(table, names), *_columns(table, names, latest.values()))
 
 
 async def insert(rows: Rows, table: Table, records: Sequence[dict[str, Any]]) -> None:
-    """Insert new records by COPY, the fastest way into PostgreSQL; a primary key that stands already is an error."""
+    """Insert new records; a primary key that stands already is an error.
+
+    By COPY, the fastest way into PostgreSQL, where no column is JSON (COPY is binary, JSON goes as text).
+    """
     if not records:
         return
     names = list(records[0])
+    if any(isinstance(table.c[name].type, JSON) for name in names):
+        await rows.execute(_insert_sql(table, tuple(names)), *_columns(table, names, records))
+        return
     await rows.copy_records_to_table(
         table.name, records=[tuple(record[name] for name in names) for record in records], columns=names
     )
 
 
-def _columns(table: Table, names: Sequence[str], records: Sequence[dict[str, Any]]) -> list[list[Any]]:
+def _columns(table: Table, names: Sequence[str], records: Collection[dict[str, Any]]) -> list[list[Any]]:
     return [
         [_as_text(record[name]) for record in records]
         if isinstance(table.c[name].type, JSON)
@@ -281,7 +287,7 @@ def _as_text(value: object) -> str | None:
 
 
 @lru_cache(maxsize=512)
-def _upsert_sql(table: Table, names: tuple[str, ...]) -> str:
+def _insert_sql(table: Table, names: tuple[str, ...]) -> str:
     is_json = [isinstance(table.c[name].type, JSON) for name in names]
     kinds = [
         "TEXT" if json else table.c[name].type.compile(dialect=_DIALECT)
@@ -291,11 +297,13 @@ def _upsert_sql(table: Table, names: tuple[str, ...]) -> str:
     given = ", ".join(f"g{number}::jsonb" if json else f"g{number}" for number, json in enumerate(is_json))
     places = ", ".join(f"g{number}" for number in range(len(names)))
     columns = ", ".join(f'"{name}"' for name in names)
+    return f'INSERT INTO "{table.name}" ({columns}) SELECT {given} FROM unnest({arrays}) AS g({places})'  # noqa: S608
+
+
+@lru_cache(maxsize=512)
+def _on_conflict(table: Table, names: tuple[str, ...]) -> str:
     keys = [column.name for column in table.primary_key.columns]
-    conflict = ", ".join(f'"{key}"' for key in keys)
     changes = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in names if name not in keys)
     action = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
-    return (
-        f'INSERT INTO "{table.name}" ({columns}) SELECT {given} FROM unnest({arrays}) AS g({places}) '  # noqa: S608
-        f"ON CONFLICT ({conflict}) {action}"
-    )
+    quoted = ", ".join(f'"{key}"' for key in keys)
+    return f" ON CONFLICT ({quoted}) {action}"

@@ -109,6 +109,38 @@ class RoleBound(Event):
     """The first instant at which the binding no longer counts; absent: until it is unbound."""
 
 
+class RoleBoundToGroup(Event):
+    """Role bound to group. Everybody in a group, now and later, holds a role in a scope. The scope is
+    a project, a whole tenant or (neither named) the platform.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.role-bound-to-group.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "binding"
+    SCHEMA: ClassVar[str] = "iam/role-bound-to-group.v1.json"
+
+    binding_id: Label
+    """The binding's id; the later end of this binding (`role-unbound`) names it."""
+
+    group_id: Label
+    """The group whose members hold the role."""
+
+    role: Label
+    """The role's name; always its newest version."""
+
+    tenant_id: Label | None = None
+    """The tenant the binding is limited to; absent: the whole platform."""
+
+    project_id: Label | None = None
+    """The project the binding is limited to (with `tenant_id`); absent: the whole tenant."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it was granted, for the people who review access."""
+
+    valid_until: Moment | None = None
+    """The first instant at which the binding no longer counts; absent: until it is unbound."""
+
+
 class RoleUnbound(Event):
     """Role unbound. A binding ended: its principal no longer holds that role there. Other bindings of
     the same principal stand.
@@ -124,6 +156,116 @@ class RoleUnbound(Event):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why it ended, for the people who review access."""
+
+
+class GroupCreated(Event):
+    """Group created. A named set of people and programs exists from now on, empty at first. Roles can
+    be bound to it, and count for everybody in it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.group-created.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "group"
+    SCHEMA: ClassVar[str] = "iam/group-created.v1.json"
+
+    group_id: Label
+    """The new group's id."""
+
+    tenant_id: Label
+    """The tenant the group is at home in; `platform` for groups of the platform's own people and
+    programs.
+    """
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """What the group is called."""
+
+
+class GroupMemberAdded(Event):
+    """Group member added. Somebody is in a group from now on and holds what is bound to it and to the
+    groups it is nested in.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.group-member-added.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "group"
+    SCHEMA: ClassVar[str] = "iam/group-member-added.v1.json"
+
+    group_id: Label
+    """The group."""
+
+    member_id: Label
+    """Who it is: a user's or a service account's id."""
+
+    member_kind: PrincipalKind
+    """Whether the member is a person or a program."""
+
+
+class GroupMemberRemoved(Event):
+    """Group member removed. Somebody is in a group no longer; what they held only through it ended."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.group-member-removed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "group"
+    SCHEMA: ClassVar[str] = "iam/group-member-removed.v1.json"
+
+    group_id: Label
+    """The group."""
+
+    member_id: Label
+    """Who it is: a user's or a service account's id."""
+
+    member_kind: PrincipalKind
+    """Whether the member is a person or a program."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class GroupNested(Event):
+    """Group nested. One group is inside another of the same home from now on. All nestings of one home
+    are one history, so that no two of them can ever close a circle.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.group-nested.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "group-tree"
+    SCHEMA: ClassVar[str] = "iam/group-nested.v1.json"
+
+    tenant_id: Label
+    """The tenant the group is at home in; `platform` for groups of the platform's own people and
+    programs.
+    """
+
+    group_id: Label
+    """The inner group: its members hold what is bound to the outer one."""
+
+    parent_id: Label
+    """The outer group."""
+
+
+class GroupUnnested(Event):
+    """Group unnested. One group is inside another no longer; what its members held only through the
+    outer one ended.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.group-unnested.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "group-tree"
+    SCHEMA: ClassVar[str] = "iam/group-unnested.v1.json"
+
+    tenant_id: Label
+    """The tenant the group is at home in; `platform` for groups of the platform's own people and
+    programs.
+    """
+
+    group_id: Label
+    """The inner group: its members hold what is bound to the outer one."""
+
+    parent_id: Label
+    """The outer group."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
 
 
 class PrincipalResumed(Event):
@@ -346,7 +488,13 @@ EVENTS: tuple[type[Event], ...] = (
     ApiKeyIssued,
     ApiKeyRevoked,
     RoleBound,
+    RoleBoundToGroup,
     RoleUnbound,
+    GroupCreated,
+    GroupMemberAdded,
+    GroupMemberRemoved,
+    GroupNested,
+    GroupUnnested,
     PrincipalResumed,
     PrincipalSuspended,
     ProjectCreated,

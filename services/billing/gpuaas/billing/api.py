@@ -44,10 +44,10 @@ from gpuaas.billing.shapes import (
     shown,
     totals,
 )
-from gpuaas.common.clock import Clock, rfc3339
+from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Commands, Entity
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Invalid, NotFound, Rejected
+from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import Accepted, Caller, Paging, fresh, paging, permit
 from gpuaas.common.log import EventLog
@@ -309,12 +309,7 @@ async def _start_order(desk: Desk, run_id: str, body: StartBillingRun) -> StartR
     )
     known, _ = await desk.commands.state(RUNS, PLATFORM, run_id)
     if isinstance(known, Unstarted):
-        crossed = await views.runs.crossing(db, body.period_start, body.period_end)
-        if crossed is not None:
-            raise Rejected(
-                f"the period crosses that of run {crossed['run_id']}, {rfc3339(crossed['period_start'])} to "
-                f"{rfc3339(crossed['period_end'])}; bill that period again, or one beside it"
-            )
+        await views.runs.refuse_void(db, body.period_start, body.period_end)
         await desk.charges.refuse_unbillable(Pinned(period, 0, position), books)
     return order
 

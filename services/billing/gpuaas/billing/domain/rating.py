@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Final, TypeAlias
 
 from gpuaas.billing.domain.canonical import sha256_of_ids
-from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, gpu_ms
+from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval
 from gpuaas.billing.domain.price_book import PriceBook, PriceVersion, Window
 from gpuaas.billing.domain.prices import Converted, PerUnit, Price, charge
 from gpuaas.common.errors import Rejected
@@ -112,23 +112,26 @@ def rate(
 
 
 def _add(sums: dict[LineKey, _Sum], windows: Sequence[Window], period: Interval, usage: Usage) -> None:
-    if (inside := usage.interval.within(period)) is None:
+    # Plain integers and no intervals: this runs once for every record of a bill.
+    start_ms = max(usage.interval.start_ms, period.start_ms)
+    left_ms = inside_ms = min(usage.interval.end_ms, period.end_ms) - start_ms
+    if inside_ms <= 0:
         return
-    priced_ms = 0
+    end_ms = start_ms + inside_ms
     for window, version in windows:
-        part = inside.within(window)
-        if part is None or usage.gpu_model not in version.prices:
+        part_ms = min(end_ms, window.end_ms) - max(start_ms, window.start_ms)
+        if part_ms <= 0 or usage.gpu_model not in version.prices:
             continue
         key = (usage.project_id, usage.gpu_model, version.version)
         if (total := sums.get(key)) is None:
             total = sums[key] = _Sum(version)
-        total.gpu_ms += gpu_ms(part, usage.gpu_count)
+        total.gpu_ms += part_ms * usage.gpu_count
         total.usage_ids.append(usage.usage_id)
-        priced_ms += part.length_ms
-    if priced_ms != inside.length_ms:
+        left_ms -= part_ms
+    if left_ms:
         raise Rejected(
-            f"usage {usage.usage_id} of {usage.gpu_model} has no price for {inside.length_ms - priced_ms} ms of the "
-            "period; publish a price book version that covers it"
+            f"usage {usage.usage_id} of {usage.gpu_model} has no price for {left_ms} ms of the period; publish a "
+            "price book version that covers it"
         )
 
 

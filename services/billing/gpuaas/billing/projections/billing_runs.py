@@ -1,6 +1,7 @@
-"""Which runs there were. One law: billed periods are equal or apart; a run that crosses an earlier one is void.
+"""Which runs there were. One law: billed periods are equal or apart, and a period is billed by one run at a time.
 
-The order of the log decides which of two crossing runs is the earlier, so everyone who folds it agrees.
+A run that crosses an earlier one, or begins while one for the same period is not done, is void. The order of the log
+decides which of two runs is the earlier, so everyone who folds it agrees.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from gpuaas.billing.domain.metering import Interval
 from gpuaas.billing.domain.unbilled import BilledPeriod
 from gpuaas.common.clock import rfc3339
 from gpuaas.common.envelope import Fact
+from gpuaas.common.errors import Rejected
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
 from gpuaas.contracts.billing import BillingRunCompleted, BillingRunStarted
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, func, select
@@ -64,18 +66,18 @@ class BillingRuns(Projection):
         query = select(RUNS) if before is None else select(RUNS).where(RUNS.c.position < before)
         return await db.fetch(query.order_by(RUNS.c.position.desc()).limit(limit))
 
-    async def crossing(self, db: Database, period_start: datetime, period_end: datetime) -> Record | None:
-        """An earlier run whose period crosses this one without being the same."""
-        return await db.fetch_one(
-            select(RUNS)
-            .where(
-                RUNS.c.status != "void",
-                RUNS.c.period_start < period_end,
-                RUNS.c.period_end > period_start,
-                (RUNS.c.period_start != period_start) | (RUNS.c.period_end != period_end),
-            )
-            .limit(1)
+    async def refuse_void(self, db: Database, period_start: datetime, period_end: datetime) -> None:
+        """Return if a run over this period, started now, would not be void.
+
+        Raises:
+            Rejected: it would; says which run is in its way.
+        """
+        query = select(RUNS).where(
+            RUNS.c.status != "void", RUNS.c.period_start < period_end, RUNS.c.period_end > period_start
         )
+        for row in await db.fetch(query.order_by(RUNS.c.position)):
+            if reason := _in_the_way(row, period_start, period_end):
+                raise Rejected(reason)
 
     async def billed_periods(self, db: Database) -> list[BilledPeriod]:
         """Every billed period, and the position up to which usage in it is billed."""
@@ -94,18 +96,16 @@ class BillingRuns(Projection):
 
 async def _started(rows: Rows, fact: Fact, started: BillingRunStarted) -> dict[str, object]:
     earlier = await rows.fetch(
-        "SELECT run_id, period_start, period_end, log_position FROM billing_runs_v1 "
+        "SELECT run_id, status, period_start, period_end, log_position FROM billing_runs_v1 "
         "WHERE status <> 'void' AND period_start < $2 AND period_end > $1 ORDER BY position",
         started.period_start,
         started.period_end,
     )
-    crossed = [
-        row for row in earlier if (row["period_start"], row["period_end"]) != (started.period_start, started.period_end)
-    ]
+    reasons = [reason for row in earlier if (reason := _in_the_way(row, started.period_start, started.period_end))]
     return {
         "run_id": started.run_id,
-        "status": "void" if crossed else "running",
-        "void_reason": _crosses(crossed[0]) if crossed else None,
+        "status": "void" if reasons else "running",
+        "void_reason": reasons[0] if reasons else None,
         "period_start": started.period_start,
         "period_end": started.period_end,
         "since_position": max((row["log_position"] for row in earlier), default=0),
@@ -117,8 +117,13 @@ async def _started(rows: Rows, fact: Fact, started: BillingRunStarted) -> dict[s
     }
 
 
-def _crosses(row: Record) -> str:
-    return (
-        f"its period crosses that of run {row['run_id']}, {rfc3339(row['period_start'])} to "
-        f"{rfc3339(row['period_end'])}; a period is billed once, and again only as a whole"
-    )
+def _in_the_way(row: Record, period_start: datetime, period_end: datetime) -> str | None:
+    """Why a run over this period cannot follow the run in `row`, whose period meets it; None if it can."""
+    if (row["period_start"], row["period_end"]) != (period_start, period_end):
+        return (
+            f"the period crosses that of run {row['run_id']}, {rfc3339(row['period_start'])} to "
+            f"{rfc3339(row['period_end'])}; bill that period again, or one beside it"
+        )
+    if row["status"] == "running":
+        return f"run {row['run_id']} is still billing this period; start again when it is done"
+    return None
