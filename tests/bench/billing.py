@@ -1,6 +1,6 @@
-"""From usage to money. One law: a rate counts only if the result equals, to the last digit, what plain Python adds up.
+"""From usage to invoices. One law: a rate counts only if the result is, to the last digit, what plain Python adds up.
 
-Pure figures first (metering, rating, the ledger's decider), then the same through the log and PostgreSQL.
+In memory first (metering, rating, invoices), then a whole run through the log and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -21,17 +21,13 @@ from typing import Final
 import httpx
 from gpuaas.billing.app import build
 from gpuaas.billing.domain.invoice import INVOICE, FinalizeInvoice, invoice_id_of
-from gpuaas.billing.domain.ledger import LEDGER, Entry, Ledger, PostTransfer
+from gpuaas.billing.domain.ledger import LEDGER
 from gpuaas.billing.domain.metering import MS_PER_HOUR, Began, Ended, Interval, Meter, instant_ms, read
 from gpuaas.billing.domain.price_book import PRICE_BOOK, PriceBook, PublishPrices
 from gpuaas.billing.domain.rating import Line, Usage, rate
-from gpuaas.billing.projections.ledger_balances import LedgerBalances
-from gpuaas.billing.reactions import LEDGERS, booking_of
-from gpuaas.common.clock import WallClock
-from gpuaas.common.commands import Cause, Commands, Order
+from gpuaas.billing.reactions import booking_of
 from gpuaas.common.embedded.process import free_port
 from gpuaas.common.events import Event
-from gpuaas.common.ids import new_id
 from gpuaas.common.money import rounded
 from gpuaas.common.service import Service
 from gpuaas.common.settings import Settings
@@ -41,7 +37,7 @@ from gpuaas.common.testing.stack import TestStack
 from gpuaas.contracts.billing import PriceBookPublished, UsageMetered
 from gpuaas.contracts.iam import TenantCreated
 
-from tests.bench.on_the_log import copy_rate, fresh_log, kept, open_database, rebuild_rate_of, tell_all
+from tests.bench.on_the_log import tell_all
 from tests.bench.rows import Row, at_least, beside, no_more, rates_in_turn
 
 AUGUST: Final = datetime(2026, 8, 1, tzinfo=UTC)
@@ -56,8 +52,6 @@ BLOCKS: Final = 7
 TENANTS: Final = 10_000
 USAGES_PER_TENANT: Final = 10
 METERED_PER_TENANT: Final = 3
-TRANSFERS: Final = 20_000
-TRANSFERS_PER_BATCH: Final = 500
 RUN_TIMEOUT_S: Final = 120.0
 POLL_S: Final = 0.05
 
@@ -203,7 +197,7 @@ def _told() -> Iterator[tuple[Event, str, str]]:
 
 
 async def invoice_run(stack: TestStack) -> list[Row]:
-    """A billing run of the service itself over 10,000 tenants: from the order to the completed run."""
+    """A billing run of the service itself over 10,000 tenants, whose usage is metered: from the order to the end."""
     async with AsyncExitStack() as opened:
         address = await opened.enter_async_context(stack.fresh_log())
         dsn = await opened.enter_async_context(stack.fresh_database())
@@ -241,65 +235,3 @@ async def _run(service: Service, client: httpx.AsyncClient, headers: dict[str, s
             run: dict[str, int] = answer.json()
             if answer.status_code == 200 and run["completed_at"]:
                 return time.perf_counter() - began, run
-
-
-async def ledger_transfers(stack: TestStack) -> list[Row]:
-    """Transfers decided in memory; made durable in the log; folded into balances, with COPY of as many rows beside."""
-    rows = [_decided()]
-    async with fresh_log(stack) as log, open_database(stack) as database:
-        commands = Commands(log, WallClock(), "billing", "dev")
-        rates: list[float] = []
-        for start in range(0, TRANSFERS, TRANSFERS_PER_BATCH):
-            orders = [
-                Order(LEDGERS, f"t-{number}", f"t-{number}", _transfer(start, f"t-{number}"))
-                for number in range(TRANSFERS_PER_BATCH)
-            ]
-            began = time.perf_counter()
-            cause = Cause(id=new_id(), actor="billing", actor_kind="service")
-            await commands.execute_together(orders, cause, fresh=start == 0)
-            rates.append(TRANSFERS_PER_BATCH / (time.perf_counter() - began))
-        async with kept(LedgerBalances(), log, database) as projector:
-            folded = await rebuild_rate_of(projector, TRANSFERS)
-        copied = await copy_rate(
-            database,
-            "transfer text, entry int, account text, amount numeric",
-            [(f"x-{number // 2}", number % 2, "revenue:gpu", Decimal(number)) for number in range(2 * TRANSFERS)],
-        )
-    durable = sorted(rates)[len(rates) // 2]
-    return [
-        *rows,
-        at_least(f"ledger, transfers to the log, {TRANSFERS_PER_BATCH} at once", durable, "transfers/s", 10_000),
-        at_least("ledger, transfers into PostgreSQL", folded, "transfers/s", 10_000, copied / 2),
-    ]
-
-
-def _decided() -> Row:
-    orders = [_transfer(number, "acme") for number in range(5_000)]
-
-    def ours(_: int) -> int:
-        ledger = LEDGER.initial
-        for order in orders:
-            for event in LEDGER.decide(order, ledger):
-                ledger = LEDGER.evolve(ledger, event)
-        assert _sum(ledger) == 0
-        return len(orders)
-
-    def bare(_: int) -> int:
-        balances: defaultdict[str, Decimal] = defaultdict(Decimal)
-        for order in orders:
-            for entry in order.entries:
-                balances[entry.account] += entry.amount
-        return len(orders)
-
-    decided, added = rates_in_turn(ours, bare, blocks=5)
-    return beside("ledger, transfers decided, against plain addition", decided, "transfers/s", added)
-
-
-def _sum(ledger: Ledger) -> Decimal:
-    return sum(ledger.balances.values(), Decimal(0))
-
-
-def _transfer(number: int, tenant: str) -> PostTransfer:
-    amount = Decimal(number + 1).scaleb(-2)
-    entries = (Entry(f"receivable:{tenant}", amount), Entry("revenue:gpu", -amount))
-    return PostTransfer(f"x-{number}", tenant, CURRENCY, entries, f"invoice {number}", f"inv-{number}")

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-Measure = Callable[[], Awaitable[list["Row"]]]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
