@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +19,12 @@ from gpuaas.cli.client import Suite
 from gpuaas.cli.demo import trace
 from gpuaas.cli.demo.trace import WORLD_EPOCH, Host, Job
 from gpuaas.cli.demo.world import World
+from gpuaas.cli.readiness import until_ready
+from gpuaas.cli.service_table import service
 from gpuaas.cli.supervisor import Backoff
 from gpuaas.cli.up import Stack
 from gpuaas.common.clock import Pace, PacedClock
+from gpuaas.common.embedded.process import free_port
 from gpuaas.common.logs.jetstream import JetStreamLog
 
 SMALL_FLEET: Final = tuple(trace.fleet(8))
@@ -54,6 +60,29 @@ async def steady_world(folder: Path, rate: float, since: datetime = WORLD_EPOCH)
 
 
 @asynccontextmanager
+async def second_process(world: World, name: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """One more process of a service on the same log and database, told what the first was told; and its address."""
+    port, entry = free_port(), service(name)
+    told = world.stack._extra | world.stack._servers.environment_of(entry, port)
+    with world.stack.log_path(f"{name}-2").open("ab") as out:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            f"from {entry.module} import main; main()",
+            env={**os.environ, **told},
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        await until_ready(name, port, world.stack.log_path(f"{name}-2"), 30, lambda: process.returncode is None)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
 async def open_log(world: World) -> AsyncIterator[JetStreamLog]:
     """The world's log, read as the operator, who may not write to it."""
     connection = await nats.connect(world.stack.operator_nats_url, inbox_prefix=b"_INBOX_operator")
@@ -67,6 +96,25 @@ async def stored(world: World, subjects: str) -> int:
     """How many events stand on the subjects (a NATS filter)."""
     async with open_log(world) as log:
         return len(await log.history(subjects))
+
+
+async def admin_key(world: World, tenant: str) -> str:
+    """A new API key that may do in `tenant` whatever a tenant can let anybody do there, and nothing elsewhere."""
+    path = f"/v1/tenants/{tenant}/service-accounts"
+    account = (await world.operator.post("iam", path, {"display_name": "Tenant's own admin"}))["id"]
+    binding = {"principal_id": account, "principal_kind": "service-account", "role": "tenant-admin", "reason": "a test"}
+    await world.operator.post("iam", f"/v1/tenants/{tenant}/bindings", binding)
+    expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    issued = await world.operator.post("iam", f"{path}/{account}/keys", {"label": "test", "expires_at": expires})
+    key: str = issued["api_key"]
+    return key
+
+
+def member(world: World, api_key: str) -> Suite:
+    """A client that has seen everything that the operator has."""
+    client = world.member(api_key)
+    client.position = world.operator.position
+    return client
 
 
 def unheard(*_: object) -> None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from gpuaas.cli.client import Refused, Suite, Unreachable
 from gpuaas.cli.demo import play
 from gpuaas.cli.demo.trace import WORLD_EPOCH
 from gpuaas.cli.demo.world import World, beating
 from gpuaas.cli.readiness import asked
-from gpuaas.cli.service_table import SERVICES
 from gpuaas.cli.servers import SERVER_NAMES
+from gpuaas.cli.service_table import SERVICES
 
+from tests.drills.load import TENANTS, Load, all_ended
 from tests.drills.reading import Reading, everything_holds, read_everything
 from tests.drills.stage import SMALL_FLEET, nodes_file, state_folder, steady_world, unheard
 from tests.drills.views import quiet, rebuilt, trail_is_complete
@@ -31,98 +30,14 @@ from tests.drills.views import quiet, rebuilt, trail_is_complete
 pytestmark = [pytest.mark.drill, pytest.mark.slow]
 RATE: Final = 600.0
 """World seconds per second: a job of ten minutes runs for one."""
-TENANTS: Final = ("vc-red", "vc-green", "vc-blue")
-SUBMITTERS: Final = 4
-PAUSE_S: Final = (0.1, 0.6)
-"""Between two requests of one submitter."""
 GAP_S: Final = (0.3, 1.5)
 """Between two kills."""
-EXTRA_KILLS: Final = 5
+EXTRA_KILLS: Final = 8
 RECOVERED_WITHIN_S: Final = 45.0
-ENDED_WITHIN_S: Final = 60.0
 
 
 def seed() -> int:
     return int(os.environ.get("GPUAAS_DRILL_SEED") or random.SystemRandom().randrange(1_000_000))
-
-
-@dataclass(slots=True)
-class Load:
-    """Requests made while everything dies.
-
-    Attributes:
-        acknowledged: idempotency key → (allocation, position) as the door said it.
-        repeats: requests made again after they were acknowledged.
-        refusals: answers that were not an acknowledgement and were followed by another try.
-        longest_wait_s: the longest time from the first try of a request to its acknowledgement.
-    """
-
-    tenants: Mapping[str, play.Tenant]
-    chance: random.Random
-    acknowledged: dict[str, tuple[str, int]] = field(default_factory=dict)
-    repeats: int = 0
-    refusals: int = 0
-    released: int = 0
-    longest_wait_s: float = 0.0
-    stopped: bool = False
-    _count: int = 0
-
-    async def submit_for_ever(self) -> None:
-        """One submitter: ask, sometimes ask the same again, sometimes give back; until `stopped`."""
-        while not self.stopped:
-            self._count += 1
-            key, tenant = f"job-{self._count:05d}", self.chance.choice(TENANTS)
-            place = f"/v1/tenants/{tenant}/projects/{self.chance.choice(play.PROJECTS)}/allocations"
-            endless, twice = self.chance.random() < 0.15, self.chance.random() < 0.3
-            client, ask = self.tenants[tenant].client, self._ask(endless)
-            told = await self._until_acknowledged(client, place, ask, key)
-            self.acknowledged[key] = (told["id"], told["position"])
-            if twice:
-                again = await self._until_acknowledged(client, place, ask, key)
-                self.repeats += 1
-                assert again == told | {"repeated": True}, f"{key} was answered {told} and then {again}"
-            if endless:
-                await asyncio.sleep(self.chance.uniform(*PAUSE_S))
-                await self._until_acknowledged(client, f"{place}/{told['id']}/release", None, f"{key}-back")
-                self.released += 1
-            await asyncio.sleep(self.chance.uniform(*PAUSE_S))
-
-    def _ask(self, endless: bool) -> dict[str, Any]:
-        replicas, each = self.chance.choice([(1, 1), (1, 1), (1, 2), (1, 4), (2, 2), (1, 8), (2, 8), (3, 1)])
-        return {
-            "pool_id": play.POOL,
-            "gpu_model": self.chance.choice([play.GPU_MODEL, None]),
-            "replicas": replicas,
-            "gpus_per_replica": each,
-            "lease_s": 86_400,
-            "image": "philly",
-            "command": [] if endless else ["sleep", str(self.chance.randrange(0, 2_400))],
-        }
-
-    async def _until_acknowledged(self, client: Suite, path: str, body: Any, key: str) -> dict[str, Any]:
-        """Send it with one key until somebody acknowledges it. A refusal for good is the drill's failure."""
-        began = monotonic()
-        while True:
-            try:
-                told: dict[str, Any] = await client.post("allocations", path, body, key=key)
-            except (Unreachable, Refused) as refused:
-                if isinstance(refused, Refused) and refused.status < 500 and refused.status not in (401, 429):
-                    raise
-                self.refusals += 1
-                continue
-            self.longest_wait_s = max(self.longest_wait_s, monotonic() - began)
-            return told
-
-    @asynccontextmanager
-    async def under_way(self) -> AsyncIterator[None]:
-        """Submit while the block runs; every request under way is acknowledged before it ends."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(SUBMITTERS):
-                group.create_task(self.submit_for_ever())
-            try:
-                yield
-            finally:
-                self.stopped = True
 
 
 @dataclass(slots=True)
@@ -210,18 +125,6 @@ async def killed_under_load(world: World, chance: random.Random) -> tuple[Load, 
         for tenant in tenants.values():
             await tenant.client.close()
     return load, killer
-
-
-async def all_ended(world: World, requests: int) -> None:
-    """Wait until nothing waits or runs any more."""
-    counts: dict[str, int] = {}
-    try:
-        async with asyncio.timeout(ENDED_WITHIN_S):
-            while counts.get("released", 0) + counts.get("rejected", 0) < requests:
-                await asyncio.sleep(play.POLL_S)
-                counts = await world.operator.get("allocations", "/v1/allocation-counts", at_least=0)
-    except TimeoutError:
-        raise AssertionError(f"{requests} were asked for, and they do not end: {counts}") from None
 
 
 async def bill_while_billing_dies(world: World, killer: Killer) -> None:

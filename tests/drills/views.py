@@ -20,7 +20,8 @@ from gpuaas.common.projections import Database, Projection, digest
 from tests.drills.stage import open_log
 
 PREFIX: Final = "projection "
-QUIET_S: Final = 3.0
+QUIET_S: Final = 2.5
+"""Longer than the pause between two looks at whether there is something to seal."""
 QUIET_WITHIN_S: Final = 60.0
 REBUILT_WITHIN_S: Final = 60.0
 
@@ -41,9 +42,8 @@ async def views_of(world: World) -> list[View]:
     found: list[View] = []
     for entry in SERVICES:
         classes = _projections_in(entry.name)
-        for item in (await _readers(world, entry.name)).values():
-            if item["name"].startswith(PREFIX):
-                found.append(View(entry.name, classes[item["name"].removeprefix(PREFIX)]()))
+        names = [name.removeprefix(PREFIX) for name in await _readers(world, entry.name) if name.startswith(PREFIX)]
+        found += [View(entry.name, classes[name]()) for name in names]
     return found
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from gpuaas.cli.client import Suite
 from gpuaas.cli.demo import play, proof
 from gpuaas.cli.demo.proof import Reading, Verified
 from gpuaas.cli.demo.trace import Job
@@ -58,16 +56,3 @@ async def main_job(world: World) -> Played:
         verified = await proof.verify_offline(world, invoices, bundles, unheard)
     reading = await proof.reading_of(world)
     return Played(jobs, tenants, submitted, states, run, invoices, verified, reading)
-
-
-async def tenant_admin(world: World, tenant: str) -> Suite:
-    """A new client that may do in `tenant` whatever a tenant can let anybody do there."""
-    path = f"/v1/tenants/{tenant}/service-accounts"
-    account = (await world.operator.post("iam", path, {"display_name": "Tenant's own admin"}))["id"]
-    binding = {"principal_id": account, "principal_kind": "service-account", "role": "tenant-admin", "reason": "a test"}
-    await world.operator.post("iam", f"/v1/tenants/{tenant}/bindings", binding)
-    expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    issued = await world.operator.post("iam", f"{path}/{account}/keys", {"label": "test", "expires_at": expires})
-    client = world.member(issued["api_key"])
-    client.position = world.operator.position
-    return client

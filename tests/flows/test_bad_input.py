@@ -19,8 +19,8 @@ from gpuaas.common.ids import new_id
 from gpuaas.common.log import Write
 from gpuaas.common.logs.jetstream import JetStreamLog
 
-from tests.drills.stage import open_log, stored
-from tests.flows.main_job import Played, tenant_admin
+from tests.drills.stage import admin_key, open_log, stored
+from tests.flows.main_job import Played
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 PROBLEM = "application/problem+json"
@@ -53,11 +53,13 @@ class Sender:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def sender(world: World, played: Played) -> AsyncIterator[Sender]:
     tenant = sorted(played.tenants)[0]
-    async with await tenant_admin(world, tenant) as admin, httpx.AsyncClient(timeout=30) as http:
-        await admin.get("iam", f"/v1/tenants/{tenant}")
+    api_key = await admin_key(world, tenant)
+    async with httpx.AsyncClient(timeout=30) as http:
+        credentials = {"Authorization": f"Bearer {api_key}"}
+        issued = await http.post(f"{world.endpoints.services['iam']}/v1/tokens", headers=credentials)
         http.base_url = httpx.URL(world.endpoints.services["allocations"])
-        http.headers["Authorization"] = f"Bearer {await admin._bearer()}"
-        http.headers["GPUaaS-At-Least"] = str(admin.position)
+        http.headers["Authorization"] = f"Bearer {issued.json()['access_token']}"
+        http.headers["GPUaaS-At-Least"] = str(world.operator.position)
         yield Sender(tenant, f"/v1/tenants/{tenant}/projects/research/allocations", http)
 
 

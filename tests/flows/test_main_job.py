@@ -16,7 +16,8 @@ from gpuaas.cli.client import Refused, Suite
 from gpuaas.cli.demo import play, proof
 from gpuaas.cli.demo.world import World
 
-from tests.flows.main_job import JOBS, Played, tenant_admin
+from tests.drills.stage import admin_key, member
+from tests.flows.main_job import JOBS, Played
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -81,7 +82,7 @@ async def test_the_audit_trail_has_one_leaf_for_every_position_of_the_log(world:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def insider(world: World, played: Played) -> AsyncIterator[Suite]:
     """Somebody with every right in the first of the tenants, and none outside."""
-    async with await tenant_admin(world, sorted(played.tenants)[0]) as client:
+    async with member(world, await admin_key(world, sorted(played.tenants)[0])) as client:
         yield client
 
 

@@ -16,7 +16,7 @@ from tools.openapi.describing import Document, operations
 PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed-in"
 KEY: Final = "x-permission"
-QUESTIONS_BY_POST: Final = frozenset({"POST /v1/tenants/{tenant_id}/estimates"})
+QUESTIONS_BY_POST: Final = frozenset({"POST /v1/tenants/{tenant_id}/estimates", "POST /v1/fault-rules/replays"})
 """Operations that change nothing and need a body to ask."""
 
 _PERMISSION: Final = re.compile(r"([a-z0-9]+)\.[a-z0-9-]+\.([a-z0-9-]+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from gpuaas.common.access import Access, Principal, Scope
+from gpuaas.common.access import Access, Principal, Scope, allows, explain, who_can
 from gpuaas.common.errors import Unauthenticated, Unreadable
 from gpuaas.common.testing.identity import Identity
 from gpuaas.contracts import iam
@@ -66,7 +66,10 @@ def test_what_is_stopped_may_nothing_and_the_rest_is_as_before(
         out = bool({name, home} & stopped)
         for scope in SCOPES:
             held = any(n == name and at.covers(scope) and at.tenant_id not in stopped for n, at in bound)
-            assert access.check(who, READ, scope, NOW).allowed == (held and not out), (name, scope)
+            wanted, holder = held and not out, who.holder
+            assert access.check(who, READ, scope, NOW).allowed == wanted, (name, scope)
+            assert allows(explain(access.rights, holder, READ, scope, NOW)) == wanted
+            assert (holder in who_can(access.rights, READ, scope, NOW)) == wanted
         allowed = {t for t in ("acme", "rival") if access.check(who, READ, Scope(t), NOW).allowed}
         assert access.visible_tenants(who, READ, NOW) == allowed
         projects = {("acme", "vision")} if access.check(who, READ, Scope("acme", "vision"), NOW).allowed else set()

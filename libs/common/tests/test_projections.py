@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import nats
 import pytest
 from gpuaas.common.clock import WallClock
 from gpuaas.common.commands import Cause, Commands
+from gpuaas.common.embedded.postgres import PostgresServer
 from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Misconfigured, Rejected, Unavailable
 from gpuaas.common.log import Write
@@ -259,6 +262,68 @@ async def test_an_unexpected_refusal_stops_the_reaction_visibly(place: Place) ->
     async with Running(reactor):
         await eventually(lambda: reactor.stopped is not None)
     assert "nobody expected" in str(reactor.status().stopped)
+
+
+class SlowToSwitch(Database):
+    """A database in which the last step of a rebuild takes a while."""
+
+    async def change_places(self, reader: str, tables: Sequence[Table], source: str, target: str, reached: int) -> bool:
+        await asyncio.sleep(0.3)
+        return await super().change_places(reader, tables, source, target, reached)
+
+
+async def test_a_rebuild_is_under_way_until_the_tables_have_changed_places(place: Place, database_dsn: str) -> None:
+    database = SlowToSwitch(database_dsn)
+    await database.open()
+    projector = Projector(CounterValues(), place.log, database)
+    async with Running(projector):
+        await projector.reached(await some_counting(place, 1, 1), 5)
+        before = await oid_of(database, VALUES)
+        rebuild = asyncio.create_task(projector.rebuild())
+        await eventually(lambda: projector.rebuilding is not None)
+        await eventually(lambda: projector.rebuilding is None)
+        assert await oid_of(database, VALUES) != before
+        await rebuild
+    await database.close()
+
+
+async def test_a_rebuild_never_takes_back_what_the_live_tables_were_told(place: Place, database_dsn: str) -> None:
+    database = SlowToSwitch(database_dsn)
+    await database.open()
+    projector = Projector(CounterValues(), place.log, database)
+    async with Running(projector):
+        await projector.reached(await some_counting(place, 1, 1), 5)
+        rebuild = asyncio.create_task(projector.rebuild())
+        await eventually(lambda: projector.rebuilding == 1.0)
+        last = (await place.commands.execute(COUNTER, "acme", "c0", Raise(100), cause())).position
+        await projector.reached(last, 5)
+        await rebuild
+        await projector.reached(last, 5)
+        row = await database.fetch_one(select(VALUES.c.value).where(VALUES.c.position == last))
+        assert row is not None
+        assert row["value"] == 101
+    await database.close()
+
+
+async def oid_of(database: Database, table: Table) -> int:
+    async with database.reading() as rows:
+        oid: int = await rows.fetchval("SELECT $1::regclass::oid", f"live.{table.name}")
+    return oid
+
+
+async def test_a_question_while_the_server_is_away_says_so() -> None:
+    server = PostgresServer(Path(tempfile.mkdtemp(prefix="gpuaas-test-")), fsync=False)
+    server.start()
+    database = Database(server.dsn())
+    await database.open()
+    try:
+        server.kill()
+        with pytest.raises(Unavailable, match="PostgreSQL does not answer"):
+            async with database.reading() as rows:
+                await rows.fetchval("SELECT 1")
+    finally:
+        await database.close()
+        server.remove()
 
 
 async def test_a_rebuild_ends_although_the_newest_event_concerns_others(place: Place) -> None:

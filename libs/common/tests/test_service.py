@@ -10,7 +10,7 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import APIRouter, Depends
-from gpuaas.common.errors import NotFound, Unavailable
+from gpuaas.common.errors import Invalid, NotFound, Unavailable
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.log import Write
 from gpuaas.common.service import Service
@@ -19,7 +19,7 @@ from gpuaas.common.testing.counter import COUNTER, VALUES, CounterRaised, Counte
 from gpuaas.common.testing.neighbours import Identities
 from gpuaas.common.testing.running import eventually, fresh_settings, running
 from gpuaas.common.testing.stack import TestStack
-from sqlalchemy import select
+from sqlalchemy import String, literal, select
 
 BASE = "/v1/tenants/acme/projects/vision/counters"
 
@@ -63,8 +63,8 @@ def counting(settings: Settings) -> Service:
         caller: Annotated[Caller, Depends(permit("testing.counter.read"))], page: Annotated[Paging, Depends(paging)]
     ) -> Page:
         query = select(VALUES).order_by(VALUES.c.counter).limit(page.limit + 1)
-        if page.after:
-            query = query.where(VALUES.c.counter > page.after[0])
+        if after := page.key(str):
+            query = query.where(VALUES.c.counter > after)
         return page.page(await service.database.fetch(query), ["counter"])
 
     @router.get("/broken/{how}")
@@ -168,6 +168,23 @@ async def test_bad_input_is_told_what_to_do(settings: Settings) -> None:
         assert await service.log.history("events.testing.counter.acme.c") == []
 
 
+async def test_what_no_table_can_keep_is_refused_at_the_door(settings: Settings) -> None:
+    service = counting(settings)
+    async with running(service) as client:
+        headers = await (await Identities.on(service.log)).member("acme", "vision")
+        nul = await client.post(BASE, json={"counter_id": "c", "name": "a\0b"}, headers=headers)
+        assert is_problem(nul, 422, "invalid")
+        assert "U+0000" in nul.json()["detail"]
+        escaped = await client.post(BASE, json={"counter_id": "c", "name": "a\\u0000b"}, headers=headers)
+        assert escaped.status_code == 201, escaped.text
+        for odd in ("a\0b", 2**63, 7):
+            with pytest.raises(Invalid):
+                await service.database.fetch(select(VALUES).where(VALUES.c.counter == literal(odd, String())))
+            with pytest.raises(Invalid):
+                await service.database.fetch_one(select(VALUES).where(VALUES.c.counter == literal(odd, String())))
+        assert (await client.get("/readyz")).json()["stopped"] == []
+
+
 async def test_one_caller_cannot_take_everything(settings: Settings) -> None:
     service = counting(settings.model_copy(update={"requests_per_s": 5}))
     async with running(service) as client:
@@ -175,7 +192,8 @@ async def test_one_caller_cannot_take_everything(settings: Settings) -> None:
         refused = [answer for answer in answers if answer.status_code == 429]
         assert refused
         assert is_problem(refused[0], 429, "rate-limited")
-        assert (await client.get(BASE, headers={"Authorization": "Bearer other"})).status_code == 401
+        # A made-up credential is no new caller; one that was believed is.
+        assert (await client.get(BASE, headers={"Authorization": "Bearer other"})).status_code == 429
 
 
 async def test_a_poisoned_projection_makes_the_service_unready_by_name(settings: Settings) -> None:
@@ -212,6 +230,21 @@ async def test_a_part_that_keeps_failing_makes_the_service_unready_by_name(setti
         assert told.status_code == 503
         assert told.json()["stopped"] == ["scheduler"]
         assert "lost its mind" in told.json()["failures"]["scheduler"]
+
+
+async def test_a_part_that_waits_for_something_that_is_away_is_not_broken(settings: Settings) -> None:
+    service = counting(settings)
+    tries = 0
+
+    async def supervisor() -> None:
+        nonlocal tries
+        tries += 1
+        raise Unavailable("PostgreSQL does not answer")
+
+    service.background("supervisor", supervisor)
+    async with running(service) as client:
+        await eventually(lambda: tries > 1)
+        assert (await client.get("/readyz")).json()["stopped"] == []
 
 
 async def test_a_service_starts_again_where_it_stood(settings: Settings) -> None:

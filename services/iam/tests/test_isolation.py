@@ -13,6 +13,16 @@ KEY = {"label": "x", "expires_at": "2099-01-01T00:00:00Z"}
 BODIES: dict[str, Any] = {
     "POST /bindings": {"principal_kind": "service-account", "principal_id": NOBODYS, "role": "viewer", "reason": "x"},
     "POST /end": {"reason": "x"},
+    "POST /groups": {"display_name": "x"},
+    "POST /members": {"member_kind": "user", "member_id": NOBODYS},
+    "POST /remove": {"member_kind": "user", "member_id": NOBODYS, "reason": "x"},
+    "POST /nest": {"parent_id": NOBODYS},
+    "POST /unnest": {"parent_id": NOBODYS, "reason": "x"},
+    "POST /prohibitions": {"holder_kind": "user", "holder_id": NOBODYS, "permissions": ["a.b.c"], "reason": "x"},
+    "POST /lift": {"reason": "x"},
+    "PUT /ceiling": {"permissions": ["a.b.c"], "reason": "x"},
+    "POST /suspend": {"reason": "x"},
+    "POST /resume": {"reason": "x"},
     "POST /revoke": {"reason": "x"},
     "POST /keys": KEY,
     "POST /service-accounts": {"display_name": "x"},
@@ -27,7 +37,13 @@ def body_of(method: str, path: str) -> Any:
 
 
 def at(path: str, tenant: str, project: str, **ids: str) -> str:
-    names = {"tenant_id": tenant, "project_id": project, "role": "odd"} | ids
+    names = {
+        "tenant_id": tenant,
+        "project_id": project,
+        "role": "odd",
+        "group_id": NOBODYS,
+        "prohibition_id": NOBODYS,
+    } | ids
     for name, value in names.items():
         path = path.replace("{" + name + "}", value)
     return path

@@ -45,7 +45,9 @@ SERVICES: Final = (
     ServiceEntry("inventory", 8103, "what exists"),
     ServiceEntry("allocations", 8104, "who holds which GPUs, when"),
     ServiceEntry("billing", 8105, "what it costs"),
-    ServiceEntry("audit", 8106, "the trail an outsider can check", keeps=("audit-signing.key", "audit-map.secret")),
+    ServiceEntry(
+        "audit", 8106, "the trail an outsider can check", keeps=("audit-signing.key", "audit-map.secret", "witnesses")
+    ),
     ServiceEntry("evidence", 8107, "claims with proof", keeps=("evidence-signing-key.pem", "artefacts")),
 )
 

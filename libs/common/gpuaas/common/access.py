@@ -9,7 +9,7 @@ belong to people and machines that live in real minutes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,11 +18,25 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Forbidden, NotFound, Unauthenticated, Unavailable, Unreadable
 from gpuaas.common.events import Event
 from gpuaas.common.ids import new_id
-from gpuaas.common.rights import Holder, Rights, Scope, once
+from gpuaas.common.rights import Grant, Holder, Prohibition, Rights, Scope, once
 from gpuaas.common.tokens import ISSUER, Kind, Verifier, VerifyingKey, audience_of, public_key
 from gpuaas.contracts import iam
 
-__all__ = ["ABSENT", "READ_VERBS", "Access", "Decision", "Principal", "Reach", "Scope"]
+__all__ = [
+    "ABSENT",
+    "READ_VERBS",
+    "Access",
+    "Decision",
+    "Held",
+    "Principal",
+    "Reach",
+    "Reason",
+    "Scope",
+    "allows",
+    "explain",
+    "what_can",
+    "who_can",
+]
 
 READ_VERBS: Final = frozenset({"read"})
 """Verbs that change nothing; every other verb is a change and is refused while the fold is frozen."""
@@ -141,6 +155,10 @@ class Access:
         iam.GroupNested,
         iam.GroupUnnested,
         iam.RoleBoundToGroup,
+        iam.ProhibitionPlaced,
+        iam.ProhibitionLifted,
+        iam.TenantCeilingSet,
+        iam.TenantCeilingRemoved,
     )
 
     def __init__(self, profile: str, issuer: str = ISSUER) -> None:
@@ -255,20 +273,30 @@ class Access:
             return self._decided(False, permission, scope, f"changes are refused for now: {self.frozen}")
         rights, holder = self.rights, principal.holder
         known = rights.exists(scope)
-        if known:
+        forbidden = rights.prohibition(holder, permission, scope, now) if known else None
+        if known and forbidden is None:
             for grant in rights.grants_over(holder, scope):
-                if rights.roles[grant.role].permits(permission) and grant.in_force(now):
+                if rights.gives(grant, permission, now):
                     return self._decided(True, permission, scope, f"{grant.role} at {grant.scope}")
         if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope.tenant_id, now)):
             return self._decided(False, permission, scope, ABSENT, hidden=True)
-        if (stopped := rights.stopped(holder)) is not None:
-            return self._decided(False, permission, scope, stopped)
-        if scope.tenant_id in rights.suspended_tenants:
-            reason = f"tenant {scope.tenant_id} is suspended; ask the platform's operators"
-            return self._decided(False, permission, scope, reason)
+        if (limit := self._limit(holder, permission, scope, forbidden)) is not None:
+            return self._decided(False, permission, scope, limit)
         roles = rights.sufficient_roles(permission)
         needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
         return self._decided(False, permission, scope, f"{permission} in {scope} {needs}", roles)
+
+    def _limit(self, holder: Holder, permission: str, scope: Scope, forbidden: str | None) -> str | None:
+        """Why no further role in that tenant would help, as a sentence; None: one would."""
+        if (stopped := self.rights.stopped(holder)) is not None:
+            return stopped
+        if scope.tenant_id in self.rights.suspended_tenants:
+            return f"tenant {scope.tenant_id} is suspended; ask the platform's operators"
+        if forbidden is not None:
+            return f"{permission} in {scope} is prohibited to you ({forbidden}); ask who may lift that"
+        if not self.rights.limits.below_ceiling(scope, permission):
+            return f"{permission} is above the ceiling of tenant {scope.tenant_id}; ask the platform's operators"
+        return None
 
     def _decided(
         self,
@@ -294,18 +322,32 @@ class Access:
     # -- exact lists ---------------------------------------------------------------------------------------
 
     def reach(self, principal: Principal, permission: str, now: datetime) -> Reach:
-        """Where `check` would allow `permission`, as data for a query."""
+        """Where `check` would allow `permission`, as data for a query.
+
+        Where something inside a tenant is prohibited, its other projects are named one by one; what is the tenant's
+        and no project's is then left out.
+        """
+        wide, (banned, places) = self._granted(principal, permission, now), self._banned(principal, permission, now)
+        if not banned and not places:
+            return wide
+        if Scope() in banned:
+            return Reach(False, frozenset(), frozenset())
+        known = self.rights.tenants
+        whole = {t for t in (known if wide.everywhere else wide.tenants) if Scope(t) not in banned}
+        split = {t for t, _ in places if t in whole}
+        single = {(t, p) for t in split for p in known[t]}
+        single |= {place for place in wide.projects if Scope(place[0]) not in banned}
+        return Reach(False, frozenset(whole - split), frozenset(single - places))
+
+    def _granted(self, principal: Principal, permission: str, now: datetime) -> Reach:
+        """Where bindings give `permission`, prohibitions left out."""
         tenants: set[str] = set()
         projects: set[tuple[str, str]] = set()
         everywhere, closed = False, self.rights.suspended_tenants
         if self.rights.stopped(principal.holder) is not None:
             return Reach(False, frozenset(), frozenset())
         for grant in self.rights.grants_of(principal.holder):
-            if (
-                grant.scope.tenant_id in closed
-                or not grant.in_force(now)
-                or not self.rights.roles[grant.role].permits(permission)
-            ):
+            if grant.scope.tenant_id in closed or not self.rights.gives(grant, permission, now):
                 continue
             if grant.scope.tenant_id is None:
                 everywhere = True
@@ -316,10 +358,24 @@ class Access:
         single = frozenset(place for place in projects if place[0] not in tenants)
         return Reach(everywhere, frozenset(tenants), single)
 
+    def _banned(
+        self, principal: Principal, permission: str, now: datetime
+    ) -> tuple[frozenset[Scope], frozenset[tuple[str, str]]]:
+        """The platform and tenants, and the single projects, in which `permission` is prohibited."""
+        if not (limits := self.rights.limits).prohibitions:
+            return frozenset(), frozenset()
+        circle = self.rights.groups.circle(principal.holder)
+        scopes = {each.scope for each in limits.standing(circle, now) if each.globs.permits(permission)}
+        places = frozenset((s.tenant_id, s.project_id) for s in scopes if s.tenant_id and s.project_id)
+        return frozenset(s for s in scopes if s.project_id is None), places
+
     def visible_tenants(self, principal: Principal, permission: str, now: datetime) -> frozenset[str]:
         """Ids of exactly the tenants in which `check` would allow `permission`."""
-        reach = self.reach(principal, permission, now)
-        return frozenset(self.rights.tenants) if reach.everywhere else reach.tenants
+        wide, (banned, _) = self._granted(principal, permission, now), self._banned(principal, permission, now)
+        if Scope() in banned:
+            return frozenset()
+        whole = self.rights.tenants if wide.everywhere else wide.tenants
+        return frozenset(tenant for tenant in whole if Scope(tenant) not in banned)
 
     def visible_projects(self, principal: Principal, permission: str, now: datetime) -> frozenset[tuple[str, str]]:
         """(tenant, project) of exactly the projects in which `check` would allow `permission`."""
@@ -327,3 +383,114 @@ class Access:
         whole = self.rights.tenants if reach.everywhere else reach.tenants
         below = {(tenant, project) for tenant in whole for project in self.rights.tenants[tenant]}
         return frozenset(below | reach.projects)
+
+
+# -- why ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that bears on a decision.
+
+    Attributes:
+        kind: `binding`, `prohibition`, `ceiling` or `suspension`.
+        id: the binding's or prohibition's id; the tenant's or principal's otherwise.
+        holder: whom it names: the principal, or a group around it.
+        counts: it is one the answer rests on: a binding that gives it, or a limit that takes it.
+        why: in words, why it counts or not.
+    """
+
+    kind: str
+    id: str
+    holder: Holder
+    scope: Scope
+    role: str | None
+    counts: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One permission glob that a binding gives."""
+
+    permission: str
+    grant: Grant
+
+
+def explain(rights: Rights, holder: Holder, permission: str, scope: Scope, now: datetime) -> list[Reason]:
+    """All that bears on whether `holder` may do `permission` in `scope`: limits first, then every binding over it.
+
+    The answer is yes if some binding counts and no limit that is not a binding does. A ceiling takes only from
+    bindings of its tenant, which therefore do not count.
+    """
+    reasons = list(_stops(rights, holder, scope))
+    for each in rights.limits.standing(rights.groups.circle(holder), now):
+        if each.scope.covers(scope) and each.globs.permits(permission):
+            why = f"prohibits {permission} in {each.scope}"
+            reasons.append(Reason("prohibition", each.prohibition_id, each.holder, each.scope, None, True, why))
+    for grant in rights.grants_of(holder):
+        if grant.scope.covers(scope):
+            gives, why = _verdict(rights, grant, permission, now)
+            reasons.append(Reason("binding", grant.binding_id, grant.holder, grant.scope, grant.role, gives, why))
+    return reasons
+
+
+def _stops(rights: Rights, holder: Holder, scope: Scope) -> Iterator[Reason]:
+    if (stopped := rights.stopped(holder)) is not None:
+        yield Reason("suspension", holder[1], holder, Scope(), None, True, stopped)
+
+
+def _verdict(rights: Rights, grant: Grant, permission: str, now: datetime) -> tuple[bool, str]:
+    tenant_id = grant.scope.tenant_id
+    if not rights.roles[grant.role].permits(permission):
+        return False, f"role {grant.role} does not hold {permission}"
+    if not grant.in_force(now):
+        return False, "it has ended"
+    if tenant_id is not None and tenant_id in rights.suspended_tenants:
+        return False, f"tenant {tenant_id} is suspended"
+    if not rights.limits.below_ceiling(grant.scope, permission):
+        return False, f"above the ceiling of tenant {tenant_id}"
+    return True, f"role {grant.role} holds {permission} in {grant.scope}"
+
+
+def allows(reasons: list[Reason]) -> bool:
+    """What those reasons come to."""
+    given = any(each.counts for each in reasons if each.kind == "binding")
+    return given and not any(each.counts for each in reasons if each.kind != "binding")
+
+
+def what_can(
+    rights: Rights, holder: Holder, scope: Scope, now: datetime
+) -> tuple[list[Held], list[Prohibition], tuple[str, ...] | None]:
+    """What bindings give `holder` in `scope`, what is prohibited there, and the ceiling of the tenant's own bindings.
+
+    `holder` may do what some glob given covers (below the ceiling, where the binding is the tenant's own) and no
+    prohibited one does.
+    """
+    given = [
+        Held(glob, grant)
+        for grant in rights.grants_over(holder, scope)
+        if grant.in_force(now)
+        for glob in rights.roles[grant.role].permissions
+    ]
+    limits = rights.limits
+    banned = [each for each in limits.standing(rights.groups.circle(holder), now) if each.scope.covers(scope)]
+    return given, banned, None if scope.tenant_id is None else limits.ceiling(scope.tenant_id)
+
+
+def who_can(rights: Rights, permission: str, scope: Scope, now: datetime) -> dict[Holder, list[Grant]]:
+    """Every principal that may do `permission` in `scope`, with the bindings that give it."""
+    found: dict[Holder, list[Grant]] = {}
+    if not rights.exists(scope):
+        return found
+    for grant in rights.grants_covering(scope):
+        if grant.scope.tenant_id in rights.suspended_tenants or not rights.gives(grant, permission, now):
+            continue
+        named = rights.groups.members(grant.holder) if grant.holder[0] == "group" else (grant.holder,)
+        for holder in named:
+            found.setdefault(holder, []).append(grant)
+    return {
+        holder: grants
+        for holder, grants in found.items()
+        if rights.stopped(holder) is None and rights.prohibition(holder, permission, scope, now) is None
+    }

@@ -32,6 +32,8 @@ ATTEMPTS_MAX: Final = 24
 """Decisions of one command against faster writers before the caller is told to come back."""
 HISTORIES_MAX: Final = 20_000
 """Entity histories kept folded in memory; the least recently used goes first."""
+CATCH_UP: Final = 1_000
+"""Events of one history read at once."""
 _BACKOFF_S: Final = 0.002
 
 
@@ -217,17 +219,28 @@ class Commands:
                 current = True
             if any(first in history.said for first, history in zip(firsts, histories, strict=True)):
                 return await self._said_before(orders, subjects, histories, cause)
+            refused: Rejected | None = None
+            drafts: list[_Draft[Any]] = []
             try:
                 drafts = [self._draft(*each, cause, first) for each, first in zip(named, firsts, strict=True)]
-                if current or all(draft.writes for draft in drafts):
-                    return await self._append(drafts)
-            except Rejected:
-                # A refusal, like a decision to say nothing, has no guard to check it: it counts only when current.
-                if current:
-                    raise
+            except Rejected as said:
+                refused = said
+            # A refusal, like a decision to say nothing, has no guard to check it: it counts only when it is current.
+            unguarded = refused is not None or not all(draft.writes for draft in drafts)
+            if unguarded and not (current and await self._is_newest(subjects, histories)):
+                continue
+            if refused is not None:
+                raise refused
+            try:
+                return await self._append(drafts)
             except Conflict:
                 await asyncio.sleep(_BACKOFF_S * random.random() * 2 ** min(attempt, 8))
         raise Conflict(f"{subjects[0]} is changing faster than this command can be decided; send it again")
+
+    async def _is_newest(self, subjects: Sequence[str], histories: Sequence[_History[Any]]) -> bool:
+        """Whether these histories are folded to their ends, as the log's leader knows them."""
+        ends = await asyncio.gather(*(self._log.newest([subject]) for subject in subjects))
+        return all(end <= history.position for end, history in zip(ends, histories, strict=True))
 
     async def _append(self, drafts: Sequence[_Draft[Any]]) -> list[Outcome[Any]]:
         writes = [write for draft in drafts for write in draft.writes]
@@ -317,8 +330,12 @@ class Commands:
         return history
 
     async def _catch_up(self, entity: Entity[State, Command], subject: str, history: _History[State]) -> None:
-        for recorded in await self._log.history(subject, history.position):
-            self._take(entity, history, recorded)
+        while True:
+            newer = await self._log.history(subject, history.position, CATCH_UP)
+            for recorded in newer:
+                self._take(entity, history, recorded)
+            if len(newer) < CATCH_UP:
+                return
 
     def _take(self, entity: Entity[State, Command], history: _History[State], recorded: Recorded) -> None:
         envelope = recorded.envelope()

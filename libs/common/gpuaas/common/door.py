@@ -53,19 +53,33 @@ class Door:
         self._buckets = Buckets(requests_per_s)
         self._body_bytes_max = body_bytes_max
         self._streamed = tuple(streamed)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if wait_s := self._buckets.take(_caller(scope, headers)):
+        credential = _credential(headers)
+        # A credential that no service has believed yet is no name: all of an address's strangers share its bucket,
+        # so that making up a new one for each request buys nothing.
+        caller = credential if credential in self._known else _address(scope)
+        if wait_s := self._buckets.take(caller or b""):
             detail = f"more requests than this service takes from one caller; retry in {wait_s:.2f} s"
             await _problem(send, 429, "rate-limited", detail, retry_after_s=max(1, round(wait_s)))
             return
-        await self._measured(scope, self._bounded(scope, headers, receive), send, headers)
+        status = await self._measured(scope, self._bounded(scope, headers, receive), send, headers)
+        if credential is not None:
+            self._remember(credential, believed=status not in (401, 404, 405, 429))
 
-    async def _measured(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+    def _remember(self, credential: bytes, *, believed: bool) -> None:
+        if believed:
+            self._known[credential] = None
+            self._known.move_to_end(credential)
+            if len(self._known) > CALLERS_MAX:
+                self._known.popitem(last=False)
+
+    async def _measured(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> int:
         began = time.perf_counter()
         status = 500
 
@@ -82,6 +96,7 @@ class Door:
         finally:
             route = getattr(scope.get("route"), "path", "unrouted")
             REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(time.perf_counter() - began)
+        return status
 
     def _bounded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         if scope["path"].startswith(self._streamed) and self._streamed:
@@ -101,10 +116,13 @@ class Door:
         return counted
 
 
-def _caller(scope: Scope, headers: dict[bytes, bytes]) -> bytes:
-    """Who asks, as far as limits care: the credential where there is one, else the address."""
-    if credential := headers.get(b"authorization"):
-        return hashlib.blake2b(credential, digest_size=16).digest()
+def _credential(headers: dict[bytes, bytes]) -> bytes | None:
+    """The digest of what the caller shows, or None."""
+    shown = headers.get(b"authorization")
+    return hashlib.blake2b(shown, digest_size=16).digest() if shown else None
+
+
+def _address(scope: Scope) -> bytes:
     return str((scope.get("client") or ("unknown",))[0]).encode()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from gpuaas.common.errors import Invalid, TooLarge, Unreadable
@@ -104,8 +104,28 @@ def decode(payload: bytes) -> Envelope:
 
 
 def data_of(event: Event) -> msgspec.Raw:
-    """The event's own JSON, absent optional fields left out."""
-    return msgspec.Raw(event.model_dump_json(exclude_none=True).encode())
+    """The event's own JSON, absent optional fields left out.
+
+    Raises:
+        Invalid: a text holds U+0000. No read model could keep it (PostgreSQL has no such text), and an event that is
+            in the log once stops every reader for good.
+    """
+    text = event.model_dump_json(exclude_none=True)
+    if "\\u0000" in text and _holds_nul(msgspec.json.decode(text)):
+        raise Invalid(f"a text of {event.TYPE} holds the character U+0000; remove it")
+    return msgspec.Raw(text.encode())
+
+
+def _holds_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(_holds_nul(part) for pair in value.items() for part in pair)
+        case list():
+            return any(map(_holds_nul, value))
+        case _:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ and `GPUaaS-At-Least` asks a view to have seen that position.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -28,14 +27,18 @@ from gpuaas.common.projections import Projection, Record
 from gpuaas.common.readers import Reader
 from gpuaas.common.settings import Settings
 from gpuaas.common.telemetry import current_traceparent
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 POSITION_HEADER: Final = "GPUaaS-Position"
 AT_LEAST_HEADER: Final = "GPUaaS-At-Least"
+YEARS: Final = range(1900, 3000)
+"""Years a moment in a request may lie in."""
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 _KEY_MAX: Final = 255
+_KEYS_MAX: Final = 8
+_NO_CURSOR: Final = "this cursor is not one that was given out here; begin again without it"
 _FRAMEWORKS_REFUSAL: Final = "422"
 """FastAPI describes its own answer to a wrong request, which `on_error` replaces."""
 
@@ -60,10 +63,22 @@ class Behind(Protocol):
         ...
 
 
+Key = TypeVar("Key", str, int)
+
+
 class Body(BaseModel):
     """What a request carries: closed, so that a misspelt field is an error and not a silence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _in_these_times(self) -> Self:
+        # At the ends of what Python and PostgreSQL can write, moments turn into infinity or cannot change their zone.
+        for name in type(self).model_fields:
+            moment = getattr(self, name)
+            if isinstance(moment, datetime) and moment.year not in YEARS:
+                raise ValueError(f"{name} must lie in the years {YEARS.start} to {YEARS.stop - 1}")
+        return self
 
 
 class Accepted(BaseModel):
@@ -98,6 +113,20 @@ class Paging:
     limit: int
     after: tuple[Any, ...] | None
 
+    def key(self, kind: type[Key]) -> Key | None:
+        """The one key that the page begins after; None at the beginning.
+
+        Raises:
+            Invalid: the cursor holds something else, so it came from another list.
+        """
+        match self.after:
+            case None:
+                return None
+            case (found,) if isinstance(found, kind):
+                return found
+            case _:
+                raise Invalid(_NO_CURSOR)
+
     def page(self, rows: Sequence[Mapping[str, Any] | Record], keys: Sequence[str]) -> Page:
         """The page out of up to `limit + 1` rows in order of `keys`: the extra row tells that there is more."""
         items = [dict(row) for row in rows[: self.limit]]
@@ -121,11 +150,15 @@ def paging(
         return Paging(limit, None)
     try:
         keys = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
+        if not isinstance(keys, list) or not 0 < len(keys) <= _KEYS_MAX or not all(map(_is_key, keys)):
             raise ValueError("not a list of keys")
-    except (ValueError, binascii.Error) as broken:
-        raise Invalid("this cursor is not one that was given out; begin again without it") from broken
+    except (ValueError, RecursionError) as broken:
+        raise Invalid(_NO_CURSOR) from broken
     return Paging(limit, tuple(keys))
+
+
+def _is_key(key: object) -> bool:
+    return (type(key) is str and "\x00" not in key) or (type(key) is int and key.bit_length() < 64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,13 @@ class EventLog(Protocol):
         """A reader of the subjects (NATS filters), beginning after `after`."""
         ...
 
+    async def newest(self, subjects: Sequence[str]) -> int:
+        """Position of the newest event on any of the subjects (NATS filters), 0 for none.
+
+        Authoritative, where `history` and a follower may be behind an acknowledged append for a moment.
+        """
+        ...
+
     async def last_position(self) -> int:
         """Position of the newest event; 0 for an empty log."""
         ...

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from gpuaas.common import tables
 from gpuaas.common.envelope import Fact, Recorded
-from gpuaas.common.errors import Unreadable
+from gpuaas.common.errors import Unavailable, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import Batch, EventLog, Follower
@@ -148,27 +148,37 @@ class Projector(Reader):
 
         The live tables answer meanwhile. Raises what the fold raises, and then leaves the live tables as they were.
         """
-        place = f"rebuild_{self.projection.name}"
         name = self.projection.name
+        place = f"rebuild_{name}"
+        self.rebuilding = 0.0
         await self._database.drop_place(place)
         await self._database.open_checkpoint(name, self.projection.tables, await self._log.incarnation(), place)
-        target = await self._log.last_position()
         follower = self._log.follow(self.projection.subjects(), 0)
-        seen = 0
         try:
-            async for batch in follower.batches():
-                await self._fold(place, batch.events, seen, batch.seen)
-                seen = batch.seen
-                self.rebuilding = min(1.0, seen / target) if target else 1.0
-                if batch.caught_up and max(seen, await follower.settle()) >= max(target, self.position):
-                    break
+            reached = await self._fold_again(place, follower)
         finally:
-            await follower.close()
             self.rebuilding = None
-        await self._database.change_places(name, self.projection.tables, place, LIVE)
-        self.position = seen
-        self.begin_again()
-        return seen
+            await follower.close()
+        self.position = reached
+        await self.begin_again()
+        return reached
+
+    async def _fold_again(self, place: str, follower: Follower) -> int:
+        """Fold everything into the tables in `place` until they may take the live ones' place; where that was."""
+        target = await self._log.last_position()
+        seen = 0
+        async for batch in follower.batches():
+            await self._fold(place, batch.events, seen, batch.seen)
+            seen = batch.seen
+            self.rebuilding = min(1.0, seen / target) if target else 1.0
+            if not batch.caught_up:
+                continue
+            reached = max(seen, await follower.settle())
+            if reached >= target and await self._database.change_places(
+                self.projection.name, self.projection.tables, place, LIVE, reached
+            ):
+                return reached
+        raise Unavailable(f"{self.projection.name} was not rebuilt: its reading ended")
 
 
 async def digest(database: Database, projection: Projection, place: str = LIVE) -> str:

@@ -10,16 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
+import time
 from dataclasses import dataclass
 from typing import Final
 
-from gpuaas.common.errors import Conflict, GpuaasError, Unavailable
+from gpuaas.common.errors import Conflict, GpuaasError, Unavailable, Unreadable
 from gpuaas.common.log import Batch, EventLog, Follower
 from gpuaas.common.telemetry import READER_EVENTS, READER_POSITION, READER_STOPPED
+from nats.errors import Error as NatsError
 
 RETRY_S: Final = 2.0
 """Pause before a stopped reader tries its event again."""
 TRANSIENT_S: Final = 0.5
+AWAY_MAX_S: Final = 10.0
+"""A reader whose broker or database is away longer than this counts as stopped."""
 _SETTLE_S: Final = 0.02
 _log = logging.getLogger(__name__)
 
@@ -60,6 +65,7 @@ class Reader:
         self._moved = asyncio.Condition()
         self._again = False
         self._applying = False
+        self._away_since = 0.0
 
     async def _begin(self) -> int:
         """Make ready and give the position to read after."""
@@ -78,9 +84,11 @@ class Reader:
     def status(self) -> ReaderStatus:
         return ReaderStatus(self.name, self.position, self.caught_up, self.stopped, self.rebuilding)
 
-    def begin_again(self) -> None:
-        """Read the stored position anew: someone else has moved it."""
+    async def begin_again(self) -> None:
+        """Read the stored position anew, at once: someone else has moved it."""
         self._again = True
+        if self._follower is not None:
+            await self._follower.close()
 
     async def run(self) -> None:
         """Read for ever. Cancel to stop; a batch is applied whole or not at all."""
@@ -88,14 +96,24 @@ class Reader:
             try:
                 await self._run_once()
             except Moved:
-                continue
-            except (Unavailable, OSError, ConnectionError) as away:
-                _log.warning("%s waits: %s", self.name, away)
-                self.caught_up = False
+                # Two instances take turns; without a pause each turn would leave a consumer behind at the broker.
+                await asyncio.sleep(TRANSIENT_S * (0.5 + random.random()))
+            except (Unavailable, OSError, NatsError) as away:
+                self._wait_out(away)
                 await asyncio.sleep(TRANSIENT_S)
             except Exception as failure:  # noqa: BLE001 - whatever it is, this reader stands still and says why
                 self._stop(failure)
                 await asyncio.sleep(RETRY_S)
+
+    def _wait_out(self, away: Exception) -> None:
+        """Something this reader needs is away: it waits, and after a while it says so as one that has stopped."""
+        _log.warning("%s waits: %s", self.name, away)
+        self.caught_up = False
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if now - self._away_since > AWAY_MAX_S:
+            self.stopped = f"waits since {now - self._away_since:.0f} s: {away}"
+            READER_STOPPED.labels(self.name).set(1)
 
     def _stop(self, failure: Exception) -> None:
         said = failure.detail if isinstance(failure, GpuaasError) else f"{type(failure).__name__}: {failure}"
@@ -113,6 +131,8 @@ class Reader:
             async for batch in follower.batches():
                 if self._again:
                     return
+                if batch.events and batch.events[0].position <= self._stored:
+                    raise Unreadable(f"{self.name} was given {batch.events[0].position} after {self._stored}")
                 if batch.seen > self._stored:
                     self._applying = True
                     await self._apply(batch, self._stored)
@@ -129,6 +149,7 @@ class Reader:
         self.caught_up = batch.caught_up
         if batch.events or batch.caught_up:
             self.stopped = None
+            self._away_since = 0.0
             READER_STOPPED.labels(self.name).set(0)
         READER_POSITION.labels(self.name).set(self.position)
         READER_EVENTS.labels(self.name).inc(len(batch.events))

@@ -1,18 +1,19 @@
 """Who holds what, folded from iam's events. One law: an event that contradicts what is known raises.
 
-Plain dictionaries, no clock, no I/O. `access.py` asks it; `iam` asks it when rights are granted.
+Plain dictionaries, no clock, no I/O: scopes and roles, groups, limits, and the rights made of them. `access.py` asks
+it; `iam` asks it when rights are granted. Nesting of groups ends at three, whatever the events say: iam refuses circles
+and deeper nesting before they are said, and a reader bounds its walk all the same. A limit wins over every grant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.events import Event
-from gpuaas.common.groups import Groups, Holder
 from gpuaas.contracts import iam
 
 REMEMBERED_PERMISSIONS_MAX: Final = 4096
@@ -41,23 +42,6 @@ class Scope:
         if self.tenant_id is None:
             return True
         return self.tenant_id == other.tenant_id and self.project_id in (None, other.project_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A binding as held: a role in a scope until `valid_until` (None: no end; real time).
-
-    `holder` is whom it names: the principal, or a group it is in.
-    """
-
-    binding_id: str
-    holder: Holder
-    role: str
-    scope: Scope
-    valid_until: datetime | None
-
-    def in_force(self, now: datetime) -> bool:
-        return self.valid_until is None or now < self.valid_until
 
 
 class Role:
@@ -95,6 +79,160 @@ def words(permission: str) -> list[str]:
     return parts
 
 
+Holder = tuple[str, str]
+"""What can hold rights: (kind, id), where kind is `user`, `service-account` or `group`."""
+
+NESTED_MAX: Final = 3
+"""Most groups on a way from a member outwards."""
+
+
+class Groups:
+    """Memberships as the log has them. `circle` is asked on every check, so its answers are remembered."""
+
+    def __init__(self) -> None:
+        self._outer: dict[Holder, dict[Holder, None]] = {}
+        self._members: dict[Holder, dict[Holder, None]] = {}
+        self._circles: dict[Holder, tuple[Holder, ...]] = {}
+
+    def circle(self, holder: Holder) -> tuple[Holder, ...]:
+        """The holder, then every group they are in, the nearest first."""
+        if holder not in self._outer:
+            return (holder,)
+        if (known := self._circles.get(holder)) is None:
+            met, edge = {holder: None}, [holder]
+            for _ in range(NESTED_MAX):
+                edge = [outer for each in edge for outer in self._outer.get(each, ()) if outer not in met]
+                met.update(dict.fromkeys(edge))
+            known = self._circles[holder] = tuple(met)
+        return known
+
+    def members(self, group: Holder) -> frozenset[Holder]:
+        """Every person and program in the group, directly or through groups nested in it."""
+        met, edge = {group}, [group]
+        for _ in range(NESTED_MAX):
+            edge = [inner for each in edge for inner in self._members.get(each, ()) if inner not in met]
+            met.update(edge)
+        return frozenset(holder for holder in met if holder[0] != "group")
+
+    def join(self, member: Holder, group: Holder) -> None:
+        """`member` is in `group` from now on. Raises ValueError: it was."""
+        if group in self._outer.get(member, ()):
+            raise ValueError(f"{member[0]} {member[1]} is in group {group[1]} already")
+        self._outer.setdefault(member, {})[group] = None
+        self._members.setdefault(group, {})[member] = None
+        self._forget(member)
+
+    def leave(self, member: Holder, group: Holder) -> None:
+        """`member` is in `group` no longer. Raises KeyError: it was not."""
+        del self._outer[member][group]
+        del self._members[group][member]
+        self._forget(member)
+
+    def _forget(self, member: Holder) -> None:
+        if member[0] == "group":
+            self._circles.clear()  # nesting changes seldom, and for many at once
+        else:
+            self._circles.pop(member, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Prohibition:
+    """What a principal or everybody in a group may not do in a scope until `valid_until` (None: no end)."""
+
+    prohibition_id: str
+    holder: Holder
+    scope: Scope
+    globs: Role
+    valid_until: datetime | None
+
+    def in_force(self, now: datetime) -> bool:
+        return self.valid_until is None or now < self.valid_until
+
+
+class Limits:
+    """Prohibitions and ceilings as the log has them. `prohibitions` is by holder; empty means that there are none."""
+
+    def __init__(self) -> None:
+        self.prohibitions: dict[Holder, dict[str, Prohibition]] = {}
+        self._placed: dict[str, Prohibition | None] = {}
+        self._ceilings: dict[str, Role] = {}
+
+    def below_ceiling(self, scope: Scope, permission: str) -> bool:
+        """Whether a binding in `scope` may give `permission`."""
+        ceiling = self._ceilings.get(scope.tenant_id) if scope.tenant_id is not None else None
+        return ceiling is None or ceiling.permits(permission)
+
+    def ceiling(self, tenant_id: str) -> tuple[str, ...] | None:
+        """The most that bindings of a tenant give; None: it has no ceiling."""
+        return known.permissions if (known := self._ceilings.get(tenant_id)) is not None else None
+
+    def standing(self, holders: Iterable[Holder], now: datetime) -> Iterator[Prohibition]:
+        """The prohibitions in force of any of `holders`."""
+        for holder in holders:
+            for each in self.prohibitions.get(holder, {}).values():
+                if each.in_force(now):
+                    yield each
+
+    def forbids(self, holders: Iterable[Holder], permission: str, scope: Scope, now: datetime) -> str | None:
+        """Id of a prohibition of any of `holders` that covers it, or None."""
+        for each in self.standing(holders, now):
+            if each.scope.covers(scope) and each.globs.permits(permission):
+                return each.prohibition_id
+        return None
+
+    def withheld(self, holders: Iterable[Holder], scope: Scope, now: datetime) -> frozenset[str]:
+        """The globs prohibited to any of `holders` in `scope`, or somewhere inside it."""
+        return frozenset(
+            glob
+            for each in self.standing(holders, now)
+            if each.scope.covers(scope) or scope.covers(each.scope)
+            for glob in each.globs.permissions
+        )
+
+    def place(
+        self, prohibition_id: str, holder: Holder, scope: Scope, globs: tuple[str, ...], valid_until: datetime | None
+    ) -> None:
+        """Raises ValueError: that id was used before."""
+        if prohibition_id in self._placed:
+            raise ValueError(f"prohibition {prohibition_id} was placed before")
+        placed = Prohibition(prohibition_id, holder, scope, Role(prohibition_id, 1, globs), valid_until)
+        self._placed[prohibition_id] = placed
+        self.prohibitions.setdefault(holder, {})[prohibition_id] = placed
+
+    def lift(self, prohibition_id: str) -> None:
+        """Raises ValueError: it does not stand."""
+        if (placed := self._placed.get(prohibition_id)) is None:
+            raise ValueError(f"prohibition {prohibition_id} does not stand")
+        self._placed[prohibition_id] = None
+        del self.prohibitions[placed.holder][prohibition_id]
+        if not self.prohibitions[placed.holder]:
+            del self.prohibitions[placed.holder]
+
+    def set_ceiling(self, tenant_id: str, globs: tuple[str, ...]) -> None:
+        self._ceilings[tenant_id] = Role(tenant_id, 1, globs)
+
+    def remove_ceiling(self, tenant_id: str) -> None:
+        """Raises KeyError: it has none."""
+        del self._ceilings[tenant_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A binding as held: a role in a scope until `valid_until` (None: no end; real time).
+
+    `holder` is whom it names: the principal, or a group it is in.
+    """
+
+    binding_id: str
+    holder: Holder
+    role: str
+    scope: Scope
+    valid_until: datetime | None
+
+    def in_force(self, now: datetime) -> bool:
+        return self.valid_until is None or now < self.valid_until
+
+
 @dataclass(slots=True)
 class _Holding:
     """Home tenant, and grants by tenant, project and binding id; `""` stands for none."""
@@ -112,6 +250,7 @@ class Rights:
         self.suspended_tenants: set[str] = set()
         self.roles: dict[str, Role] = {}
         self.groups = Groups()
+        self.limits = Limits()
         self._holdings: dict[Holder, _Holding] = {}
         self._bindings: dict[str, tuple[Holder, Scope]] = {}
         self._sufficient: dict[str, tuple[str, ...]] = {}
@@ -133,6 +272,10 @@ class Rights:
             iam.GroupNested: self._group_nested,
             iam.GroupUnnested: self._group_unnested,
             iam.RoleBoundToGroup: self._role_bound_to_group,
+            iam.ProhibitionPlaced: self._prohibition_placed,
+            iam.ProhibitionLifted: self._prohibition_lifted,
+            iam.TenantCeilingSet: self._tenant_ceiling_set,
+            iam.TenantCeilingRemoved: self._tenant_ceiling_removed,
         }
 
     # -- questions -----------------------------------------------------------------------------------------
@@ -193,14 +336,43 @@ class Rights:
             for grant in grants.values()
         )
 
+    def grants_covering(self, scope: Scope) -> Iterator[Grant]:
+        """Everybody's bindings at `scope` and above it, in force or not."""
+        for binding_id, (holder, at) in self._bindings.items():
+            if at.covers(scope):
+                here = self._holdings[holder].grants[at.tenant_id or ""][at.project_id or ""]
+                if (grant := here.get(binding_id)) is not None:
+                    yield grant
+
     def held(self, holder: Holder, scope: Scope, now: datetime) -> frozenset[str]:
-        """The permission globs in force for the principal in `scope`."""
+        """The permission globs that bindings in force name for the principal in `scope`.
+
+        Ceilings are left out: they bound giver and taker of a right in a tenant alike. Prohibitions are `withheld`.
+        """
         return frozenset(
             permission
             for grant in self.grants_over(holder, scope)
             if grant.in_force(now)
             for permission in self.roles[grant.role].permissions
         )
+
+    def gives(self, grant: Grant, permission: str, now: datetime) -> bool:
+        """Whether the binding permits it at `now`, below the ceiling of its tenant."""
+        return (
+            self.roles[grant.role].permits(permission)
+            and grant.in_force(now)
+            and self.limits.below_ceiling(grant.scope, permission)
+        )
+
+    def prohibition(self, holder: Holder, permission: str, scope: Scope, now: datetime) -> str | None:
+        """Id of a prohibition that forbids it there, whatever bindings say; None: nothing does."""
+        if not self.limits.prohibitions:
+            return None
+        return self.limits.forbids(self.groups.circle(holder), permission, scope, now)
+
+    def withheld(self, holder: Holder, scope: Scope, now: datetime) -> frozenset[str]:
+        """The permission globs that are prohibited to the principal in `scope`, or somewhere inside it."""
+        return self.limits.withheld(self.groups.circle(holder), scope, now)
 
     def sufficient_roles(self, permission: str) -> tuple[str, ...]:
         """Names of the roles that hold `permission`, sorted."""
@@ -300,6 +472,22 @@ class Rights:
             binding_id=event.binding_id, holder=holder, role=event.role, scope=scope, valid_until=event.valid_until
         )
         self._bindings[event.binding_id] = (holder, scope)
+
+    def _prohibition_placed(self, event: iam.ProhibitionPlaced) -> None:
+        scope, holder = Scope(event.tenant_id, event.project_id), (event.holder_kind, event.holder_id)
+        if not self.exists(scope) or holder not in self._holdings:
+            raise ValueError(f"{scope} or {event.holder_kind} {event.holder_id} does not exist")
+        self.limits.place(event.prohibition_id, holder, scope, event.permissions, event.valid_until)
+
+    def _prohibition_lifted(self, event: iam.ProhibitionLifted) -> None:
+        self.limits.lift(event.prohibition_id)
+
+    def _tenant_ceiling_set(self, event: iam.TenantCeilingSet) -> None:
+        self.tenants[event.tenant_id]  # raises KeyError: nobody bounds what there is not
+        self.limits.set_ceiling(event.tenant_id, event.permissions)
+
+    def _tenant_ceiling_removed(self, event: iam.TenantCeilingRemoved) -> None:
+        self.limits.remove_ceiling(event.tenant_id)
 
     def _role_unbound(self, event: iam.RoleUnbound) -> None:
         holder, scope = self._bindings[event.binding_id]  # stays known: a binding id is never used again

@@ -66,8 +66,9 @@ class AccessReader(Reader):
         try:
             for fact in decoded(self._vocabulary, batch.events):
                 self._access.apply(fact)
-        except GpuaasError as broken:
-            self._access.freeze(broken.detail)
+        except Exception as broken:
+            # Whatever it is: rights that cannot be read on are old rights.
+            self._access.freeze(broken.detail if isinstance(broken, GpuaasError) else repr(broken))
             raise
 
 
@@ -115,6 +116,7 @@ class Service:
         self._complete = False
         self._server: uvicorn.Server | None = None
         self._failures: dict[str, str] = {}
+        self._lasting: set[str] = set()
         self._started = False
         self._been_ready = False
 
@@ -196,12 +198,24 @@ class Service:
                 await asyncio.sleep(START_RETRY_S)
 
     def _spawn(self, name: str, work: Callable[[], Awaitable[object]], *, forever: bool = True) -> None:
+        if forever:
+            self._lasting.add(name)
+
         async def again() -> None:
             while True:
                 forgive = asyncio.get_running_loop().call_later(FORGIVEN_S, self._failures.pop, name, None)
                 try:
                     await work()
+                    self._failures.pop(name, None)
                     return
+                except Unavailable as away:
+                    if not forever:
+                        _log.error("%s of %s failed: %s", name, self.name, away.detail)
+                        self._failures[name] = away.detail
+                        return
+                    # What it needs is away and comes back; the part waits, it is not broken.
+                    _log.warning("%s of %s waits: %s", name, self.name, away.detail)
+                    await asyncio.sleep(START_RETRY_S)
                 except Exception as failure:  # noqa: BLE001 - one part failing must not end the others
                     _log.exception("%s of %s failed", name, self.name)
                     self._failures[name] = f"{type(failure).__name__}: {failure}"
@@ -274,7 +288,9 @@ class Service:
         if self._started:
             with contextlib.suppress(Unavailable):
                 head = await self.log.last_position()
-        stopped = [reader["name"] for reader in readers if reader["stopped"]] + sorted(self._failures)
+        stopped = [reader["name"] for reader in readers if reader["stopped"]] + sorted(
+            self._failures.keys() & self._lasting
+        )
         self._been_ready = self._been_ready or (self._started and all(reader["caught_up"] for reader in readers))
         ready = self._been_ready and head is not None and not stopped
         return ready, {

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
-from gpuaas.common.errors import Misconfigured, Unavailable
+from gpuaas.common.errors import Invalid, Misconfigured, Unavailable
 from gpuaas.common.readers import Moved
 from sqlalchemy import JSON, Table
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
@@ -44,6 +44,18 @@ _AWAY: Final = (
     asyncpg.TooManyConnectionsError,
     TimeoutError,
 )
+
+
+@asynccontextmanager
+async def _fitting() -> AsyncIterator[None]:
+    """What is asked for comes from outside: a NUL, a number beyond 64 bits, a text for a number are the asker's."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.InterfaceError) as odd:
+        # asyncpg's own refusal of a value is an InterfaceError that is a ValueError too.
+        if isinstance(odd, asyncpg.DataError | ValueError):
+            raise Invalid("a value asked for is too large, of another kind, or holds a NUL character") from odd
+        raise
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:
@@ -104,16 +116,16 @@ class Database:
         return self._pool
 
     async def fetch(self, query: ClauseElement) -> list[Record]:
-        """All rows of a SQLAlchemy `select`."""
+        """All rows of a SQLAlchemy `select`. Raises Invalid: a value in it cannot stand in its column."""
         sql, values = compiled(query)
-        async with self._reporting():
+        async with self._reporting(), _fitting():
             rows: list[Record] = await self.pool.fetch(sql, *values)
         return rows
 
     async def fetch_one(self, query: ClauseElement) -> Record | None:
-        """The first row, or None."""
+        """The first row, or None. Raises Invalid: a value in the query cannot stand in its column."""
         sql, values = compiled(query)
-        async with self._reporting():
+        async with self._reporting(), _fitting():
             return await self.pool.fetchrow(sql, *values)
 
     async def execute(self, statement: ClauseElement) -> str:
@@ -125,7 +137,11 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Rows]:
         """A connection inside one repeatable-read transaction: several questions, one state."""
-        async with self.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+        async with (
+            self._reporting(),
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read"),
+        ):
             yield connection
 
     @asynccontextmanager
@@ -180,13 +196,18 @@ class Database:
         async with self._reporting(), self.pool.acquire() as connection:
             await connection.execute(f'DROP SCHEMA IF EXISTS "{place}" CASCADE')
 
-    async def change_places(self, reader: str, tables: Sequence[Table], source: str, target: str) -> None:
-        """Put the tables and position of `reader` from `source` into `target`, in one transaction."""
+    async def change_places(self, reader: str, tables: Sequence[Table], source: str, target: str, reached: int) -> bool:
+        """Put the tables of `reader` from `source` into `target` at position `reached`, in one transaction.
+
+        False, and nothing changed, when those in `target` have been told more than that meanwhile.
+        """
         async with self._reporting(), self.pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                f'SELECT 1 FROM "{target}".checkpoints WHERE reader = $1 FOR UPDATE',  # noqa: S608
+            stands = await connection.fetchval(
+                f'SELECT position FROM "{target}".checkpoints WHERE reader = $1 FOR UPDATE',  # noqa: S608
                 reader,
             )
+            if stands is not None and stands > reached:
+                return False
             for table in tables:
                 await connection.execute(f'DROP TABLE IF EXISTS "{target}"."{table.name}" CASCADE')
                 await connection.execute(f'ALTER TABLE "{source}"."{table.name}" SET SCHEMA "{target}"')
@@ -195,10 +216,13 @@ class Database:
                 reader,
             )
             await connection.execute(
-                f'INSERT INTO "{target}".checkpoints SELECT * FROM "{source}".checkpoints WHERE reader = $1',  # noqa: S608
+                f'INSERT INTO "{target}".checkpoints SELECT reader, $2, instance, incarnation '  # noqa: S608
+                f'FROM "{source}".checkpoints WHERE reader = $1',
                 reader,
+                reached,
             )
             await connection.execute(f'DROP SCHEMA "{source}" CASCADE')
+        return True
 
 
 async def _make_place(connection: Rows, place: str) -> None:

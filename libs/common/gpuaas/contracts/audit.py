@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gpuaas.common.events import Event
-from gpuaas.common.wire import Count64
+from gpuaas.common.wire import Count64, Moment
 
 DivergenceKind = Literal["rewritten", "rewound", "vanished", "recreated"]
 """How the log differs from what was sealed. rewritten: a position holds other bytes; rewound: the log
@@ -15,8 +15,16 @@ ends before a sealed position; vanished: a sealed position is empty; recreated: 
 under the same name.
 """
 
+ExportFormat = Literal["jsonl", "csv", "ocsf", "tar"]
+"""jsonl: a row a line; csv: a table; ocsf: API Activity events, one a line; tar: rows with proofs, the
+signed checkpoint and the policy, for gpuaas-verify.
+"""
+
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
+
+VerifierKey = Annotated[str, Field(min_length=10, max_length=512)]
+"""A C2SP signed-note verifier key: name, key id and key, joined by plus signs."""
 
 
 class DivergenceFound(Event):
@@ -83,7 +91,95 @@ class EpochSealed(Event):
     """Signed checkpoint of the platform's tree: a C2SP signed note, verbatim."""
 
 
+class TrailExported(Event):
+    """Trail exported. Somebody was given a copy of a part of the audit trail. Said before the first
+    byte leaves, so no copy is without its record; who it was is the event's actor.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.audit.trail-exported.v1"
+    SERVICE: ClassVar[str] = "audit"
+    ENTITY: ClassVar[str] = "export"
+    SCHEMA: ClassVar[str] = "audit/trail-exported.v1.json"
+
+    export_id: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """Id of the export."""
+
+    tenant_id: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """The tenant whose trail it is."""
+
+    format: ExportFormat
+    """What it was written as."""
+
+    up_to_position: Count64
+    """Last log position that the export could hold."""
+
+    row_count: Annotated[int, Field(strict=True, ge=0, le=9007199254740991)]
+    """Rows that it holds."""
+
+    filters: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=600)], ...], Field(max_length=16)]
+    """What restricted it, as name=value, in order of the names; empty: nothing did."""
+
+
+class LogKeyAnnounced(Event):
+    """Log key announced. From here on the audit log's checkpoints are signed with this key.
+    Checkpoints that earlier keys signed stay verifiable under them. Whoever trusts the key before
+    can check the handover and trust this one.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.audit.log-key-announced.v1"
+    SERVICE: ClassVar[str] = "audit"
+    ENTITY: ClassVar[str] = "log-key"
+    SCHEMA: ClassVar[str] = "audit/log-key-announced.v1.json"
+
+    log: Annotated[str, Field(min_length=1, max_length=255)]
+    """The log's name: installation and profile."""
+
+    verifier_key: VerifierKey
+    """The key that signs from here on."""
+
+    previous_verifier_key: VerifierKey | None = None
+    """The key that signed before; absent for the log's first key."""
+
+    handover: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Signed note that names the new key, signed by the key before and by the new one; absent for the
+    log's first key.
+    """
+
+
+class OperatorAccessRecorded(Event):
+    """Operator access recorded. Somebody whose rights come from the platform looked into a tenant's
+    audit trail. It stands in the tenant's own tree. One record stands for any number of such looks
+    by the same person with the same right within one hour.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.audit.operator-access-recorded.v1"
+    SERVICE: ClassVar[str] = "audit"
+    ENTITY: ClassVar[str] = "operator-access"
+    SCHEMA: ClassVar[str] = "audit/operator-access-recorded.v1.json"
+
+    access_id: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """Id of the record; the same for the same operator, right and hour."""
+
+    tenant_id: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """The tenant that was looked into."""
+
+    operator_id: Annotated[str, Field(min_length=1, max_length=255)]
+    """Who looked."""
+
+    operator_kind: Annotated[str, Field(min_length=1, max_length=63)]
+    """What they are: user or service-account."""
+
+    permission: Annotated[str, Field(min_length=1, max_length=255)]
+    """The right that was used, such as audit.trail.read."""
+
+    hour: Moment
+    """Beginning of the hour that this record stands for."""
+
+
 EVENTS: tuple[type[Event], ...] = (
     DivergenceFound,
     EpochSealed,
+    TrailExported,
+    LogKeyAnnounced,
+    OperatorAccessRecorded,
 )

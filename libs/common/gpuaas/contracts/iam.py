@@ -12,6 +12,11 @@ from gpuaas.common.wire import Moment, Unique
 Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
 """A currency by its three-letter ISO 4217 code."""
 
+HolderKind = Literal["user", "service-account", "group"]
+"""What a right can be given to or taken from: a person, a program with an account of its own, or a
+group of them.
+"""
+
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
 (RFC 1123 label).
@@ -314,6 +319,57 @@ class PrincipalSuspended(Event):
     """Why, for the people who review access."""
 
 
+class ProhibitionLifted(Event):
+    """Prohibition lifted. A prohibition ended: what bindings give, they give again."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.prohibition-lifted.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "prohibition"
+    SCHEMA: ClassVar[str] = "iam/prohibition-lifted.v1.json"
+
+    prohibition_id: Label
+    """The prohibition that ended."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class ProhibitionPlaced(Event):
+    """Prohibition placed. A person, a program or everybody in a group may not do certain things in a
+    scope, whatever any binding says, until the prohibition ends. The scope is a project, a whole
+    tenant or (neither named) the platform.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.prohibition-placed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "prohibition"
+    SCHEMA: ClassVar[str] = "iam/prohibition-placed.v1.json"
+
+    prohibition_id: Label
+    """The prohibition's id; the later end of it names it."""
+
+    holder_id: Label
+    """Who is prohibited: a user's, a service account's or a group's id."""
+
+    holder_kind: HolderKind
+    """What that is."""
+
+    permissions: Annotated[tuple[Annotated[str, Field(min_length=5, max_length=128, pattern=r"^(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)$")], ...], Field(min_length=1, max_length=256), Unique]
+    """What is prohibited: `service.resource.verb`, where each of the three tokens may be `*` for any."""
+
+    tenant_id: Label | None = None
+    """The tenant the prohibition is limited to; absent: the whole platform."""
+
+    project_id: Label | None = None
+    """The project the prohibition is limited to (with `tenant_id`); absent: the whole tenant."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+    valid_until: Moment | None = None
+    """The first instant at which the prohibition no longer counts; absent: until it is lifted."""
+
+
 class ProjectCreated(Event):
     """Project created. A tenant opened a project: the place where its people work, where GPUs are
     asked for and under which costs are listed on the invoice.
@@ -463,6 +519,46 @@ class TenantSuspended(Event):
     """Why, for the people who ask to be let in again."""
 
 
+class TenantCeilingRemoved(Event):
+    """Tenant ceiling removed. A tenant has no ceiling any longer: its bindings give what their roles
+    say.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.tenant-ceiling-removed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "tenant-ceiling"
+    SCHEMA: ClassVar[str] = "iam/tenant-ceiling-removed.v1.json"
+
+    tenant_id: Label
+    """The tenant that was bounded."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class TenantCeilingSet(Event):
+    """Tenant ceiling set. From now on no binding in a tenant or its projects gives anything that is
+    not named here. Bindings on the platform are not bounded. A later ceiling takes this one's
+    place.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.tenant-ceiling-set.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "tenant-ceiling"
+    SCHEMA: ClassVar[str] = "iam/tenant-ceiling-set.v1.json"
+
+    tenant_id: Label
+    """The tenant that is bounded."""
+
+    permissions: Annotated[tuple[Annotated[str, Field(min_length=5, max_length=128, pattern=r"^(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)$")], ...], Field(min_length=1, max_length=256), Unique]
+    """The most that any binding there gives: `service.resource.verb`, where each of the three tokens
+    may be `*` for any.
+    """
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
 class UserRegistered(Event):
     """User registered. A person became known to the platform. A user belongs to no tenant; what a
     person may do in which tenant is said by role bindings.
@@ -497,6 +593,8 @@ EVENTS: tuple[type[Event], ...] = (
     GroupUnnested,
     PrincipalResumed,
     PrincipalSuspended,
+    ProhibitionLifted,
+    ProhibitionPlaced,
     ProjectCreated,
     RoleDefined,
     ServiceAccountCreated,
@@ -504,5 +602,7 @@ EVENTS: tuple[type[Event], ...] = (
     TenantCreated,
     TenantResumed,
     TenantSuspended,
+    TenantCeilingRemoved,
+    TenantCeilingSet,
     UserRegistered,
 )

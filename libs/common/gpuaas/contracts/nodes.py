@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from gpuaas.common.events import Event, Part
 from gpuaas.common.wire import Moment
+
+AutomationGuard = Literal["disabled", "drain-budget", "breaker-open", "not-in-service"]
+"""A guard that holds automation back."""
+
+ComponentCondition = Literal["healthy", "suspect", "degraded", "failed"]
+"""How a component is, from best to worst."""
+
+FaultClass = Literal["application", "driver", "memory-corrected", "memory-uncorrected", "row-remap", "row-remap-failed", "engine", "firmware", "nvlink", "nvswitch", "nvswitch-fatal", "pcie", "off-the-bus", "thermal", "heartbeat-lost", "unknown"]
+"""The kind of fault, in the platform's closed vocabulary."""
+
+FaultSource = Literal["kernel-log", "nvml", "agent", "heartbeat", "operator", "simulation"]
+"""Who noticed a fault."""
+
+HealthAction = Literal["none", "watch", "reset", "reboot", "inspect", "repair"]
+"""The ladder of what is done about a component, from nothing upwards."""
 
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
@@ -60,6 +75,214 @@ class Topology(Part):
 
     rack: Label
     """Rack inside the pod."""
+
+
+class AutomaticWithdrawalEnded(Event):
+    """Automatic withdrawal ended. A machine that the platform had closed by itself no longer counts
+    against its pool's drain budget.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.automatic-withdrawal-ended.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "automation"
+    SCHEMA: ClassVar[str] = "nodes/automatic-withdrawal-ended.v1.json"
+
+    pool_id: Label
+    """The pool whose budget it is."""
+
+    node_id: Label
+    """The machine."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+
+class AutomaticWithdrawalGranted(Event):
+    """Automatic withdrawal granted. The platform closes a machine for new work by itself, within its
+    pool's drain budget. Every automatic action is an event with its cause.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.automatic-withdrawal-granted.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "automation"
+    SCHEMA: ClassVar[str] = "nodes/automatic-withdrawal-granted.v1.json"
+
+    pool_id: Label
+    """The pool whose budget it is."""
+
+    node_id: Label
+    """The machine."""
+
+    component_id: Label
+    """The component whose verdict caused it."""
+
+    rule_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the rules behind the verdict."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    decided_at: Moment
+    """When it was decided."""
+
+    withdrawn: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """Machines of the pool that are withdrawn automatically, this one included."""
+
+    allowed: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """Most that may be."""
+
+
+class AutomaticWithdrawalWithheld(Event):
+    """Automatic withdrawal withheld. The platform would have closed a machine by itself and did not:
+    automation is switched off, the drain budget is used up, or the breaker is open. A person
+    decides.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.automatic-withdrawal-withheld.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "automation"
+    SCHEMA: ClassVar[str] = "nodes/automatic-withdrawal-withheld.v1.json"
+
+    pool_id: Label
+    """The pool whose budget it is."""
+
+    node_id: Label
+    """The machine."""
+
+    component_id: Label
+    """The component whose verdict caused it."""
+
+    rule_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the rules behind the verdict."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    decided_at: Moment
+    """When it was decided."""
+
+    guard: AutomationGuard
+    """What held it back."""
+
+
+class AutomationBreakerClosed(Event):
+    """Automation breaker closed. A person looked at what opened the breaker and lets automation go on."""
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.automation-breaker-closed.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "automation"
+    SCHEMA: ClassVar[str] = "nodes/automation-breaker-closed.v1.json"
+
+    pool_id: Label
+    """The pool whose budget it is."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+
+class AutomationBreakerOpened(Event):
+    """Automation breaker opened. Too many machines of a pool would have been withdrawn in a short
+    time, which looks like a bad rule or a common cause and not like failing machines. Nothing is
+    withdrawn automatically until a person closes the breaker.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.automation-breaker-opened.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "automation"
+    SCHEMA: ClassVar[str] = "nodes/automation-breaker-opened.v1.json"
+
+    pool_id: Label
+    """The pool whose budget it is."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    opened_at: Moment
+    """When it opened."""
+
+
+class NodeFaultReported(Event):
+    """Node fault reported. A component of a machine showed a fault. The history belongs to the
+    component, by serial number, wherever it is moved; what the fault means is a verdict of its own.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-fault-reported.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "component"
+    SCHEMA: ClassVar[str] = "nodes/node-fault-reported.v1.json"
+
+    component_id: Label
+    """The component's id: for a GPU its device_id, which follows its serial number for life; for a
+    machine as a whole a name made of the machine's id.
+    """
+
+    node_id: Label
+    """The machine the component sat in."""
+
+    serial: Annotated[str, Field(min_length=1, max_length=64)]
+    """Serial number of the component as it reports it itself."""
+
+    fault_class: FaultClass
+    """The kind of fault."""
+
+    code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """The raw code as the source gave it, such as `XID 79`; absent where there is none."""
+
+    source: FaultSource
+    """Who noticed it."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """What the source said, cut to 500 characters."""
+
+    observed_at: Moment
+    """When the platform received the report; an agent's own clock is not trusted."""
+
+
+class NodeHealthChanged(Event):
+    """Node health changed. A verdict about a component under a named version of the rules: its
+    condition, and the next step of the ladder reset, reboot, inspect, repair, counted over the
+    component's whole life.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-health-changed.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "component"
+    SCHEMA: ClassVar[str] = "nodes/node-health-changed.v1.json"
+
+    component_id: Label
+    """The component's id: for a GPU its device_id, which follows its serial number for life; for a
+    machine as a whole a name made of the machine's id.
+    """
+
+    node_id: Label
+    """The machine the component sat in."""
+
+    serial: Annotated[str, Field(min_length=1, max_length=64)]
+    """Serial number of the component as it reports it itself."""
+
+    condition: ComponentCondition
+    """How the component is now."""
+
+    previous: ComponentCondition
+    """How it was before."""
+
+    action: HealthAction
+    """What has to be done next."""
+
+    fault_class: FaultClass | None = None
+    """The fault that decided; absent when the component recovered."""
+
+    fault_count: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """Faults of this component in its whole life, this one included."""
+
+    rule_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the rules that judged."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """The verdict in a sentence."""
+
+    decided_at: Moment
+    """When it was decided."""
 
 
 class NodeBecameAvailable(Event):
@@ -257,6 +480,13 @@ class NodeValidationFailed(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
+    AutomaticWithdrawalEnded,
+    AutomaticWithdrawalGranted,
+    AutomaticWithdrawalWithheld,
+    AutomationBreakerClosed,
+    AutomationBreakerOpened,
+    NodeFaultReported,
+    NodeHealthChanged,
     NodeBecameAvailable,
     NodeHardwareObserved,
     NodeHeartbeatLost,

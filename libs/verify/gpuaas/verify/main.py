@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpuaas.verify.bundles import verify_bundle
+from gpuaas.verify.handovers import verify_handover
 from gpuaas.verify.mirrors import verify_mirror
 from gpuaas.verify.policy import Policy, read_policy, trusting
 from gpuaas.verify.refusals import Unusable
@@ -34,6 +35,8 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
             return verify_bundle(options.bundle, policy, options.tenant)
         case "rows":
             return verify_rows(options.rows, policy)
+        case "handover":
+            return verify_handover(options.note, policy)
         case "tree":
             return verify_mirror(options.folder, policy)
         case _:
@@ -70,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     rows.add_argument("rows", help="a JSON file")
     tree = commands.add_parser("tree", parents=[trust], help="a mirrored folder of tiles is the whole signed tree")
     tree.add_argument("folder")
+    handover = commands.add_parser("handover", parents=[trust], help="a trusted key names the log's next one")
+    handover.add_argument("note", help="a file: the handover note of a log-key-announced event")
     growth = commands.add_parser("growth", parents=[trust], help="a newer checkpoint continues an older one")
     for name, text in (("old", "older checkpoint"), ("new", "newer checkpoint"), ("proof", "hashes, one a line")):
         growth.add_argument(name, help=f"file: {text}")

@@ -69,18 +69,21 @@ class Policy:
         """
         note = read_note(checkpoint_note)
         checkpoint = read_checkpoint(note.text)
-        log = self._log_of(checkpoint.origin)
-        if not note.signers([log.under(checkpoint.origin)]):
+        logs = self._keys_of(checkpoint.origin)
+        signed = note.signers(log.under(checkpoint.origin) for log in logs)
+        if not signed:
             raise Refuted("unsigned", f"the checkpoint of {checkpoint.origin} is not signed by the trusted key")
         self._check_quorum(note, checkpoint.origin)
         check_head(checkpoint)
+        log = next(log for log in logs if log.public_key == signed[0].public_key)
         return Head(log=log, tree=checkpoint.origin[len(log.name) + 1 :], checkpoint=checkpoint)
 
-    def _log_of(self, origin: str) -> VerifierKey:
+    def _keys_of(self, origin: str) -> list[VerifierKey]:
+        """The keys that may sign for an origin: all of one log, which had them one after another."""
         for log in sorted(self.logs, key=lambda log: len(log.name), reverse=True):
             below = origin.removeprefix(f"{log.name}/")
             if origin == log.name or (below != origin and _TREE.fullmatch(below)):
-                return log
+                return [each for each in self.logs if each.name == log.name]
         trusted = ", ".join(log.name for log in self.logs)
         raise Refuted("unknown-origin", f"the origin {origin[:120]!r} is not one of the trusted logs: {trusted}")
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuaas.audit.adapters.heads import Heads, SealedHead
+from gpuaas.audit.adapters.witnesses import Witnesses
 from gpuaas.audit.domain.checkpoints import LogKey
+from gpuaas.audit.domain.disclosures import ACCESSES, EXPORTS, RecordAccess, RecordExport
 from gpuaas.audit.domain.divergences import DIVERGENCES, DivergenceState, ReportDivergence
 from gpuaas.audit.domain.entries import PLATFORM_TREE
 from gpuaas.audit.domain.epochs import EPOCH_LOG, EPOCHS, Sealed, SealEpoch
+from gpuaas.audit.domain.log_keys import LOG_KEYS, LOG_KEYS_ID, Announced, AnnounceKey
 from gpuaas.audit.domain.maps import CheckpointMap, checkpoint_map
 from gpuaas.audit.domain.merkle import EMPTY_ROOT, Frontier
 from gpuaas.audit.projections.trail_state import (
@@ -31,17 +34,22 @@ from gpuaas.audit.projections.trail_state import (
 from gpuaas.audit.projections.tree_proofs import roots_at
 from gpuaas.common.commands import Cause, Commands, Entity
 from gpuaas.common.envelope import PLATFORM, Recorded
-from gpuaas.common.errors import Conflict, GpuaasError, Rejected, Unavailable, Unreadable
+from gpuaas.common.errors import Conflict, GpuaasError, Misconfigured, Rejected, Unavailable, Unreadable
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.ids import derived_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.tables import Database
-from gpuaas.contracts.audit import DivergenceFound, EpochSealed
+from gpuaas.contracts.audit import DivergenceFound, EpochSealed, LogKeyAnnounced, OperatorAccessRecorded, TrailExported
 
 SERVICE: Final = "audit"
 EPOCH: Final[Entity[Sealed, SealEpoch]] = Entity(SERVICE, "epoch", EPOCHS, Vocabulary(EpochSealed))
 DIVERGENCE: Final[Entity[DivergenceState, ReportDivergence]] = Entity(
     SERVICE, "divergence", DIVERGENCES, Vocabulary(DivergenceFound)
+)
+LOG_KEY: Final[Entity[Announced, AnnounceKey]] = Entity(SERVICE, "log-key", LOG_KEYS, Vocabulary(LogKeyAnnounced))
+EXPORT: Final[Entity[bool, RecordExport]] = Entity(SERVICE, "export", EXPORTS, Vocabulary(TrailExported))
+ACCESS: Final[Entity[bool, RecordAccess]] = Entity(
+    SERVICE, "operator-access", ACCESSES, Vocabulary(OperatorAccessRecorded)
 )
 TAIL: Final = 256
 """Newest positions compared at every look."""
@@ -53,7 +61,14 @@ class Sealing:
     """Signs the trees that have grown, and commits to all of them once an epoch."""
 
     def __init__(
-        self, database: Database, commands: Commands, heads: Heads, key: LogKey, map_secret: bytes, reader: str
+        self,
+        database: Database,
+        commands: Commands,
+        heads: Heads,
+        key: LogKey,
+        map_secret: bytes,
+        reader: str,
+        witnesses: Witnesses | None = None,
     ) -> None:
         self._database = database
         self._reader = reader
@@ -61,6 +76,7 @@ class Sealing:
         self._heads = heads
         self._key = key
         self._map_secret = map_secret
+        self._witnesses = witnesses or Witnesses(database, heads, (), quorum=0, timeout_s=0)
         self._notes: dict[str, str] | None = None
 
     async def seal(self) -> Sealed | None:
@@ -74,8 +90,11 @@ class Sealing:
         if end.grown:
             await self._check_continuity(end)
             heads = await asyncio.to_thread(self._signed, end)
+            # Before they are given out: who demands a quorum is not shown a head that has yet to find it.
+            await self._witnesses.cosign(heads)
             await self._heads.keep(heads, sealed.last_position)
             self._notes |= {head.tree: head.note for head in heads}
+        await self._witnesses.offer_again()
         if not end.has_news:
             return None
         covering = await asyncio.to_thread(checkpoint_map, self._map_secret, dict(self._notes))
@@ -212,6 +231,17 @@ class Watching:
         finally:
             await follower.close()
         return found
+
+
+async def announce_key(commands: Commands, key: LogKey) -> None:
+    """Have the log say which key signs it from here on. Raises Misconfigured: not one that the key before has named."""
+    try:
+        cause = _cause("log-key", key.verifier_key(), key.previous_verifier_key() or "")
+        said = await commands.execute(LOG_KEY, PLATFORM, LOG_KEYS_ID, AnnounceKey(key), cause)
+    except Rejected as refused:
+        raise Misconfigured(refused.detail) from refused
+    if said.state[-1] != key.verifier_key():  # the answer to this cause in its day, and replaced since
+        raise Misconfigured("this signing key was replaced by another: give the log the newest one")
 
 
 async def _report(commands: Commands, finding: ReportDivergence) -> None:

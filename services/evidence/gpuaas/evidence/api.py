@@ -52,6 +52,8 @@ VERSIONS_SHOWN_MAX: Final = 100
 ARTEFACTS_PATH: Final = "/v1/artefacts/"
 """Below this path bodies are streamed; the store bounds them."""
 
+OCTETS: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
 Id = Annotated[str, Path(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Pages = Annotated[Paging, Depends(paging)]
@@ -188,7 +190,12 @@ def router(desk: Desk) -> APIRouter:
 
 
 def _storing(routes: APIRouter, desk: Desk) -> None:
-    @routes.put("/artefacts/{sha256}", status_code=201, summary="Store an artefact under its digest.")
+    @routes.put(
+        "/artefacts/{sha256}",
+        status_code=201,
+        summary="Store an artefact under its digest.",
+        openapi_extra={"requestBody": {"required": True, "content": OCTETS}},
+    )
     async def store_artefact(
         sha256: Digest, request: Request, caller: Annotated[Caller, Depends(permit("evidence.artefact.store"))]
     ) -> ArtefactStored:
@@ -202,7 +209,12 @@ def _storing(routes: APIRouter, desk: Desk) -> None:
             raise Unavailable(f"the upload took longer than {desk.upload_timeout_s:g} s; try again") from None
         return ArtefactStored(sha256=stored.sha256, size_bytes=stored.size_bytes)
 
-    @routes.get("/artefacts/{sha256}", summary="Fetch an artefact; damaged bytes are never sent to the end.")
+    @routes.get(
+        "/artefacts/{sha256}",
+        summary="Fetch an artefact; damaged bytes are never sent to the end.",
+        response_class=StreamingResponse,
+        responses={200: {"content": OCTETS}},
+    )
     async def fetch_artefact(
         sha256: Digest, caller: Annotated[Caller, Depends(permit("evidence.artefact.read"))]
     ) -> StreamingResponse:
@@ -226,8 +238,7 @@ def _requiring(routes: APIRouter, desk: Desk) -> None:
     async def list_requirements(
         caller: Annotated[Caller, Depends(permit("evidence.requirement.read"))], page: Pages
     ) -> Page:
-        after = str(page.after[0]) if page.after else None
-        rows = await desk.requirements.newest(desk.database, limit=page.limit + 1, after_id=after)
+        rows = await desk.requirements.newest(desk.database, limit=page.limit + 1, after_id=page.key(str))
         return page.page([requirements.shown(row) for row in rows], ["requirement_id"])
 
     @routes.get(
@@ -283,7 +294,7 @@ def _asking_for_claims(routes: APIRouter, desk: Desk) -> None:
         rows = await desk.claims.listed(
             desk.database,
             limit=page.limit + 1,
-            before_position=_position(page),
+            before_position=page.key(int),
             subject_sha256=subject_sha256,
             requirement_id=requirement_id,
         )
@@ -319,7 +330,7 @@ def _deciding(routes: APIRouter, desk: Desk) -> None:
         page: Pages,
         gate_id: Annotated[str | None, Query(max_length=63)] = None,
     ) -> Page:
-        before = _position(page)
+        before = page.key(int)
         rows = await desk.gates.decisions(desk.database, limit=page.limit + 1, before_position=before, gate_id=gate_id)
         return page.page([dict(row) for row in rows], ["position"])
 
@@ -365,10 +376,6 @@ def _asking_for_releases(routes: APIRouter, desk: Desk) -> None:
 
 def _accepted(caller: Caller, done: Any, thing_id: str) -> dict[str, Any]:
     return caller.accepted(done, thing_id).model_dump()
-
-
-def _position(page: Paging) -> int | None:
-    return int(page.after[0]) if page.after else None
 
 
 async def _demand_requirement(desk: Desk, requirement_id: str) -> None:

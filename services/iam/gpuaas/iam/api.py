@@ -5,9 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.bindings import Bindings
+from gpuaas.iam.routes.explain import Explain
+from gpuaas.iam.routes.groups import Groups
 from gpuaas.iam.routes.keys import Keys
+from gpuaas.iam.routes.limits import Limits
 from gpuaas.iam.routes.principals import Principals
 from gpuaas.iam.routes.rights import Rights
+from gpuaas.iam.routes.suspensions import Suspensions
 from gpuaas.iam.routes.tenancy import Tenancy
 from gpuaas.iam.routes.tokens import Tokens
 
@@ -15,6 +19,6 @@ from gpuaas.iam.routes.tokens import Tokens
 def router(parts: Parts) -> APIRouter:
     """All of iam's routes."""
     opened = APIRouter()
-    for door in (Tokens, Rights, Tenancy, Principals, Bindings, Keys):
+    for door in (Tokens, Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits, Explain):
         door(parts).open(opened)
     return opened

@@ -26,6 +26,7 @@ def build(settings: IamSettings) -> Service:
         commands=service.commands,
         database=service.database,
         access=service.access,
+        log=service.log,
         access_reader=service.access_reader,
         api_keys_reader=service.reader(API_KEYS),
         clock=clock,

@@ -9,15 +9,34 @@ from __future__ import annotations
 from typing import Final
 
 from gpuaas.common.commands import Entity
-from gpuaas.iam.domain import api_key, binding, project, role, service_account, signing_key, tenant, user
+from gpuaas.iam.domain import (
+    api_key,
+    binding,
+    group,
+    group_tree,
+    principal,
+    prohibition,
+    project,
+    role,
+    service_account,
+    signing_key,
+    tenant,
+    tenant_ceiling,
+    user,
+)
 
 SERVICE: Final = "iam"
 
 TENANT: Final = Entity(SERVICE, "tenant", tenant.TENANT, tenant.VOCABULARY)
 PROJECT: Final = Entity(SERVICE, "project", project.PROJECT, project.VOCABULARY)
 USER: Final = Entity(SERVICE, "user", user.USER, user.VOCABULARY)
+GROUP: Final = Entity(SERVICE, "group", group.GROUP, group.VOCABULARY)
+GROUP_TREE: Final = Entity(SERVICE, "group-tree", group_tree.GROUP_TREE, group_tree.VOCABULARY)
+PRINCIPAL: Final = Entity(SERVICE, "principal", principal.PRINCIPAL, principal.VOCABULARY)
 SERVICE_ACCOUNT: Final = Entity(SERVICE, "service-account", service_account.SERVICE_ACCOUNT, service_account.VOCABULARY)
 ROLE: Final = Entity(SERVICE, "role", role.ROLE, role.VOCABULARY)
 BINDING: Final = Entity(SERVICE, "binding", binding.BINDING, binding.VOCABULARY)
 API_KEY: Final = Entity(SERVICE, "api-key", api_key.API_KEY, api_key.VOCABULARY)
 SIGNING_KEY: Final = Entity(SERVICE, "signing-key", signing_key.SIGNING_KEY, signing_key.VOCABULARY)
+PROHIBITION: Final = Entity(SERVICE, "prohibition", prohibition.PROHIBITION, prohibition.VOCABULARY)
+TENANT_CEILING: Final = Entity(SERVICE, "tenant-ceiling", tenant_ceiling.CEILING, tenant_ceiling.VOCABULARY)

@@ -11,10 +11,12 @@ from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Commands, Outcome
 from gpuaas.common.errors import Unavailable
 from gpuaas.common.http import Accepted, Caller
+from gpuaas.common.log import EventLog
 from gpuaas.common.readers import Reader
 from gpuaas.common.tables import Database
 from gpuaas.iam.projections.api_keys import ApiKeys
 from gpuaas.iam.projections.bindings import Bindings
+from gpuaas.iam.projections.groups import Groups
 from gpuaas.iam.projections.principals import Principals
 from gpuaas.iam.projections.projects import Projects
 from gpuaas.iam.projections.roles import Roles
@@ -30,7 +32,8 @@ PRINCIPALS: Final = Principals()
 ROLES: Final = Roles()
 BINDINGS: Final = Bindings()
 API_KEYS: Final = ApiKeys()
-PROJECTIONS: Final = (TENANTS, PROJECTS, PRINCIPALS, ROLES, BINDINGS, API_KEYS)
+GROUPS: Final = Groups()
+PROJECTIONS: Final = (TENANTS, PROJECTS, PRINCIPALS, ROLES, BINDINGS, API_KEYS, GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Parts:
     commands: Commands
     database: Database
     access: Access
+    log: EventLog
     access_reader: Reader
     api_keys_reader: Reader
     clock: Clock

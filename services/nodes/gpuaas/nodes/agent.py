@@ -22,10 +22,15 @@ from typing import Final
 import nats
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.ids import derived_id, is_name, new_id
+from gpuaas.nodes.adapters.fault_sources import FaultSource, InjectedFaults, KernelLog, RandomFaults
+from gpuaas.nodes.adapters.fault_wire import encode_fault, fault_subject_of
 from gpuaas.nodes.adapters.heartbeat_wire import encode, subject_of
+from gpuaas.nodes.adapters.nvml import slots_by_address
+from gpuaas.nodes.domain.faults import built_in
 from nats.aio.client import Client
 
 INTERVAL_S: Final = 10.0
+FAULTS_EVERY_S: Final = 0.5
 NODES_MAX: Final = 100_000
 PENDING_BYTES_MAX: Final = 1 << 20
 """Bytes kept while the broker is away; older heartbeats are worth nothing, so this stays small."""
@@ -76,7 +81,21 @@ async def beat(client: Client, fleet: Fleet, interval_s: float, rounds: int | No
     return sent
 
 
-async def speak(nats_url: str, fleet: Fleet, interval_s: float, rounds: int | None) -> None:
+async def tell_faults(client: Client, sources: Sequence[FaultSource]) -> None:
+    """Publish what the sources see, for ever; a source that fails is read again at the next look."""
+    while True:
+        for source in sources:
+            try:
+                for report in source.read():
+                    await client.publish(fault_subject_of(report.node_id), encode_fault(report))
+            except (OSError, nats.errors.Error) as failed:
+                _log.warning("faults: %s", failed)
+        await asyncio.sleep(FAULTS_EVERY_S)
+
+
+async def speak(
+    nats_url: str, fleet: Fleet, interval_s: float, rounds: int | None, sources: Sequence[FaultSource] = ()
+) -> None:
     """Connect and beat until SIGTERM or SIGINT."""
 
     async def complain(error: Exception) -> None:
@@ -94,11 +113,14 @@ async def speak(nats_url: str, fleet: Fleet, interval_s: float, rounds: int | No
         pending_size=PENDING_BYTES_MAX,
     )
     beating = asyncio.create_task(beat(client, fleet, interval_s, rounds))
+    telling = asyncio.create_task(tell_faults(client, sources))
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, beating.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await beating
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
     await client.close()
 
 
@@ -131,6 +153,27 @@ def fleet_of(options: argparse.Namespace) -> Fleet:
     return Fleet(lambda: ids)
 
 
+def sources_of(options: argparse.Namespace, fleet: Fleet) -> list[FaultSource]:
+    """The sources of faults that the options name.
+
+    Raises:
+        Misconfigured: a kernel log of more than one machine, or of one whose GPUs nobody can list; a negative rate.
+    """
+    sources: list[FaultSource] = []
+    if options.faults_file is not None:
+        sources.append(InjectedFaults(options.faults_file))
+    if options.fault_rate < 0:
+        raise Misconfigured(f"--fault-rate is {options.fault_rate}; use 0 or more faults per GPU and hour")
+    if options.fault_rate:
+        sources.append(RandomFaults(fleet.read, options.fault_rate, options.fault_seed, time.monotonic))
+    if options.kernel_log is not None:
+        nodes = fleet.read()
+        if len(nodes) != 1:
+            raise Misconfigured(f"--kernel-log is one machine's, and this agent speaks for {len(nodes)}")
+        sources.append(KernelLog(options.kernel_log, nodes[0], slots_by_address(), built_in()))
+    return sources
+
+
 def _reader(path: Path) -> Callable[[], list[str]]:
     """Reads the file anew at each call; a file that is away or half written keeps the last good list."""
     try:
@@ -156,13 +199,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--nodes-file", type=Path, help="file with node ids; read again before every round")
     parser.add_argument("--interval-s", type=float, default=INTERVAL_S, help="seconds between two heartbeats")
     parser.add_argument("--rounds", type=int, default=None, help="stop after so many rounds")
+    parser.add_argument("--faults-file", type=Path, help="file with faults to inject, one JSON object a line")
+    parser.add_argument("--fault-rate", type=float, default=0.0, help="simulated faults per GPU and hour")
+    parser.add_argument("--fault-seed", type=int, default=0, help="seed of the simulated faults")
+    parser.add_argument("--kernel-log", type=Path, help="kernel log to watch for XID lines; needs nvidia-ml-py")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     url = os.environ.get("GPUAAS_NATS_URL", "nats://127.0.0.1:4222")
     try:
         if not 0.05 <= options.interval_s <= 3600:
             raise Misconfigured(f"--interval-s is {options.interval_s}; use 0.05 to 3600")
-        asyncio.run(speak(url, fleet_of(options), options.interval_s, options.rounds))
+        fleet = fleet_of(options)
+        asyncio.run(speak(url, fleet, options.interval_s, options.rounds, sources_of(options, fleet)))
     except Misconfigured as wrong:
         sys.stderr.write(f"{wrong.detail}\n")
         sys.exit(2)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from gpuaas.common.service import Service, run
+from gpuaas.nodes.adapters.fault_stream import FaultStream
 from gpuaas.nodes.adapters.sim import SimulatedProvider
 from gpuaas.nodes.adapters.telemetry import HeartbeatStream
-from gpuaas.nodes.api import router
-from gpuaas.nodes.monitor import HeartbeatMonitor
+from gpuaas.nodes.api import health_router, router
+from gpuaas.nodes.domain.faults import built_in
+from gpuaas.nodes.monitor import FaultRecorder, HeartbeatMonitor
+from gpuaas.nodes.projections.component_health import ComponentHealth
 from gpuaas.nodes.projections.nodes import Nodes
-from gpuaas.nodes.reactions import EnrolNodes, Onlooker, Persistence
+from gpuaas.nodes.reactions import CountSilences, EnrolNodes, GuardHealth, Onlooker, Persistence
 from gpuaas.nodes.settings import NodesSettings
 
 
@@ -27,8 +30,17 @@ def build(settings: NodesSettings) -> Service:
     stream = HeartbeatStream(service.broker, monitor)
     service.project(nodes)
     service.react(EnrolNodes(onlooker, service.commands, settings.enrol_concurrency))
+    rules, health = built_in(), ComponentHealth()
+    service.project(health)
+    guard = settings.guard()
+    service.react(GuardHealth(service.commands, guard, lambda pool_id: nodes.in_service(service.database, pool_id)))
+    service.react(CountSilences(service.commands, rules))
+    recorder = FaultRecorder(service.commands, service.clock, rules)
+    faults = FaultStream(service.broker, recorder.record, lambda: monitor.deaf)
+    service.background("faults", lambda: faults.run(settings.heartbeat_tick_s))
     service.background("heartbeats", lambda: monitor.run(stream, settings.heartbeat_tick_s))
     service.serve(router(nodes, service.database, service.log, service.commands, onlooker))
+    service.serve(health_router(health, service.database, service.commands, service.clock, rules))
     return service
 
 

@@ -23,12 +23,16 @@ from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound, Rejected, Unavailable
 from gpuaas.common.ids import derived_id, new_id
 from gpuaas.common.projections import Database
+from gpuaas.nodes.adapters.fault_wire import FaultReport
 from gpuaas.nodes.adapters.telemetry import HeartbeatStream
+from gpuaas.nodes.domain.axes import Lifecycle, Node
+from gpuaas.nodes.domain.component import ReportFault
+from gpuaas.nodes.domain.faults import FaultRules
 from gpuaas.nodes.domain.heartbeats import HeartbeatWatch, Lost, Patience, Verdict
 from gpuaas.nodes.domain.node import OWN_NAME
 from gpuaas.nodes.domain.orders import ExpireHold, NodeCommand, RecordHeartbeatLost, RecordHeartbeatRestored
 from gpuaas.nodes.projections.nodes import ExpiredHold, Nodes
-from gpuaas.nodes.reactions import NODE_ENTITY
+from gpuaas.nodes.reactions import COMPONENT_ENTITY, NODE_ENTITY
 from prometheus_client import Gauge
 
 CONCURRENT: Final = 32
@@ -151,3 +155,37 @@ async def _side_by_side(orders: Iterable[Awaitable[None]]) -> None:
     async with asyncio.TaskGroup() as group:
         for order in orders:
             group.create_task(one(order))
+
+
+class FaultRecorder:
+    """Puts agents' reports into the histories of the components they are about; `rules` judge them."""
+
+    def __init__(self, commands: Commands, clock: Clock, rules: FaultRules) -> None:
+        self._commands = commands
+        self._clock = clock
+        self._rules = rules
+
+    async def record(self, report: FaultReport, age_s: float) -> str:
+        """Put one report, `age_s` real seconds old, into the component's history; what became of it."""
+        node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, report.node_id)
+        if not isinstance(node, Node) or node.lifecycle is Lifecycle.RETIRED:
+            return "unknown-node"
+        devices = node.hardware.devices if node.hardware else ()
+        device = next((device for device in devices if device.slot == report.slot), None)
+        if device is None:
+            return "unknown-slot"
+        world_age_s = age_s / pace if (pace := self._clock.real_seconds(1.0)) else 0.0
+        command = ReportFault(
+            component_id=device.device_id,
+            node_id=report.node_id,
+            serial=device.serial,
+            fault=report.fault_class,
+            code=report.code,
+            source=report.source,
+            detail=report.detail,
+            observed_at=self._clock.now() - timedelta(seconds=world_age_s),
+            rules=self._rules,
+        )
+        cause = Cause(derived_id("fault", report.node_id, report.fault_id), f"agent:{report.node_id}", "agent")
+        outcome = await self._commands.execute(COMPONENT_ENTITY, PLATFORM, device.device_id, command, cause)
+        return "repeated" if outcome.repeated or not outcome.events else "recorded"

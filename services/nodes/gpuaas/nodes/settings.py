@@ -8,6 +8,7 @@ from typing import Literal, Self
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.settings import Settings
 from gpuaas.nodes.adapters.sim import Script
+from gpuaas.nodes.domain.automation import Guard
 from gpuaas.nodes.domain.heartbeats import Patience
 from pydantic import Field, model_validator
 
@@ -26,6 +27,10 @@ class NodesSettings(Settings):
         heartbeat_silence_s: real seconds without a heartbeat after which a node is lost.
         heartbeat_grace_s: real seconds after a start, or after a node joined, in which nothing is declared lost.
         heartbeat_tick_s: real seconds between two looks at who is silent.
+        health_automation: whether unhealthy machines are closed by the platform itself; else it only says so.
+        drain_budget_share: share of a pool's machines in service that may be closed automatically; at least one.
+        breaker_burst_max: automatic closings within `breaker_burst_s` world seconds that are believed.
+        breaker_burst_s: see above.
     """
 
     machine_provider: Literal["sim"] = "sim"
@@ -38,6 +43,11 @@ class NodesSettings(Settings):
     heartbeat_silence_s: float = Field(default=30.0, gt=0, le=3600)
     heartbeat_grace_s: float = Field(default=45.0, ge=0, le=3600)
     heartbeat_tick_s: float = Field(default=2.0, gt=0, le=60)
+
+    health_automation: bool = True
+    drain_budget_share: float = Field(default=0.1, gt=0, le=1)
+    breaker_burst_max: int = Field(default=20, ge=1, le=900)
+    breaker_burst_s: float = Field(default=600.0, gt=0, le=86_400)
 
     @model_validator(mode="after")
     def _real_machines_in_production(self) -> Self:
@@ -52,6 +62,10 @@ class NodesSettings(Settings):
         """How long silence is borne. Two beats closer than a hundredth of that count as one."""
         beat_min_s = min(0.5, self.heartbeat_silence_s / 100)
         return Patience(self.heartbeat_silence_s, self.heartbeat_grace_s, beat_min_s)
+
+    def guard(self) -> Guard:
+        """What keeps automation from emptying a pool."""
+        return Guard(self.health_automation, self.drain_budget_share, self.breaker_burst_max, self.breaker_burst_s)
 
     def script(self) -> Script:
         """The simulation's script; an empty one without a file.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import click
-from gpuaas.cli.here import open_suite, tenant_path
-from gpuaas.cli.output import as_json, finish, print_items, print_json
+from gpuaas.cli.here import in_tenant, open_suite, tenant_path
+from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, print_table
+
+FOLLOW_WAIT_S: Final = 20
 
 
 @click.group()
@@ -26,12 +30,22 @@ def command() -> None:
 @click.option("--until", help="RFC 3339.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), help="Save for `gpuaas verify rows`.")
+@click.option("--follow", is_flag=True, help="Then wait for what comes, until Ctrl-C.")
 @as_json
 def search(
-    tenant: str | None, limit: int, proof: Path | None, json_: bool, type_: str | None, **sought: str | None
+    tenant: str | None,
+    limit: int,
+    proof: Path | None,
+    follow: bool,
+    json_: bool,
+    type_: str | None,
+    **sought: str | None,
 ) -> None:
-    """Newest first: who did what, when."""
+    """Newest first: who did what, when. With --follow: oldest first, and on."""
     path = tenant_path(tenant, "trail") if tenant else "/v1/trail"
+    if follow:
+        finish(lambda: _follow(path, limit, json_, {**sought, "type": type_}))
+        return
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
@@ -43,8 +57,83 @@ def search(
     if proof is not None:
         proof.write_text(json.dumps(page), "utf-8")
         click.echo(f"{len(page['items'])} rows with proofs in {proof}", err=True)
-    columns = {"position": "position", "time": "time", "type": "type", "actor": "actor", "tenant": "tenant"}
+    columns = {"position": "position", "time": "time", "type": "type", "actor": "actor", "tenant": "tenant_id"}
     print_items("Trail", columns, page["items"], json_)
+
+
+async def _follow(path: str, limit: int, json_: bool, sought: dict[str, Any]) -> None:
+    async with open_suite() as suite:
+        newest = (await suite.get("audit", path, limit=limit, **sought))["items"][::-1]
+        last = 0
+        while True:
+            for row in newest:
+                last = row["position"]
+                told = json.dumps(row) if json_ else f"{last:>10}  {row['time']}  {row['actor'] or '–'}  {row['type']}"
+                click.echo(told)
+            behind = {"order": "oldest", "after_position": last, "wait_s": FOLLOW_WAIT_S, "limit": 500}
+            newest = (await suite.get("audit", path, at_least=0, **{**sought, **behind}))["items"]
+
+
+@command.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@in_tenant
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "ocsf", "tar"]), default="jsonl")
+@click.option("--actor")
+@click.option("--type", "type_", help="Event type, whole.")
+@click.option("--since", help="RFC 3339.")
+@click.option("--until", help="RFC 3339.")
+def export(file: Path, tenant: str, format_: str, type_: str | None, **sought: str | None) -> None:
+    """Save a copy of a tenant's trail; the copy is recorded in the trail."""
+    given = {"format": format_, "type": type_, **sought}
+    asked = urlencode({name: value for name, value in given.items() if value is not None})
+
+    async def work() -> bytes:
+        async with open_suite() as suite:
+            return await suite.get_bytes("audit", f"{tenant_path(tenant, 'export')}?{asked}")
+
+    content = finish(work)
+    file.write_bytes(content)
+    click.echo(f"{len(content):,} bytes in {file}", err=True)
+
+
+@command.command()
+@as_json
+def doctor(json_: bool) -> None:
+    """Is the trail whole? Exit status 1 where it is not."""
+
+    async def work() -> dict[str, Any]:
+        async with open_suite() as suite:
+            told: dict[str, Any] = await suite.get("audit", "/v1/examination")
+            return told
+
+    told = finish(work)
+    wrong = [told[name] for name in ("unbalanced_epochs", "epochs_that_do_not_join", "divergences", "gaps")]
+    if json_:
+        print_json(told)
+    else:
+        _print_examination(told)
+    if any(wrong):
+        fail("the trail and the log do not agree: compare the log with its copies before anything else")
+
+
+def _print_examination(told: dict[str, Any]) -> None:
+    whole = [
+        ["epochs examined", told["epochs_examined"]],
+        ["sealed up to position", told["last_position"]],
+        ["leaves in them", told["leaves"]],
+        ["gaps", len(told["gaps"])],
+        ["epochs out of balance", ", ".join(map(str, told["unbalanced_epochs"])) or "none"],
+        ["epochs that do not join", ", ".join(map(str, told["epochs_that_do_not_join"])) or "none"],
+    ]
+    print_table("Trail", ["what", "is"], whole)
+    seen = {"witness": "witness", "state": "state", "cosigned": "cosigned", "failed": "failed", "detail": "detail"}
+    print_items(f"Witnesses (quorum {told['quorum']})", seen, told["witnesses"], False)
+    for found in told["divergences"]:
+        click.secho(f"{found['kind']} at position {found['position']}: {found['detail']}", fg="red")
+        for name in ("trail_holds", "log_holds"):
+            held = found[name]
+            shown = base64.b64decode(held).decode("utf-8", "replace") if held else "nothing"
+            click.echo(f"  {name.replace('_', ' ')}: {shown}")
 
 
 @command.command()

@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from gpuaas.common.envelope import TYPE_HEADER, Recorded
-from gpuaas.common.errors import Unavailable
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import Batch
 from gpuaas.common.logs.headers import quicken
 from gpuaas.common.logs.wire import STATUS, Wire
+from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 PULL: Final = 500
 """Messages per pull request; two are kept in flight."""
@@ -30,7 +29,7 @@ BATCH_MAX: Final = 1_000
 """Most events handed out at once."""
 EXPIRES_S: Final = 20
 HEARTBEAT_S: Final = 4
-INACTIVE_S: Final = 60
+INACTIVE_S: Final = 30
 """After this long without a pull the broker forgets the consumer."""
 _RESTART_S: Final = 0.25
 _log = logging.getLogger(__name__)
@@ -40,32 +39,41 @@ class _GenerationEnded(Exception):
     """This consumer is no longer usable."""
 
 
+class Heads(Protocol):
+    """What a follower asks the log about its end."""
+
+    async def last_position(self) -> int: ...
+
+    async def newest(self, subjects: Sequence[str]) -> int: ...
+
+
 class JetStreamFollower:
     """A `Follower`; make it with `JetStreamLog.follow`."""
 
     def __init__(
         self,
+        log: Heads,
         wire: Wire,
         stream: str,
         subjects: Sequence[str],
         after: int,
-        last_position: Callable[[], Awaitable[int]],
     ) -> None:
+        self._log = log
         self._wire = wire
         self._stream = stream
         self._subjects = sorted(subjects)
         self._after = after
-        self._last_position = last_position
         self._name = ""
         self._taken = 0
         self._closed = False
+        self._arrived = asyncio.Event()
 
     async def batches(self) -> AsyncIterator[Batch]:
         while not self._closed:
             try:
                 async for batch in self._generation():
                     yield batch
-            except (_GenerationEnded, Unavailable, NatsError, OSError) as ended:
+            except _GenerationEnded as ended:
                 _log.debug("reader of %s begins again after %d: %s", self._subjects, self._after, ended)
                 await asyncio.sleep(_RESTART_S)
 
@@ -73,18 +81,18 @@ class JetStreamFollower:
         name, taken, after = self._name, self._taken, self._after
         if not name:
             return after
-        head = await self._last_position()
-        info = await self._wire.ask(f"$JS.API.CONSUMER.INFO.{self._stream}.{name}")
-        idle = info["num_pending"] == 0 and info["delivered"]["consumer_seq"] == taken
+        head = await self._log.last_position()
+        idle = await self._log.newest(self._subjects) <= after
         return max(head, after) if idle and name == self._name and taken == self._taken else after
 
     async def close(self) -> None:
         self._closed = True
+        self._arrived.set()
 
     async def _generation(self) -> AsyncIterator[Batch]:
-        head = await self._last_position()
+        head = await self._log.last_position()
         inbox: list[Msg] = []
-        arrived = asyncio.Event()
+        arrived = self._arrived = asyncio.Event()
 
         async def take(message: Msg) -> None:
             inbox.append(message)
@@ -92,16 +100,18 @@ class JetStreamFollower:
 
         client = self._wire.client
         quicken(client)
+        reconnects = client.stats["reconnects"]
         deliver = client.new_inbox()
         subscription = await client.subscribe(deliver, cb=take, pending_bytes_limit=0)
         try:
             waiting = await self._create_consumer()
-            if waiting == 0:
+            # The consumer may live on a replica that is behind: that nothing waits there proves nothing by itself.
+            if waiting == 0 and await self._log.newest(self._subjects) <= self._after:
                 yield Batch(events=(), seen=max(self._after, head), caught_up=True)
             pulls = _Pulls(self._wire, f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}", deliver)
             while not self._closed:
                 await pulls.top_up()
-                await _wait(arrived)
+                await _wait(arrived, client, reconnects)
                 while inbox:
                     taken, inbox[:BATCH_MAX] = inbox[:BATCH_MAX], []
                     if (batch := self._batch(taken, pulls)) is not None:
@@ -197,12 +207,16 @@ class _Pulls:
         raise _GenerationEnded(f"status {status}: {headers.get('Description')}")
 
 
-async def _wait(arrived: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(3 * HEARTBEAT_S):
-            await arrived.wait()
-    except TimeoutError:
-        raise _GenerationEnded(f"no heartbeat for {3 * HEARTBEAT_S} s") from None
+async def _wait(arrived: asyncio.Event, client: Client, reconnects: int) -> None:
+    for _ in range(3 * HEARTBEAT_S):
+        try:
+            async with asyncio.timeout(1):
+                await arrived.wait()
+                return
+        except TimeoutError:
+            if not client.is_connected or client.stats["reconnects"] != reconnects:
+                raise _GenerationEnded("the connection was lost meanwhile") from None
+    raise _GenerationEnded(f"no heartbeat for {3 * HEARTBEAT_S} s")
 
 
 def _delivered(message: Msg, position: int, stamp_ns: int) -> Recorded:

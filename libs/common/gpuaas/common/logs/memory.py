@@ -78,6 +78,15 @@ class MemoryLog:
     def follow(self, subjects: Sequence[str], after: int) -> Follower:
         return _MemoryFollower(self, subjects, after)
 
+    async def newest(self, subjects: Sequence[str]) -> int:
+        filters = [_tokens(subject) for subject in subjects]
+        wanted = (
+            event.position
+            for event in reversed(self._events)
+            if any(_matches(pattern, _tokens(event.subject)) for pattern in filters)
+        )
+        return next(wanted, 0)
+
     async def last_position(self) -> int:
         return len(self._events)
 

@@ -16,6 +16,7 @@ from gpuaas.common.errors import Conflict, NotPermitted, Unavailable
 from gpuaas.common.ids import new_id
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError
 
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 MESSAGE_ID: Final = "Nats-Msg-Id"
@@ -26,9 +27,13 @@ STATUS: Final = "Status"
 
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 """Another event stands on the guarded subject, or is being written to it this moment."""
+NO_MESSAGE: Final = 10037
 LEADER_NOT_READY: Final = frozenset({10163})
 LOG_IS_FULL: Final = frozenset({10023, 10047, 10077, 10122})
 REQUEST_TIMEOUT_S: Final = 2.0
+
+
+_NOT_SENT: Final = (ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError)
 
 
 class Silence(Exception):
@@ -105,6 +110,8 @@ class Wire:
                 return await future
         except TimeoutError:
             raise Silence(subject) from None
+        except _NOT_SENT as closed:
+            raise Unavailable(f"no connection to the broker: {closed or type(closed).__name__}") from closed
         finally:
             del self._waiting[reply]
             waiters = self._by_subject[subject]
@@ -118,17 +125,31 @@ class Wire:
         Raises:
             Unavailable: no answer, or an error the broker names.
         """
-        payload = b"" if body is None else json.dumps(body).encode()
+        message = await self._reply(api, b"" if body is None else json.dumps(body).encode(), timeout_s)
+        answer: dict[str, Any] = json.loads(message.data)
+        if error := answer.get("error"):
+            raise Unavailable(f"the broker refused {api}: {error.get('description')}", code=error.get("err_code"))
+        return answer
+
+    async def _reply(self, api: str, payload: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> Msg:
         try:
             message = await self.request(api, payload, timeout_s=timeout_s)
         except Silence:
             raise Unavailable(f"the broker did not answer {api} within {timeout_s} s") from None
         if (message.headers or {}).get(STATUS) == "503":
             raise Unavailable("JetStream is not there yet: no one answers its API")
+        return message
+
+    async def last_by_subject(self, stream: str, subject: str) -> int:
+        """Position of the newest message on `subject` (a literal or a filter); 0 for none. The stream's leader answers,
+        where a direct get may be answered by a replica that is behind."""
+        message = await self._reply(f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps({"last_by_subj": subject}).encode())
         answer: dict[str, Any] = json.loads(message.data)
         if error := answer.get("error"):
-            raise Unavailable(f"the broker refused {api}: {error.get('description')}", code=error.get("err_code"))
-        return answer
+            if int(error.get("err_code", 0)) == NO_MESSAGE:
+                return 0
+            raise Unavailable(f"the broker refused a read: {error.get('description')}", code=error.get("err_code"))
+        return int(answer["message"]["seq"])
 
     @asynccontextmanager
     async def replies(self) -> AsyncIterator[tuple[str, asyncio.Queue[Msg]]]:

@@ -1,7 +1,8 @@
 """Whether a machine's GPUs may be claimed, out of what its neighbours have said of it. One law: any doubt closes it.
 
-Inventory accepts and removes machines; nodes holds, loses, finds and retires them. A machine is offered while it is
-accepted, alive, not retired and free of holds; the order in which two services spoke does not matter.
+Inventory accepts machines, finds them to be others than it accepted, and removes them; nodes holds, loses, finds and
+retires them. A machine is offered while it is accepted, alive, not retired and free of holds; the order in which two
+services spoke does not matter.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.inventory import MachineAccepted, MachineRemoved
+from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved
 from gpuaas.contracts.nodes import (
     NodeHeartbeatLost,
     NodeHeartbeatRestored,
@@ -19,7 +20,7 @@ from gpuaas.contracts.nodes import (
     NodeRetired,
 )
 
-ABOUT_MACHINES = (MachineAccepted, MachineRemoved)
+ABOUT_MACHINES = (MachineAccepted, MachineMismatched, MachineRemoved)
 ABOUT_NODES = (NodeHoldPlaced, NodeHoldLifted, NodeHeartbeatLost, NodeHeartbeatRestored, NodeRetired)
 VOCABULARY = Vocabulary(*ABOUT_MACHINES, *ABOUT_NODES)
 
@@ -40,6 +41,9 @@ def offer_of(machine: Iterable[Event], node: Iterable[Event]) -> Offer | None:
         match event:
             case MachineAccepted():
                 accepted, removed = event, None
+            case MachineMismatched():
+                fields = sorted({mismatch.field for mismatch in event.mismatches})
+                removed = f"not the machine that was accepted: {', '.join(fields)}"
             case MachineRemoved():
                 removed = f"removed: {event.reason}"
     if accepted is None:

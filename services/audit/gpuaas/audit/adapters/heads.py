@@ -26,6 +26,29 @@ HEADS: Final = Table(
 )
 """`position` is the log position the tree was complete to when it was signed."""
 
+COSIGNATURES: Final = Table(
+    "audit_cosignatures_v1",
+    HEADS.metadata,
+    Column("tree", Text, primary_key=True),
+    Column("witness", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),
+)
+"""The newest cosignature of each witness for each tree; `line` is empty where a size is all that is known."""
+
+_NEWEST: Final = """
+SELECT h.tree, h.size, h.root, h.position, h.note, coalesce((
+    SELECT string_agg(c.line, '' ORDER BY c.witness) FROM audit_cosignatures_v1 c
+    WHERE c.tree = h.tree AND c.size = h.size
+), '') AS cosignatures
+FROM audit_heads_v1 h WHERE h.tree = $1 ORDER BY h.size DESC LIMIT 1"""
+
+_LAGGING: Final = """
+SELECT h.tree, h.size, h.root, h.position, h.note FROM (
+    SELECT DISTINCT ON (tree) * FROM audit_heads_v1 ORDER BY tree, size DESC
+) h LEFT JOIN audit_cosignatures_v1 c ON c.tree = h.tree AND c.witness = $1
+WHERE c.size IS NULL OR c.size <> h.size OR c.line = '' ORDER BY h.tree LIMIT $2"""
+
 _FORGET: Final = """
 DELETE FROM audit_heads_v1 h USING (
     SELECT tree, max(size) AS size FROM audit_heads_v1 WHERE tree = ANY($1) AND position <= $2 GROUP BY tree
@@ -34,13 +57,19 @@ DELETE FROM audit_heads_v1 h USING (
 
 @dataclass(frozen=True, slots=True)
 class SealedHead:
-    """One signed checkpoint; `note` is the whole signed note."""
+    """One signed checkpoint; `note` is the whole signed note, `cosignatures` the lines that witnesses added to it."""
 
     tree: str
     size: int
     root: bytes
     position: int
     note: str
+    cosignatures: str = ""
+
+    @property
+    def cosigned(self) -> str:
+        """The note as it is given out."""
+        return self.note + self.cosignatures
 
 
 class Heads:
@@ -52,12 +81,14 @@ class Heads:
 
     async def open(self) -> None:
         """Make the table where it is missing. Raises Misconfigured when it belongs to another log."""
-        await self._database.open_checkpoint("heads", (HEADS,), await self._log.incarnation())
+        incarnation = await self._log.incarnation()
+        await self._database.open_checkpoint("heads", (HEADS,), incarnation)
+        await self._database.open_checkpoint("cosignatures", (COSIGNATURES,), incarnation)
 
     async def newest(self, tree: str) -> SealedHead | None:
         """The newest head of one tree; None before its first."""
-        query = select(HEADS).where(HEADS.c.tree == tree).order_by(HEADS.c.size.desc()).limit(1)
-        row = await self._database.fetch_one(query)
+        async with self._database.reading() as rows:
+            row = await rows.fetchrow(_NEWEST, tree)
         return None if row is None else SealedHead(**dict(row))
 
     async def all_newest(self, up_to: int | None = None) -> dict[str, SealedHead]:
@@ -66,6 +97,22 @@ class Heads:
         if up_to is not None:
             query = query.where(HEADS.c.position <= up_to)
         return {row["tree"]: SealedHead(**dict(row)) for row in await self._database.fetch(query)}
+
+    async def lagging(self, witness: str, limit: int) -> list[SealedHead]:
+        """Newest heads that this witness has not cosigned."""
+        async with self._database.reading() as rows:
+            return [SealedHead(**dict(row)) for row in await rows.fetch(_LAGGING, witness, limit)]
+
+    async def witnessed(self, witness: str, trees: Sequence[str]) -> dict[str, int]:
+        """The size of each tree that this witness cosigned last."""
+        query = select(COSIGNATURES).where(COSIGNATURES.c.witness == witness, COSIGNATURES.c.tree.in_(list(trees)))
+        return {row["tree"]: row["size"] for row in await self._database.fetch(query)}
+
+    async def keep_cosignatures(self, witness: str, found: Sequence[tuple[str, int, str]]) -> None:
+        """Store (tree, size, line) of one witness."""
+        records = [{"tree": tree, "witness": witness, "size": size, "line": line} for tree, size, line in found]
+        async with self._database.writing() as rows:
+            await upsert(rows, COSIGNATURES, records)
 
     async def keep(self, heads: Sequence[SealedHead], sealed_to: int) -> None:
         """Store heads, all or none, and forget those of the same trees that came before the epoch up to `sealed_to`."""

@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from gpuaas.common.errors import Misconfigured
 
 SECRET_BYTES: Final = 32
@@ -27,6 +28,15 @@ class Ed25519Key:
 
     def sign(self, message: bytes) -> bytes:
         return self._private.sign(message)
+
+
+def verifies(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether it is a good Ed25519 signature."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def secret_in(path: Path, *, may_create: bool) -> bytes:

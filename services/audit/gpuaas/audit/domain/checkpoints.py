@@ -38,10 +38,11 @@ def origin_of(log: str, tree: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LogKey:
-    """The log's name and the key that speaks for it."""
+    """The log's name, the key that speaks for it, and the one that did before, as far as it is at hand."""
 
     log: str
     key: Signs
+    previous: Signs | None = None
 
     def __post_init__(self) -> None:
         if not self.log or "+" in self.log or any(ch.isspace() or not ch.isprintable() for ch in self.log):
@@ -52,15 +53,42 @@ class LogKey:
         name = self.log if name is None else name
         return f"{name}+{self._key_id(name).hex()}+{_b64(_ED25519 + self.key.public_key)}"
 
-    def policy(self) -> str:
-        """The trust policy for this log alone (C2SP tlog-policy)."""
-        return f"log {self.verifier_key()}\nquorum none\n"
+    def keys_of(self, origin: str) -> tuple[bytes, ...]:
+        """The public keys that speak for an origin; none for one that is not of this log."""
+        below = origin.removeprefix(f"{self.log}/")
+        ours = below != origin and (below == PLATFORM_TREE or below.startswith("tenants/"))
+        keys = [self.key] if self.previous is None else [self.key, self.previous]
+        return tuple(key.public_key for key in keys) if ours else ()
+
+    def previous_verifier_key(self) -> str | None:
+        """As `verifier_key`, of the key before."""
+        return None if self.previous is None else LogKey(self.log, self.previous).verifier_key()
+
+    def handover(self) -> str:
+        """A signed note in which the key before names this one, and this one agrees."""
+        text = f"gpuaas-log-key/v1\n{self.log}\n{self.verifier_key()}\n"
+        signers = [LogKey(self.log, self.previous), self] if self.previous is not None else [self]
+        return text + "\n" + "".join(signer.line(text, self.log) for signer in signers)
+
+    def line(self, text: str, name: str) -> str:
+        """This key's signature line over a note's text."""
+        return f"— {name} {_b64(self._key_id(name) + self.key.sign(text.encode()))}\n"
+
+    def policy(self, witnesses: str = "quorum none\n", earlier: Sequence[str] = ()) -> str:
+        """The trust policy for this log (C2SP tlog-policy).
+
+        Args:
+            witnesses: the lines of its witnesses and their quorum.
+            earlier: verifier keys that signed before; what they signed stays verifiable.
+        """
+        keys = [self.verifier_key(), *(each for each in earlier if each != self.verifier_key())]
+        return "".join(f"log {each}\n" for each in keys) + witnesses
 
     def checkpoint(self, tree: str, size: int, root: bytes) -> str:
         """The signed checkpoint of a tree. Equal input, equal text."""
         origin = origin_of(self.log, tree)
         text = f"{origin}\n{size}\n{_b64(root)}\n"
-        return f"{text}\n— {origin} {_b64(self._key_id(origin) + self.key.sign(text.encode()))}\n"
+        return f"{text}\n{self.line(text, origin)}"
 
     def _key_id(self, name: str) -> bytes:
         return sha256(name.encode() + b"\n" + _ED25519 + self.key.public_key).digest()[:4]

@@ -18,8 +18,9 @@ from gpuaas.audit.domain.tiles import tile_rows
 from gpuaas.common.envelope import Recorded
 from gpuaas.common.errors import Unreadable
 from gpuaas.common.events import Event
-from gpuaas.common.projections import Projection, Rows, insert, upsert
+from gpuaas.common.projections import Database, Projection, Rows, insert, upsert
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy.schema import CreateIndex
 
 _META = MetaData()
 
@@ -46,6 +47,9 @@ TRAIL = Table(
     Index("audit_trail_v1_leaf", "tree", "leaf_index", unique=True),
     Index("audit_trail_v1_type", "tree", "type", "leaf_index"),
     Index("audit_trail_v1_subject", "subject", "position"),
+    Index("audit_trail_v1_tree_actor", "tree", "actor", "leaf_index"),
+    Index("audit_trail_v1_actor", "actor", "position"),
+    Index("audit_trail_v1_every_type", "type", "position"),
     Index("audit_trail_v1_correlation", "correlation_id", "position"),
 )
 """`tree` is a tenant's id or `platform`; `subject`, `type`, `event_id`, `time` and `payload_sha256` are the leaf's
@@ -151,6 +155,13 @@ class AuditTrail(Projection):
                 gaps.append({"first_position": before + 1, "last_position": recorded.position - 1})
             before = recorded.position
         await insert(rows, GAPS, gaps)
+
+
+async def make_indexes(db: Database) -> None:
+    """Make the indexes that tables of an earlier day do not have yet."""
+    async with db.writing() as rows:
+        for index in sorted(TRAIL.indexes, key=lambda index: str(index.name)):
+            await rows.execute(str(CreateIndex(index, if_not_exists=True)))
 
 
 async def _grow_tiles(rows: Rows, tiles: list[tuple[str, int, int, int, bytes]]) -> None:

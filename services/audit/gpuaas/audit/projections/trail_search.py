@@ -15,7 +15,7 @@ from gpuaas.audit.domain.bundles import Evidence
 from gpuaas.audit.domain.entries import Entry
 from gpuaas.audit.projections.audit_trail import PAYLOADS, TRAIL
 from gpuaas.common.tables import Database, Record
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Sought:
         subject: the log's subject of one entity: its whole history.
         happened_from, happened_until: [from, until) by the event's own time.
         newest_first: the order.
+        after_position, up_to_position: (after, up to] in the log; with the former, rows are in the order of the log.
     """
 
     tree: str | None = None
@@ -38,6 +39,8 @@ class Sought:
     happened_from: datetime | None = None
     happened_until: datetime | None = None
     newest_first: bool = True
+    after_position: int | None = None
+    up_to_position: int | None = None
 
 
 async def search(db: Database, sought: Sought, after: int | None, limit: int) -> list[Record]:
@@ -55,7 +58,13 @@ async def search(db: Database, sought: Sought, after: int | None, limit: int) ->
 
 def order_key(sought: Sought) -> str:
     """The column that rows are ordered by. Within one tree the order of leaves is the order of the log."""
-    return "position" if sought.tree is None else "leaf_index"
+    return "position" if sought.tree is None or sought.after_position is not None else "leaf_index"
+
+
+async def count(db: Database, sought: Sought) -> int:
+    """How many rows there are."""
+    row = await db.fetch_one(_restricted(select(func.count().label("rows")).select_from(TRAIL), sought))
+    return 0 if row is None else int(row["rows"])
 
 
 async def payloads_at(db: Database, positions: Sequence[int]) -> dict[int, bytes]:
@@ -86,6 +95,10 @@ def _restricted(query: Select[Any], sought: Sought) -> Select[Any]:
             query = query.where(TRAIL.c[name] == value)
     if sought.happened_from is not None:
         query = query.where(TRAIL.c.happened_at >= sought.happened_from)
+    if sought.after_position is not None:
+        query = query.where(TRAIL.c.position > sought.after_position)
+    if sought.up_to_position is not None:
+        query = query.where(TRAIL.c.position <= sought.up_to_position)
     if sought.happened_until is not None:
         query = query.where(TRAIL.c.happened_at < sought.happened_until)
     return query

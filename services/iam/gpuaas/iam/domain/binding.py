@@ -12,18 +12,19 @@ from typing import Final, Literal
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.iam import RoleBound, RoleUnbound
+from gpuaas.contracts.iam import RoleBound, RoleBoundToGroup, RoleUnbound
 from gpuaas.iam.domain.names import REASON_MAX, identifier, written
 from gpuaas.iam.domain.permissions import demand_held
 
 
 @dataclass(frozen=True, slots=True)
 class BindRole:
-    """`role_permissions`: what the role permits today; `held`: the globs the granter holds in that scope."""
+    """`role_permissions`: what the role permits today; `held`: the globs the granter holds in that scope;
+    `withheld`: those prohibited to the granter there."""
 
     binding_id: str
     principal_id: str
-    principal_kind: Literal["user", "service-account"]
+    principal_kind: Literal["user", "service-account", "group"]
     role: str
     role_permissions: tuple[str, ...]
     held: frozenset[str]
@@ -32,6 +33,7 @@ class BindRole:
     reason: str
     asked_at: datetime
     valid_until: datetime | None = None
+    withheld: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,23 @@ def decide(command: BindingCommand, binding: Binding) -> list[Event]:
             raise Rejected("a binding with that id was made before; make another one")
 
 
-def _bound(ask: BindRole) -> RoleBound:
+def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup:
     if ask.project_id is not None and ask.tenant_id is None:
         raise Invalid("a project is always named with its tenant", field="tenant_id")
     if ask.valid_until is not None and ask.valid_until <= ask.asked_at:
         raise Invalid("the binding would end before it began; choose a later time", field="valid_until")
-    demand_held(ask.held, ask.role_permissions, f"grant role {ask.role}")
+    demand_held(ask.held, ask.role_permissions, f"grant role {ask.role}", ask.withheld)
+    reason = written(ask.reason, "reason", REASON_MAX)
+    if ask.principal_kind == "group":
+        return RoleBoundToGroup(
+            binding_id=identifier(ask.binding_id, "binding id"),
+            group_id=ask.principal_id,
+            role=ask.role,
+            tenant_id=ask.tenant_id,
+            project_id=ask.project_id,
+            reason=reason,
+            valid_until=ask.valid_until,
+        )
     return RoleBound(
         binding_id=identifier(ask.binding_id, "binding id"),
         principal_id=ask.principal_id,
@@ -95,14 +108,14 @@ def _bound(ask: BindRole) -> RoleBound:
         role=ask.role,
         tenant_id=ask.tenant_id,
         project_id=ask.project_id,
-        reason=written(ask.reason, "reason", REASON_MAX),
+        reason=reason,
         valid_until=ask.valid_until,
     )
 
 
 def evolve(binding: Binding, event: Event) -> Binding:
     match event:
-        case RoleBound() as bound:
+        case (RoleBound() | RoleBoundToGroup()) as bound:
             return Bound(binding_id=bound.binding_id, project_id=bound.project_id)
         case RoleUnbound() as unbound:
             return Unbound(binding_id=unbound.binding_id)
@@ -111,4 +124,4 @@ def evolve(binding: Binding, event: Event) -> Binding:
 
 
 BINDING: Final[Decider[Binding, BindingCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(RoleBound, RoleUnbound)
+VOCABULARY: Final = Vocabulary(RoleBound, RoleBoundToGroup, RoleUnbound)

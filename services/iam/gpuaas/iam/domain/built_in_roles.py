@@ -35,6 +35,9 @@ _PROJECT_ADMIN: Final = (
 _TENANT_ADMIN: Final = (
     *_PROJECT_ADMIN,
     "iam.project.create",
+    "iam.group.*",
+    "iam.prohibition.*",
+    "iam.tenant-ceiling.read",
     "billing.*.read",
     "audit.*.read",
 )

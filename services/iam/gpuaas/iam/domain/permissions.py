@@ -37,19 +37,30 @@ def covers(wide: str, narrow: str) -> bool:
     return all(w in ("*", n) for w, n in zip(wide.split("."), narrow.split("."), strict=True))
 
 
-def beyond(held: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """Those of `wanted` that no single one of `held` covers, sorted."""
-    holding = list(held)
-    return sorted({glob for glob in wanted if not any(covers(own, glob) for own in holding)})
+def overlap(one: str, other: str) -> bool:
+    """Whether some permission is covered by both globs."""
+    return all("*" in (a, b) or a == b for a, b in zip(one.split("."), other.split("."), strict=True))
 
 
-def demand_held(held: Iterable[str], wanted: Iterable[str], deed: str) -> None:
-    """Return if `held` covers all of `wanted`.
+def beyond(held: Iterable[str], wanted: Iterable[str], withheld: Iterable[str] = ()) -> list[str]:
+    """Those of `wanted` that no single one of `held` covers, or of which something is `withheld`, sorted."""
+    holding, lacking = list(held), list(withheld)
+    return sorted(
+        {
+            glob
+            for glob in wanted
+            if not any(covers(own, glob) for own in holding) or any(overlap(glob, ban) for ban in lacking)
+        }
+    )
+
+
+def demand_held(held: Iterable[str], wanted: Iterable[str], deed: str, withheld: Iterable[str] = ()) -> None:
+    """Return if `held` covers all of `wanted` and nothing of it is `withheld`.
 
     Raises:
         Forbidden: it does not; `deed` completes the sentence "you cannot …".
     """
-    if missing := beyond(held, wanted):
+    if missing := beyond(held, wanted, withheld):
         named = ", ".join(missing[:_NAMED_MAX]) + (" and more" if len(missing) > _NAMED_MAX else "")
         raise Forbidden(
             f"you cannot {deed}: you do not hold {named} there yourself; ask somebody who does",

@@ -16,12 +16,13 @@ from gpuaas.iam.domain.permissions import checked, demand_held
 
 @dataclass(frozen=True, slots=True)
 class DefineRole:
-    """`held`: the permission globs its author holds on the platform."""
+    """`held`: the permission globs its author holds on the platform; `withheld`: those prohibited to them anywhere."""
 
     role: str
     description: str
     permissions: tuple[str, ...]
     held: frozenset[str]
+    withheld: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def decide(command: RoleCommand, role: Role) -> list[Event]:
         case DefineRole() as ask if ask.role in BUILT_IN:
             raise Rejected(f"{ask.role} is a built-in role; define one with another name")
         case DefineRole() as ask:
-            demand_held(ask.held, permissions := checked(ask.permissions), f"define role {ask.role}")
+            demand_held(ask.held, permissions := checked(ask.permissions), f"define role {ask.role}", ask.withheld)
             return _next_version(role, ask.role, ask.description, permissions)
         case InstallBuiltInRole() as ask:
             shipped = BUILT_IN[ask.role]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuaas.common.decider import Decider
-from gpuaas.common.errors import Invalid, Rejected, Unreadable
+from gpuaas.common.errors import Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.money import minor_digits
-from gpuaas.contracts.iam import TenantCreated
-from gpuaas.iam.domain.names import RESERVED_TENANTS, identifier, written
+from gpuaas.contracts.iam import TenantCreated, TenantResumed, TenantSuspended
+from gpuaas.iam.domain.names import REASON_MAX, RESERVED_TENANTS, identifier, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,23 @@ class CreateTenant:
     tenant_id: str
     display_name: str
     billing_currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendTenant:
+    """Close the tenant for now."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeTenant:
+    """Open it again."""
+
+    reason: str
+
+
+TenantCommand = CreateTenant | SuspendTenant | ResumeTenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +51,57 @@ class Open:
     tenant_id: str
 
 
-Tenant = Unknown | Open
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The tenant exists and nothing in it counts."""
+
+    tenant_id: str
 
 
-def decide(command: CreateTenant, tenant: Tenant) -> list[Event]:
+Tenant = Unknown | Open | Suspended
+
+
+def decide(command: TenantCommand, tenant: Tenant) -> list[Event]:
     match tenant, command:
         case Unknown(), CreateTenant() as ask:
-            if ask.tenant_id in RESERVED_TENANTS:
-                raise Invalid(f"{ask.tenant_id!r} cannot be a tenant's id; choose another", field="tenant_id")
-            minor_digits(ask.billing_currency)
-            return [
-                TenantCreated(
-                    tenant_id=identifier(ask.tenant_id, "tenant id"),
-                    display_name=written(ask.display_name, "display name"),
-                    billing_currency=ask.billing_currency,
-                )
-            ]
+            return [_created(ask)]
+        case _, CreateTenant() as ask:
+            raise Rejected(f"a tenant {ask.tenant_id} exists already; choose another id")
+        case Open() as standing, SuspendTenant() as order:
+            reason = written(order.reason, "reason", REASON_MAX)
+            return [TenantSuspended(tenant_id=standing.tenant_id, reason=reason)]
+        case Suspended() as closed, ResumeTenant() as order:
+            return [TenantResumed(tenant_id=closed.tenant_id, reason=written(order.reason, "reason", REASON_MAX))]
+        case Suspended(), SuspendTenant():
+            raise Rejected("that tenant is suspended already")
+        case Open(), ResumeTenant():
+            raise Rejected("that tenant is not suspended")
         case _:
-            raise Rejected(f"a tenant {command.tenant_id} exists already; choose another id")
+            raise NotFound("there is no such tenant, or none that you may see")
+
+
+def _created(ask: CreateTenant) -> TenantCreated:
+    if ask.tenant_id in RESERVED_TENANTS:
+        raise Invalid(f"{ask.tenant_id!r} cannot be a tenant's id; choose another", field="tenant_id")
+    minor_digits(ask.billing_currency)
+    return TenantCreated(
+        tenant_id=identifier(ask.tenant_id, "tenant id"),
+        display_name=written(ask.display_name, "display name"),
+        billing_currency=ask.billing_currency,
+    )
 
 
 def evolve(tenant: Tenant, event: Event) -> Tenant:
-    match event:
-        case TenantCreated() as created:
+    match tenant, event:
+        case Unknown(), TenantCreated() as created:
             return Open(tenant_id=created.tenant_id)
+        case Open() as standing, TenantSuspended():
+            return Suspended(tenant_id=standing.tenant_id)
+        case Suspended() as closed, TenantResumed():
+            return Open(tenant_id=closed.tenant_id)
         case _:
-            raise Unreadable(f"the history of a tenant cannot hold {event.TYPE}")
+            raise Unreadable(f"the history of a tenant cannot hold {event.TYPE} here")
 
 
-TENANT: Final[Decider[Tenant, CreateTenant]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(TenantCreated)
+TENANT: Final[Decider[Tenant, TenantCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
+VOCABULARY: Final = Vocabulary(TenantCreated, TenantSuspended, TenantResumed)

@@ -9,7 +9,7 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unreadable
 from gpuaas.common.projections import Database, Projection, Record, insert
 from gpuaas.common.tables import Rows
-from gpuaas.contracts.iam import RoleBound, RoleUnbound
+from gpuaas.contracts.iam import RoleBound, RoleBoundToGroup, RoleUnbound
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
 
 BINDINGS_V1 = Table(
@@ -41,12 +41,12 @@ class Bindings(Projection):
 
     answer = "bindings"
     version = 1
-    reads = (RoleBound, RoleUnbound)
+    reads = (RoleBound, RoleBoundToGroup, RoleUnbound)
     tables = (BINDINGS_V1,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         """Beginnings before ends: within one batch a binding's end always comes after its beginning."""
-        bound = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleBound)]
+        bound = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleBound | RoleBoundToGroup)]
         ended = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleUnbound)]
         await insert(
             rows,
@@ -56,8 +56,7 @@ class Bindings(Projection):
                     "binding_id": event.binding_id,
                     "tenant_id": event.tenant_id,
                     "project_id": event.project_id,
-                    "principal_kind": event.principal_kind,
-                    "principal_id": event.principal_id,
+                    **_holder(event),
                     "role": event.role,
                     "reason": event.reason,
                     "bound_at": fact.time,
@@ -90,3 +89,9 @@ class Bindings(Projection):
             .limit(count)
         )
         return await database.fetch(query)
+
+
+def _holder(event: RoleBound | RoleBoundToGroup) -> dict[str, str]:
+    if isinstance(event, RoleBoundToGroup):
+        return {"principal_kind": "group", "principal_id": event.group_id}
+    return {"principal_kind": event.principal_kind, "principal_id": event.principal_id}

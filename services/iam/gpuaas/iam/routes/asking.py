@@ -70,7 +70,7 @@ SignedIn = Annotated[Principal, Depends(signed_in)]
 
 def last_key(page: Paging) -> str | None:
     """The one key after which a page begins."""
-    return None if page.after is None else str(page.after[0])
+    return page.key(str)
 
 
 def without(record: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, Field
 class NewBinding(Body):
     """A role to give to somebody, in the scope that the path says."""
 
-    principal_kind: Literal["user", "service-account"]
+    principal_kind: Literal["user", "service-account", "group"]
     principal_id: str = Field(description="Who gets it.", max_length=63)
     role: str = Field(description="The role's name; GET /v1/roles lists them.", max_length=63)
     reason: str = Field(description="Why, for the people who review access.", max_length=1_000)
@@ -82,6 +82,7 @@ class Bindings:
             reason=body.reason,
             asked_at=now,
             valid_until=body.valid_until,
+            withheld=rights.withheld(caller.principal.holder, scope, now),
         )
         outcome = await self._parts.commands.execute(
             BINDING, scope.tenant_id or PLATFORM, binding_id, command, caller.cause(), fresh=True
@@ -115,7 +116,13 @@ class Bindings:
     async def define(
         self, role: str, body: NewRole, caller: Annotated[Caller, Depends(permit("iam.role.define"))]
     ) -> Accepted:
-        held = self._parts.access.rights.held(caller.principal.holder, caller.scope, self._parts.clock.now())
-        command = DefineRole(role=role, description=body.description, permissions=tuple(body.permissions), held=held)
+        rights, holder, now = self._parts.access.rights, caller.principal.holder, self._parts.clock.now()
+        command = DefineRole(
+            role=role,
+            description=body.description,
+            permissions=tuple(body.permissions),
+            held=rights.held(holder, caller.scope, now),
+            withheld=rights.withheld(holder, caller.scope, now),
+        )
         outcome = await self._parts.commands.execute(ROLE, PLATFORM, role, command, caller.cause())
         return await self._parts.settled(caller, outcome, role)

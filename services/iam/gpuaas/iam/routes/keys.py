@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
-from gpuaas.common.access import ABSENT, Scope
 from gpuaas.common.apikeys import new_api_key
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import NotFound
 from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit
 from gpuaas.iam.domain.api_key import IssueKey, RevokeKey
-from gpuaas.iam.domain.permissions import beyond
-from gpuaas.iam.domain.service_account import Known
-from gpuaas.iam.entities import API_KEY, SERVICE_ACCOUNT
+from gpuaas.iam.entities import API_KEY
 from gpuaas.iam.parts import API_KEYS, Parts
 from gpuaas.iam.routes.asking import LEVELS, Paged, last_key
+from gpuaas.iam.routes.handing_on import beyond_giver, demand_account, demand_user
 from pydantic import AwareDatetime, Field
 
 Kind = Literal["user", "service-account"]
@@ -68,41 +65,30 @@ class Keys:
     async def issue_to_user(
         self, principal_id: PrincipalId, body: NewKey, caller: Issuing, response: Response
     ) -> IssuedKey:
-        self._demand_user(principal_id)
+        demand_user(self._parts, principal_id)
         return await self._issue("user", principal_id, body, caller, response)
 
     async def keys_of_user(self, principal_id: PrincipalId, caller: Reading, page: Paged) -> Page:
-        self._demand_user(principal_id)
+        demand_user(self._parts, principal_id)
         return await self._page("user", principal_id, page)
 
     async def revoke_of_user(
         self, principal_id: PrincipalId, key_id: str, body: EndOfKey, caller: Revoking
     ) -> Accepted:
-        self._demand_user(principal_id)
+        demand_user(self._parts, principal_id)
         return await self._revoke("user", principal_id, key_id, body, caller)
 
     async def issue(self, principal_id: PrincipalId, body: NewKey, caller: Issuing, response: Response) -> IssuedKey:
-        await self._demand_account(principal_id, caller.scope)
+        await demand_account(self._parts, principal_id, caller.scope)
         return await self._issue("service-account", principal_id, body, caller, response)
 
     async def keys(self, principal_id: PrincipalId, caller: Reading, page: Paged) -> Page:
-        await self._demand_account(principal_id, caller.scope)
+        await demand_account(self._parts, principal_id, caller.scope)
         return await self._page("service-account", principal_id, page)
 
     async def revoke(self, principal_id: PrincipalId, key_id: str, body: EndOfKey, caller: Revoking) -> Accepted:
-        await self._demand_account(principal_id, caller.scope)
+        await demand_account(self._parts, principal_id, caller.scope)
         return await self._revoke("service-account", principal_id, key_id, body, caller)
-
-    def _demand_user(self, user_id: str) -> None:
-        if self._parts.access.rights.home_of(("user", user_id)) is None:
-            raise NotFound(ABSENT)
-
-    async def _demand_account(self, account_id: str, scope: Scope) -> None:
-        """A tenant's administrators reach the accounts of its projects, a project's only its own."""
-        home = scope.tenant_id or PLATFORM
-        account, _ = await self._parts.commands.state(SERVICE_ACCOUNT, home, account_id)
-        if not isinstance(account, Known) or scope.project_id not in (None, account.project_id):
-            raise NotFound(ABSENT)
 
     async def _issue(
         self, kind: Kind, principal_id: str, body: NewKey, caller: Caller, response: Response
@@ -129,15 +115,10 @@ class Keys:
 
     def _beyond(self, caller: Caller, kind: Kind, principal_id: str) -> tuple[str, ...]:
         """What the key would lend that its issuer does not hold in the same place. One's own key lends nothing new."""
-        rights, now = self._parts.access.rights, self._parts.clock.now()
         if caller.principal.holder == (kind, principal_id):
             return ()
-        missing: set[str] = set()
-        for grant in rights.grants_of((kind, principal_id)):
-            if grant.in_force(now):
-                held = rights.held(caller.principal.holder, grant.scope, now)
-                missing.update(beyond(held, rights.roles[grant.role].permissions))
-        return tuple(sorted(missing))
+        now = self._parts.clock.now()
+        return beyond_giver(self._parts.access.rights, caller.principal.holder, (kind, principal_id), now)
 
     async def _page(self, kind: Kind, principal_id: str, page: Paged) -> Page:
         rows = await API_KEYS.of(self._parts.database, kind, principal_id, last_key(page), page.limit + 1)

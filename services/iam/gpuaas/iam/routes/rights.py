@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from gpuaas.common.access import Decision, Principal, Scope
+from gpuaas.common.access import Access, Decision, Principal, Scope
 from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.http import Body
 from gpuaas.common.rights import Holder
@@ -75,7 +76,7 @@ class Rights:
         now, access = self._parts.clock.now(), self._parts.access
         access.check(who, "iam.binding.read", scope, now).enforce()
         home = access.rights.home_of(holder)
-        if home is None or not self._shows(who, holder, home, scope):
+        if home is None or not shows(access, who, holder, home, scope, now):
             raise NotFound("there is no such principal, or none that you may see")
         return Principal(
             id=question.principal_id,
@@ -86,12 +87,12 @@ class Rights:
             expires_at=now,
         )
 
-    def _shows(self, who: Principal, holder: Holder, home: str, scope: Scope) -> bool:
-        """Whether somebody who reads the bindings of `scope` meets that principal there."""
-        access = self._parts.access
-        if home == scope.tenant_id or access.check(who, "iam.binding.read", Scope(), self._parts.clock.now()).allowed:
-            return True
-        return any(scope.covers(grant.scope) for grant in access.rights.grants_of(holder))
+
+def shows(access: Access, who: Principal, holder: Holder, home: str, scope: Scope, now: datetime) -> bool:
+    """Whether somebody who reads the bindings of `scope` meets that principal there."""
+    if home == scope.tenant_id or access.check(who, "iam.binding.read", Scope(), now).allowed:
+        return True
+    return any(scope.covers(grant.scope) for grant in access.rights.grants_of(holder))
 
 
 def _told(decision: Decision, subject: Principal) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Tenancy:
     async def tenants(self, who: SignedIn, page: Paged) -> Page:
         reach = self._parts.access.reach(who, "iam.tenant.read", self._parts.clock.now())
         rows = await TENANTS.within(self._parts.database, reach, last_key(page), page.limit + 1)
-        return page.page([dict(row) for row in rows], ["tenant_id"])
+        return page.page([self._shown(dict(row)) for row in rows], ["tenant_id"])
 
     async def tenant(
         self, tenant_id: str, caller: Annotated[Caller, Depends(permit("iam.tenant.read"))]
@@ -72,7 +72,11 @@ class Tenancy:
         row = await TENANTS.named(self._parts.database, tenant_id)
         if row is None:
             raise NotFound(f"tenant {tenant_id} is not listed yet; ask again")
-        return dict(row)
+        return self._shown(dict(row))
+
+    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A tenant with whether it is suspended, as this process enforces it."""
+        return row | {"suspended": row["tenant_id"] in self._parts.access.rights.suspended_tenants}
 
     async def create_project(
         self, tenant_id: str, body: NewProject, caller: Annotated[Caller, Depends(permit("iam.project.create"))]

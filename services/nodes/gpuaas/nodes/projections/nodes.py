@@ -118,6 +118,12 @@ class Nodes(Projection):
         query = select(*by, func.count().label("nodes"), func.sum(NODES.c.expected_gpu_count).label("gpus"))
         return await db.fetch(query.group_by(*by).order_by(*by))
 
+    async def in_service(self, db: Database, pool_id: str) -> int:
+        """Machines of the pool in service, held ones included."""
+        query = select(func.count()).where(NODES.c.pool_id == pool_id, NODES.c.lifecycle == Lifecycle.AVAILABLE)
+        row = await db.fetch_one(query)
+        return int(row[0]) if row is not None else 0
+
     async def watched(self, db: Database) -> dict[str, bool]:
         """Every node that has not retired → whether the log counts its agent as lost."""
         query = select(NODES.c.node_id, NODES.c.health_agent).where(NODES.c.lifecycle != Lifecycle.RETIRED)

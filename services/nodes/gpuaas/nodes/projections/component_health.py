@@ -1,0 +1,121 @@
+"""How every component is and what it went through. One law: a row follows a component, not the machine it sits in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gpuaas.common.envelope import Fact
+from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
+from gpuaas.contracts.nodes import NodeFaultReported, NodeHealthChanged
+from gpuaas.nodes.domain.component import VOCABULARY
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, select
+
+REPLAY_MAX: Final = 200_000
+_META: Final = MetaData()
+COMPONENTS: Final = Table(
+    "components_v1",
+    _META,
+    Column("component_id", Text, primary_key=True),
+    Column("serial", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("condition", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("fault_count", Integer, nullable=False),
+    Column("rule_version", Text),
+    Column("reason", Text),
+    Column("last_fault_class", Text),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Index("components_v1_by_node", "node_id", "component_id"),
+)
+TURNS: Final = Table(
+    "component_turns_v1",
+    _META,
+    Column("position", BigInteger, primary_key=True),
+    Column("component_id", Text, nullable=False),
+    Column("fault_class", Text),
+    Index("component_turns_v1_by_component", "component_id", "position"),
+)
+"""Every fault, and every recovery (fault_class is null), in the order of the log: what rules are replayed over."""
+FILTERS: Final = ("node_id", "condition", "action")
+
+
+class ComponentHealth(Projection):
+    """Answers how components are, which offend again and again, and what happened to them in order."""
+
+    answer = "component_health"
+    version = 1
+    reads = VOCABULARY.types
+    tables = (COMPONENTS, TURNS)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        ids = sorted({fact.subject.rpartition(".")[2] for fact in facts})
+        known = await rows.fetch("SELECT * FROM components_v1 WHERE component_id = ANY($1)", ids)
+        standing: dict[str, dict[str, Any]] = {row["component_id"]: dict(row) for row in known}
+        turns: list[dict[str, Any]] = []
+        for fact in facts:
+            component_id = fact.subject.rpartition(".")[2]
+            before = standing.get(component_id, {"component_id": component_id, **_UNKNOWN})
+            standing[component_id] = {**before, **_changes(fact), "changed_at": fact.time, "position": fact.position}
+            if (turn := _turn(fact)) is not None:
+                turns.append(turn)
+        await upsert(rows, COMPONENTS, list(standing.values()))
+        await upsert(rows, TURNS, turns)
+
+    async def component(self, db: Database, component_id: str) -> Record | None:
+        return await db.fetch_one(select(COMPONENTS).where(COMPONENTS.c.component_id == component_id))
+
+    async def matching(
+        self, db: Database, wanted: Mapping[str, str], faults_min: int, after: str | None, limit: int
+    ) -> list[Record]:
+        """Up to `limit` components in order of id after `after`; with `faults_min`, the repeat offenders."""
+        conditions = [COMPONENTS.c[name] == value for name, value in wanted.items()]
+        conditions.append(COMPONENTS.c.fault_count >= faults_min)
+        if after is not None:
+            conditions.append(COMPONENTS.c.component_id > after)
+        query = select(COMPONENTS).where(and_(True, *conditions))
+        return await db.fetch(query.order_by(COMPONENTS.c.component_id).limit(limit))
+
+    async def turns(self, db: Database) -> list[Record]:
+        """The newest `REPLAY_MAX` faults and recoveries, oldest first."""
+        newest = await db.fetch(select(TURNS).order_by(TURNS.c.position.desc()).limit(REPLAY_MAX))
+        return newest[::-1]
+
+
+_UNKNOWN: Final[dict[str, Any]] = {
+    "condition": "healthy",
+    "action": "none",
+    "fault_count": 0,
+    "rule_version": None,
+    "reason": None,
+    "last_fault_class": None,
+}
+
+
+def _changes(fact: Fact) -> dict[str, Any]:
+    match fact.event:
+        case NodeFaultReported() as event:
+            return {"serial": event.serial, "node_id": event.node_id, "last_fault_class": event.fault_class}
+        case NodeHealthChanged() as event:
+            return {
+                "serial": event.serial,
+                "node_id": event.node_id,
+                "condition": event.condition,
+                "action": event.action,
+                "fault_count": event.fault_count,
+                "rule_version": event.rule_version,
+                "reason": event.reason,
+            }
+        case other:
+            raise AssertionError(f"{type(other).__name__} is read but not folded")
+
+
+def _turn(fact: Fact) -> dict[str, Any] | None:
+    match fact.event:
+        case NodeFaultReported() as event:
+            return {"position": fact.position, "component_id": event.component_id, "fault_class": event.fault_class}
+        case NodeHealthChanged(fault_class=None) as event:
+            return {"position": fact.position, "component_id": event.component_id, "fault_class": None}
+        case _:
+            return None

@@ -1,0 +1,314 @@
+"""Every route of every service, asked by everybody. One law: who may not, learns nothing and changes nothing.
+
+The routes come from the running services and the answers from `isolation_callers`; nothing is listed by hand. All
+services run in this process on one log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from gpuaas.common.http import permissions
+from gpuaas.common.testing.neighbours import tell
+from gpuaas.common.testing.running import eventually
+from gpuaas.common.testing.stack import TestStack
+from gpuaas.contracts.billing import InvoiceFinalized
+
+from tests.contracts.isolation_callers import OPEN, Caller, Headers, callers
+from tests.contracts.plausible import BY_NAME, plausible
+from tests.contracts.whole_suite import Suite, whole_suite
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OCTETS = b"an artefact"
+DIGEST = hashlib.sha256(OCTETS).hexdigest()
+IDS = {"tenant_id": "acme", "project_id": "vision", "sha256": DIGEST, "subject_sha256": DIGEST, "path": "0/000"}
+FAR = {"GPUaaS-At-Least": str(10**15)}
+_TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas/events"
+PLACE = re.compile(r"\{([a-z0-9_]+)(?::path)?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of one service, and a plausible request to it. `permission` None: public."""
+
+    service: str
+    method: str
+    path: str
+    permission: str | None
+    body: Any
+    query: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.method} {self.path}"
+
+    @property
+    def level(self) -> str:
+        names = set(PLACE.findall(self.path))
+        return "project" if "project_id" in names else "tenant" if "tenant_id" in names else "platform"
+
+    def at(self, **ids: str) -> str:
+        """The path with every parameter filled in."""
+        return PLACE.sub(lambda name: (IDS | ids).get(name[1], "some-thing"), self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    suite: Suite
+    callers: list[Caller]
+    routes: list[Route]
+
+    async def ask(self, route: Route, headers: Headers, path: str | None = None) -> httpx.Response:
+        client = self.suite.clients[route.service]
+        given: dict[str, Any] = {"json": route.body} if route.body is not None else {}
+        if route.method == "PUT" and route.body is None:
+            given = {"content": OCTETS}
+        return await client.request(
+            route.method, path or route.at(), headers=dict(headers), params=route.query, **given
+        )
+
+    def closed(self) -> Iterator[tuple[Route, Caller, int]]:
+        """Every pair that is to be refused, with the status."""
+        kinds: set[tuple[str, bool]] = set()
+        for route in self.routes:
+            if route.permission is None:
+                continue
+            kind = route.service, route.permission == "signed-in"
+            for caller in self.callers:
+                expected = caller.expects(route.permission, route.level)
+                if expected is not OPEN and (caller.everywhere or kind not in kinds):
+                    yield route, caller, expected
+            kinds.add(kind)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(stack: TestStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with whole_suite(stack, tmp_path_factory.mktemp("suite"), requests_per_s=100_000) as suite:
+        everybody = await callers(suite.log)
+        said = await suite.log.last_position()
+
+        async def everybody_is_known() -> bool:
+            return all(service.access.position >= said - 1 for service in suite.services.values())
+
+        await eventually(everybody_is_known)
+        yield World(suite, everybody, list(_routes(suite)))
+
+
+ONE_OF: Final = {"/v1/nodes/{node_id}/faults": {"xid": 79}}
+"""Path → a field without which its body means nothing, where the schema lets several be left out."""
+
+
+def _routes(suite: Suite) -> Iterator[Route]:
+    for name, service in suite.services.items():
+        document = suite.documents[name]
+        for key, permission in permissions(service.app).items():
+            method, path = key.split(" ", 1)
+            operation = document["paths"].get(path.replace(":path", ""), {}).get(method.lower(), {})
+            contents = operation.get("requestBody", {}).get("content", {})
+            schema = contents.get("application/json", {}).get("schema")
+            needed = [each for each in operation.get("parameters", ()) if each["in"] == "query" and each["required"]]
+            yield Route(
+                service=name,
+                method=method,
+                path=path,
+                permission=permission,
+                body=None if schema is None else plausible(document, schema) | ONE_OF.get(path, {}),
+                query={
+                    each["name"]: BY_NAME.get(each["name"]) or plausible(document, each["schema"]) for each in needed
+                },
+            )
+
+
+def told(answer: httpx.Response) -> tuple[int, Any]:
+    """What an answer says, but for the id of the decision, which is new each time."""
+    said = answer.json() if answer.content else None
+    if isinstance(said, dict):
+        said.pop("decision_id", None)
+    return answer.status_code, said
+
+
+async def test_whoever_may_not_is_refused_by_the_table_on_every_route(world: World) -> None:
+    before = await world.suite.log.last_position()
+    wrong, asked = [], 0
+    for route, caller, expected in world.closed():
+        answer = await world.ask(route, caller.headers)
+        asked += 1
+        if answer.status_code != expected or answer.headers["content-type"] != "application/problem+json":
+            wrong.append(f"{route} by {caller.name}: {expected} wanted, {answer.status_code} {answer.text[:200]}")
+    assert wrong == []
+    assert asked > 1_000
+    await _nobody_else_spoke(world, before)
+
+
+async def _nobody_else_spoke(world: World, before: int) -> None:
+    """What the log has got since then, it got from the services themselves."""
+    actors = set()
+    for position in range(before + 1, await world.suite.log.last_position() + 1):
+        recorded = await world.suite.log.at(position)
+        assert recorded is not None
+        actors.add((recorded.envelope().actorkind, recorded.type))
+    assert {kind for kind, _ in actors} <= {"service"}, actors
+
+
+async def test_a_request_that_is_wrong_itself_opens_no_door(world: World) -> None:
+    """A body of the wrong shape, a position far ahead, odd ids: nothing is said about them to who may not ask."""
+    wrong = []
+    some = {"anonymous", "an expired token", "another tenant's admin", "a member without the permission"}
+    for route, caller, expected in world.closed():
+        # Who is signed in and asks about themselves may be told that they ask wrongly.
+        if caller.name not in some or (route.permission == "signed-in" and expected != 401):
+            continue
+        odd = replace(route, body=None if route.body is None else {"no": ["such"]}, query={"limit": "0"})
+        path = route.at(**{name: "Not%20A.Name" for name in PLACE.findall(route.path) if name not in IDS})
+        answer = await world.ask(odd, {**caller.headers, **FAR}, path)
+        if answer.status_code != expected:
+            wrong.append(f"{route} by {caller.name}: {expected} wanted, {answer.status_code} {answer.text[:200]}")
+    assert wrong == []
+
+
+async def test_a_foreign_tenant_and_none_at_all_are_told_apart_by_nothing(world: World) -> None:
+    foreigners = [caller for caller in world.callers if caller.told["tenant"] == 404]
+    assert len(foreigners) == 2
+    wrong = []
+    for route in world.routes:
+        if route.level == "platform" or route.permission is None:
+            continue
+        for caller in foreigners:
+            places = [("acme", "vision"), ("acme", "no-project"), ("no-tenant", "vision"), ("platform", "vision")]
+            answers = [
+                await world.ask(route, caller.headers, route.at(tenant_id=tenant, project_id=project))
+                for tenant, project in places
+            ]
+            names = {frozenset(answer.headers) for answer in answers}
+            if any(told(answer) != told(answers[0]) for answer in answers) or len(names) > 1:
+                wrong.append(f"{route} by {caller.name}: {[answer.text[:150] for answer in answers]}")
+    assert wrong == []
+
+
+async def test_public_routes_answer_everybody_alike(world: World) -> None:
+    public = [route for route in world.routes if route.permission is None and route.path != "/v1/tokens"]
+    assert len(public) >= 3 * len(world.suite.services)
+    some = {"anonymous", "garbage", "another tenant's admin", "the operator"}
+    for route in public:
+        for caller in [caller for caller in world.callers if caller.name in some]:
+            answer = await world.ask(route, caller.headers)
+            missing = answer.status_code == 404 and "{" in route.path
+            assert answer.status_code == 200 or missing, (route, caller.name, answer.text)
+
+
+async def test_whoever_may_is_let_through_and_nothing_breaks(world: World) -> None:
+    wrong = []
+    operator = next(caller for caller in world.callers if caller.name == "the operator")
+    for route in world.routes:
+        for caller in world.callers:
+            if route.permission is None or caller.expects(route.permission, route.level) is not OPEN:
+                continue
+            answer = await world.ask(route, caller.headers)
+            if answer.status_code in (401, 403, 405, 413, 422, 429) or answer.status_code >= 500:
+                wrong.append(f"{route} by {caller.name}: {answer.status_code} {answer.text[:200]}")
+            if route.path.endswith("/suspend"):  # undone at once, for it is meant to lock out those who ask next
+                undo = replace(route, path=route.path.removesuffix("suspend") + "resume")
+                assert (await world.ask(undo, operator.headers)).status_code < 500
+            if route.path.endswith("/ceiling") and route.method == "PUT":  # it would bound those who ask next
+                undo = replace(route, method="POST", path=f"{route.path}/remove", body={"reason": "for a test"})
+                assert (await world.ask(undo, operator.headers)).status_code < 300
+    assert wrong == []
+
+
+async def test_nobody_reads_another_tenants_name(world: World) -> None:
+    """Every question that a tenant's people may ask, after everything above has been done in both tenants."""
+    by_name = {caller.name: caller for caller in world.callers}
+    for route in world.routes:
+        if route.method != "GET" or route.permission is None:
+            continue
+        for who, mine, other in (
+            ("the tenant's admin", "acme", "umbrella"),
+            ("another tenant's admin", "umbrella", "acme"),
+        ):
+            answer = await world.ask(route, by_name[who].headers, route.at(tenant_id=mine))
+            assert other not in answer.text, (str(route), who, answer.text[:500])
+
+
+async def test_ids_of_another_tenant_are_unknown_in_ones_own(world: World) -> None:
+    """Inside one's own tenant, an id of somebody else's thing is answered like one that never was."""
+    admin = next(caller for caller in world.callers if caller.name == "the tenant's admin")
+    theirs = await _things_of_umbrella(world)
+    absent = dict.fromkeys(theirs, "0190a0c0-0000-7000-8000-000000000000")
+    wrong, asked = [], 0
+    for route in world.routes:
+        named = set(PLACE.findall(route.path)) - IDS.keys()
+        if route.level == "platform" or not named:
+            continue
+        assert named <= theirs.keys(), f"{route}: make one in _things_of_umbrella"
+        foreign = await world.ask(route, admin.headers, route.at(**theirs))
+        nothing = await world.ask(route, admin.headers, route.at(**absent))
+        asked += 1
+        if foreign.status_code < 400 or _without(foreign, theirs) != _without(nothing, absent):
+            wrong.append(f"{route}: {foreign.text[:200]} differs from {nothing.text[:200]}")
+    assert wrong == []
+    assert asked > 10
+
+
+def catalogue_example(path: str) -> dict[str, Any]:
+    """The first example of an event's schema."""
+    found: dict[str, Any] = json.loads((SCHEMAS / path).read_text("utf-8"))["examples"][0]
+    return found
+
+
+def _without(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, str]:
+    status, said = told(answer)
+    text = str(said)
+    for each in sorted(ids.values(), key=len, reverse=True):
+        text = text.replace(each, "?")
+    return status, text
+
+
+async def _things_of_umbrella(world: World) -> dict[str, str]:
+    """Path parameter → id of such a thing of the tenant `umbrella`, which its own admin can see."""
+    operator = next(caller for caller in world.callers if caller.name == "the operator")
+
+    async def made(service: str, path: str, **body: Any) -> str:
+        answer = await world.suite.clients[service].post(path, json=body, headers=dict(operator.headers))
+        assert answer.status_code < 300, answer.text
+        return str(answer.json()["id"])
+
+    home = "/v1/tenants/umbrella"
+    account = await made("iam", f"{home}/service-accounts", display_name="theirs")
+    bound = {"principal_kind": "service-account", "principal_id": account, "role": "viewer", "reason": "for a test"}
+    allocations, asked = f"{home}/projects/hive/allocations", {"pool_id": "p", "gpus_per_replica": 1, "image": "i"}
+    example = catalogue_example("billing/invoice-finalized.v1.json") | {"tenant_id": "umbrella"}
+    invoice = InvoiceFinalized.model_validate_json(json.dumps(example))
+    position = await tell(world.suite.log, invoice, tenant_id="umbrella", entity_id=invoice.invoice_id)
+    ids = {
+        "principal_id": account,
+        "binding_id": await made("iam", f"{home}/bindings", **bound),
+        "key_id": await made("iam", f"{home}/service-accounts/{account}/keys", label="k", expires_at=_TOMORROW),
+        "group_id": await made("iam", f"{home}/groups", display_name="theirs"),
+        "prohibition_id": await made(
+            "iam",
+            f"{home}/prohibitions",
+            holder_kind="service-account",
+            holder_id=account,
+            permissions=["nodes.*.*"],
+            reason="for a test",
+        ),
+        "allocation_id": await made("allocations", allocations, **asked),
+        "invoice_id": invoice.invoice_id,
+    }
+    seen = {**operator.headers, "GPUaaS-At-Least": str(position)}
+    invoice_page, allocation_page = f"{home}/invoices/{ids['invoice_id']}", f"{allocations}/{ids['allocation_id']}"
+    for service, path in (("billing", invoice_page), ("allocations", allocation_page)):
+        answer = await world.suite.clients[service].get(path, headers=seen)
+        assert answer.status_code == 200, answer.text
+    return ids
