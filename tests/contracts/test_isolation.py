@@ -12,8 +12,9 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -105,8 +106,12 @@ async def world(stack: TestStack, tmp_path_factory: pytest.TempPathFactory) -> A
         yield World(suite, everybody, list(_routes(suite)))
 
 
-ONE_OF: Final = {"/v1/nodes/{node_id}/faults": {"xid": 79}}
-"""Path → a field without which its body means nothing, where the schema lets several be left out."""
+_RULES: Final = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
+MEANT: Final[dict[str, dict[str, Any]]] = {
+    "/v1/nodes/{node_id}/faults": {"xid": 79},
+    "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
+}
+"""Path → fields that make its body mean something, where the schema alone does not say so."""
 
 
 def _routes(suite: Suite) -> Iterator[Route]:
@@ -123,7 +128,7 @@ def _routes(suite: Suite) -> Iterator[Route]:
                 method=method,
                 path=path,
                 permission=permission,
-                body=None if schema is None else plausible(document, schema) | ONE_OF.get(path, {}),
+                body=None if schema is None else plausible(document, schema) | MEANT.get(path, {}),
                 query={
                     each["name"]: BY_NAME.get(each["name"]) or plausible(document, each["schema"]) for each in needed
                 },

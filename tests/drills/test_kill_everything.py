@@ -46,11 +46,13 @@ class Killer:
 
     Attributes:
         recovered_s: per kill, victim and seconds until it (a server: everybody) was ready again.
+        failures: what parts of services said of themselves meanwhile.
     """
 
     world: World
     chance: random.Random
     recovered_s: list[tuple[str, float]] = field(default_factory=list)
+    failures: set[str] = field(default_factory=set)
 
     def victims(self) -> Iterator[str]:
         """Every process at least once, some services more often, in random order."""
@@ -83,9 +85,14 @@ class Killer:
         async with asyncio.timeout(RECOVERED_WITHIN_S):
             while self.world.stack.pid(victim) in (None, pid):
                 await asyncio.sleep(0.02)
-            while not all([(await asked(self.world.endpoints.ports[name])).ready for name in concerned]):
+            while not all([await self._ready(name) for name in concerned]):
                 await asyncio.sleep(0.05)
         self.recovered_s.append((victim, monotonic() - began))
+
+    async def _ready(self, name: str) -> bool:
+        answer = await asked(self.world.endpoints.ports[name])
+        self.failures |= {f"{name} {part}: {said}" for part, said in answer.told.get("failures", {}).items()}
+        return answer.ready
 
 
 async def test_everything_is_killed_and_nothing_acknowledged_is_lost_or_done_twice(
@@ -167,6 +174,7 @@ def report(
         [
             f"\nkill everything, seed {number}, {took_s:.0f} s",
             f"  kills {len(killer.recovered_s)}; seconds to recover: {times}",
+            *(f"  said meanwhile: {said[:200]}" for said in sorted(killer.failures)),
             f"  requests acknowledged {len(load.acknowledged)}, made again {load.repeats}, given back {load.released}, "
             f"tries refused {load.refusals}, longest wait {load.longest_wait_s:.1f} s",
             f"  events {reading.last} in {len(reading.versions)} histories; runs {len(reading.started)}; "
