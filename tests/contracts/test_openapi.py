@@ -175,7 +175,7 @@ def test_failures_are_problems_and_signing_in_is_a_security_scheme(found: Found)
         for _, _, operation in operations(document):
             assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
             assert not [status for status in operation["responses"] if status.startswith(("4", "5"))]
-            allowed = [None, [{}, {"bearer": []}]] if operation[KEY] == "public" else [[{"bearer": []}]]
+            allowed: list[Any] = [None, [{}, {"bearer": []}]] if operation[KEY] == "public" else [[{"bearer": []}]]
             assert operation.get("security") in allowed
             assert "authorization" not in {each["name"].lower() for each in operation.get("parameters", [])}
         text = json.dumps(document)

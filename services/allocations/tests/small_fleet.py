@@ -10,7 +10,7 @@ from gpuaas.allocations.domain.pool import POOL, AddCapacity, GrantClaim, Return
 from gpuaas.allocations.domain.shape import Shape
 from gpuaas.contracts.allocations import Member, Receipt, Topology
 
-RECEIPT = Receipt(pool_version=0, policy="test", nodes_considered=0, exclusions=(), score="0")  # type: ignore[arg-type]
+RECEIPT = Receipt(pool_version=0, policy="test", nodes_considered=0, exclusions=(), score="0")
 
 
 def told(pool: Pool, *commands: object) -> Pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from gpuaas.allocations.domain.capacity import Pool
@@ -97,11 +98,7 @@ def test_one_gpu_does_not_stand_in_two_machines() -> None:
     )
     offer = machine(5, gpus=1)
     with pytest.raises(Rejected, match="listed on machine n0"):
-        POOL.decide(type(offer)(**{**_fields(offer), "device_ids": moved.device_ids}), fleet(1))
-
-
-def _fields(offer: object) -> dict[str, object]:
-    return {name: getattr(offer, name) for name in offer.__slots__}  # type: ignore[attr-defined]
+        POOL.decide(replace(offer, device_ids=moved.device_ids), fleet(1))
 
 
 def test_a_machine_nobody_knows_cannot_be_withdrawn() -> None:

@@ -84,7 +84,8 @@ def test_the_kept_machines_stay_the_same_while_the_head_does() -> None:
 
 def test_the_head_starts_when_its_machine_has_drained_whatever_came_after_it() -> None:
     pool = told(fleet(2), grant("x", member(0, "n0", [0])), grant("y", member(0, "n1", [0, 1])))
-    standing, kept = line(("gang", gpus(8), 0)), {}
+    standing = line(("gang", gpus(8), 0))
+    kept: dict[str, Kept] = {}
     for arrival in range(20):
         standing.join(Waiting(f"s{arrival}", "acme", "research", gpus(1), 0, 100 + arrival))
         cycle = go(pool, standing, kept)
@@ -130,7 +131,8 @@ Requests = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(requests=Requests, ends=st.lists(st.integers(0, 10), max_size=60))
 def test_everyone_is_served_in_the_end_and_no_gpu_twice(requests: list[tuple[Shape, int]], ends: list[int]) -> None:
-    pool, kept = fleet(3), {}
+    pool = fleet(3)
+    kept: dict[str, Kept] = {}
     standing = line(*((f"a{i}", shape, priority) for i, (shape, priority) in enumerate(requests)))
     for turn in [*ends, *([0] * 200)]:
         cycle = go(pool, standing, kept)

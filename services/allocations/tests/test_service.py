@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from allocations_world import World, accepted, world
@@ -160,7 +161,7 @@ async def test_what_can_never_be_served_is_turned_down_at_once(here: World) -> N
         {"labels": {"": "x"}},
     ],
 )
-async def test_absurd_requests_are_refused_at_the_door(here: World, bad: dict[str, object]) -> None:
+async def test_absurd_requests_are_refused_at_the_door(here: World, bad: dict[str, Any]) -> None:
     assert await here.ask(status=422, **bad) == "urn:gpuaas:invalid"
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from gpuaas.allocations.adapters.sim import SimRuntime, nature_of
-from gpuaas.allocations.ports import Run
+from gpuaas.allocations.ports import Ended, Run
 from gpuaas.common.clock import FixedClock, Pace, PacedClock
 from runtime_contract import MEMBERS, RuntimeContract, Wait
 
@@ -82,7 +82,7 @@ async def test_thousands_of_runs_on_a_world_a_hundred_thousand_times_as_fast() -
     starts = {f"a{i}": clock.now() for i in range(5_000)}
     for number, (name, started_at) in enumerate(starts.items()):
         runtime.watch(sleeper(name, str(1 + number * 2)), started_at)
-    seen = []
+    seen: list[Ended] = []
     async with asyncio.timeout(10):
         while len(seen) < 5_000:
             seen += await runtime.ended(1)

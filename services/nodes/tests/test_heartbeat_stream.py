@@ -128,7 +128,7 @@ async def _agents(client: httpx.AsyncClient, headers: dict[str, str], condition:
 
 
 def _counted(outcome: str) -> float:
-    return RECEIVED.labels(outcome)._value.get()
+    return float(RECEIVED.labels(outcome)._value.get())
 
 
 async def test_silence_is_an_event_and_so_is_the_next_heartbeat(broker: NatsServer, settings: NodesSettings) -> None:

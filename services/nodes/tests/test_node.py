@@ -250,9 +250,9 @@ def test_the_same_hold_again_is_quiet_and_a_taken_name_is_refused() -> None:
 
 
 def test_holds_have_a_limit() -> None:
-    full = (*AVAILABLE, *(PlaceHold(hold(f"h{n}")) for n in range(HOLDS_MAX)))
+    full = [PlaceHold(hold(f"h{n}")) for n in range(HOLDS_MAX)]
     with pytest.raises(Rejected, match="most"):
-        last_of(*full, PlaceHold(hold("one-more")))
+        last_of(*AVAILABLE, *full, PlaceHold(hold("one-more")))
 
 
 def test_a_hold_expires_at_its_time_and_not_before() -> None:
