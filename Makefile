@@ -1,6 +1,6 @@
 # GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
 .DEFAULT_GOAL := help
-.PHONY: help setup check types test demo up bench contracts compose compose-secrets format clean
+.PHONY: help setup check types test drills demo up bench contracts compose compose-secrets format clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -37,6 +37,9 @@ check: setup ## formatting, lint, types, walls, contracts: everything that needs
 	$(BIN)/python -m tools.openapi compat
 	$(BIN)/python -m gpuaas.cli.compose --check
 	$(BIN)/python -m pytest -q tests/walls
+
+drills: setup ## only the drills: kill, race and destroy real processes, then compare everything
+	@$(BIN)/python -m pytest -m drill tests/drills $(ARGS)
 
 types: setup # each package alone, for their test folders share names
 	@failed=0; for part in $(PACKAGES) tools tests conftest.py; do \

@@ -10,7 +10,7 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import APIRouter, Depends
-from gpuaas.common.errors import Invalid, NotFound, Unavailable
+from gpuaas.common.errors import Invalid, Misconfigured, NotFound, Unavailable
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.log import Write
 from gpuaas.common.service import Service
@@ -188,12 +188,12 @@ async def test_what_no_table_can_keep_is_refused_at_the_door(settings: Settings)
 async def test_one_caller_cannot_take_everything(settings: Settings) -> None:
     service = counting(settings.model_copy(update={"requests_per_s": 5}))
     async with running(service) as client:
-        answers = [await client.get(BASE, headers={"Authorization": "Bearer same"}) for _ in range(30)]
-        refused = [answer for answer in answers if answer.status_code == 429]
-        assert refused
-        assert is_problem(refused[0], 429, "rate-limited")
-        # A made-up credential is no new caller; one that was believed is.
-        assert (await client.get(BASE, headers={"Authorization": "Bearer other"})).status_code == 429
+        # A made-up credential is no new caller: strangers of one address share its bucket.
+        for names in (["same"] * 40, [f"made-up-{number}" for number in range(40)]):
+            asked = (client.get(BASE, headers={"Authorization": f"Bearer {name}"}) for name in names)
+            refused = [answer for answer in await asyncio.gather(*asked) if answer.status_code == 429]
+            assert refused
+            assert is_problem(refused[0], 429, "rate-limited")
 
 
 async def test_a_poisoned_projection_makes_the_service_unready_by_name(settings: Settings) -> None:
@@ -305,3 +305,10 @@ async def test_the_door_is_described_before_it_is_open(settings: Settings) -> No
     assert all(operation["security"] == [{"bearer": []}] for operation in operations)
     assert all(set(operation["responses"]) & {"422", "default"} == {"default"} for operation in operations)
     assert "HTTPValidationError" not in str(described)
+
+
+async def test_a_taken_port_is_told_in_a_sentence(settings: Settings) -> None:
+    first, second = counting(settings), counting(settings)
+    async with running(first):
+        with pytest.raises(Misconfigured, match="free port"):
+            await second.open_door()

@@ -110,6 +110,10 @@ class Stack:
         """A superuser's URL of the database server."""
         return self._servers.running()[1].dsn()
 
+    def remember(self, environment: Mapping[str, str]) -> None:
+        """Variables that a service started from now on gets too, such as one that comes back after a crash."""
+        self._extra |= environment
+
     def log_path(self, name: str) -> Path:
         """Where a service's output is."""
         return self._folder.log_path(name)

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from gpuaas.common.clock import Clock, rfc3339
 from gpuaas.common.decider import Decider
-from gpuaas.common.envelope import Envelope, Fact, Recorded, data_of, encode, subject_of
+from gpuaas.common.envelope import Envelope, Fact, Recorded, data_of, encode, schema_uri, subject_of
 from gpuaas.common.errors import Conflict, GpuaasError, Invalid, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.common.ids import derived_id
@@ -285,7 +285,7 @@ class Commands:
             subject=f"{order.entity.name}/{order.tenant_id}/{order.entity_id}",
             time=rfc3339(self._clock.now()),
             datacontenttype="application/json",
-            dataschema=event.SCHEMA,
+            dataschema=schema_uri(event),
             tenantid=order.tenant_id,
             projectid=cause.project_id,
             actor=cause.actor,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from gpuaas.common.errors import Invalid, TooLarge, Unreadable
@@ -24,6 +24,9 @@ PAYLOAD_BYTES_MAX: Final = 512 * 1024
 PLATFORM: Final = "platform"
 """The tenant token of what belongs to no tenant."""
 
+Attribute = Annotated[str, msgspec.Meta(min_length=1)]
+"""CloudEvents 1.0.2 §3.1: an attribute that is there is not empty."""
+
 _TYPE = re.compile(r"^gpuaas\.[a-z0-9-]+\.[a-z0-9-]+\.v[1-9][0-9]*$")
 
 
@@ -33,30 +36,31 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         id: unique with `source`; derived from the cause, so a repeat has the same id.
         time: when it happened, RFC 3339 UTC with microseconds.
+        dataschema: the `$id` of the schema of `data`, an absolute URI.
         subject: the entity, `<entity>/<tenant>/<id>`.
         causationid: the id of what caused it: an event's id, or the request's.
         sequence: the entity's version after this event, from 1, zero-padded (CloudEvents `sequence` extension).
         data: the event's own JSON, untouched.
     """
 
-    specversion: str
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: str
-    datacontenttype: str
-    dataschema: str
-    tenantid: str
-    actor: str
-    actorkind: str
-    causationid: str
-    correlationid: str
-    sequence: str
-    profile: str
-    projectid: str | None = None
-    onbehalfof: str | None = None
-    traceparent: str | None = None
+    specversion: Attribute
+    id: Attribute
+    source: Attribute
+    type: Attribute
+    subject: Attribute
+    time: Attribute
+    datacontenttype: Attribute
+    dataschema: Attribute
+    tenantid: Attribute
+    actor: Attribute
+    actorkind: Attribute
+    causationid: Attribute
+    correlationid: Attribute
+    sequence: Attribute
+    profile: Attribute
+    projectid: Attribute | None = None
+    onbehalfof: Attribute | None = None
+    traceparent: Attribute | None = None
     data: msgspec.Raw
 
     @property
@@ -74,8 +78,11 @@ def encode(envelope: Envelope) -> bytes:
 
     Raises:
         TooLarge: more than `PAYLOAD_BYTES_MAX`.
+        Invalid: an attribute is empty; nobody could read the event.
     """
     payload = _ENCODER.encode(envelope)
+    if b':""' in payload[: payload.index(b',"data":')]:
+        raise Invalid(f"an attribute of {envelope.type or 'the event'} is empty; leave it out")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise TooLarge(
             f"{envelope.type} is {len(payload):,} bytes; an event holds at most {PAYLOAD_BYTES_MAX:,}. "
@@ -101,6 +108,11 @@ def decode(payload: bytes) -> Envelope:
     if not envelope.sequence.isdecimal():
         raise Unreadable(f"{envelope.type}: sequence {envelope.sequence!r} is not a number")
     return envelope
+
+
+def schema_uri(event: Event | type[Event]) -> str:
+    """The `$id` of the schema that describes the event's data."""
+    return f"gpuaas:events/{event.SCHEMA.removesuffix('.json')}"
 
 
 def data_of(event: Event) -> msgspec.Raw:
@@ -173,10 +185,13 @@ class Fact:
 
 
 def moment(text: str) -> datetime:
-    """An RFC 3339 timestamp of an envelope as an aware UTC datetime."""
+    """An RFC 3339 timestamp of an envelope as an aware UTC datetime. Raises Unreadable: it is none, or has no zone."""
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as broken:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError("it has no zone")
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError) as broken:
         raise Unreadable(f"{text!r} is not an RFC 3339 time") from broken
 
 

@@ -27,7 +27,7 @@ class Event(Part):
     Attributes:
         TYPE: CloudEvents type, `gpuaas.<service>.<what-happened>.v<n>`.
         SERVICE, ENTITY: who owns it and whose history it belongs to; they are in the subject.
-        SCHEMA: the schema's path below `schemas/events`, used as `dataschema`.
+        SCHEMA: the schema's path below `schemas/events`; `envelope.schema_uri` makes `dataschema` of it.
         PERSONAL: names of top-level fields that hold personal data.
     """
 

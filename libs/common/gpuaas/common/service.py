@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
@@ -115,6 +116,7 @@ class Service:
         self._streamed: list[str] = []
         self._complete = False
         self._server: uvicorn.Server | None = None
+        self._socket: socket.socket | None = None
         self._failures: dict[str, str] = {}
         self._lasting: set[str] = set()
         self._started = False
@@ -249,6 +251,7 @@ class Service:
             server_header=False,
             timeout_graceful_shutdown=int(self.settings.drain_s),
         )
+        self._socket = _bound(self.settings.http_host, self.settings.http_port)
         self._server = uvicorn.Server(config)
         self._server.config.load()
         self._spawn("door", self._serve_http)
@@ -257,7 +260,7 @@ class Service:
         assert self._server is not None
         # uvicorn would take over the signals that FastStream already answers.
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        await self._server.serve()
+        await self._server.serve(sockets=[self._socket] if self._socket else None)
 
     async def stop(self) -> None:
         """Drain: no new requests, requests under way finish, readers end between batches, connections close."""
@@ -346,6 +349,25 @@ class Service:
             return {"projection": name, "status": "rebuilding"}
 
         self.app.include_router(router)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket on the door's address, taken before anything else starts.
+
+    Raises:
+        Misconfigured: somebody else listens there, or this machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((host, port))
+    except OSError as refused:
+        taken.close()
+        raise Misconfigured(
+            f"cannot listen on {host}:{port} ({refused.strerror}); set GPUAAS_HTTP_PORT to a free port"
+        ) from refused
+    return taken
 
 
 def run(build: Callable[[Given], Service], settings_type: type[Given]) -> None:

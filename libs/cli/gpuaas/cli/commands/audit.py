@@ -82,7 +82,8 @@ async def _follow(path: str, limit: int, json_: bool, sought: dict[str, Any]) ->
 @click.option("--type", "type_", help="Event type, whole.")
 @click.option("--since", help="RFC 3339.")
 @click.option("--until", help="RFC 3339.")
-def export(file: Path, tenant: str, format_: str, type_: str | None, **sought: str | None) -> None:
+@as_json
+def export(file: Path, tenant: str, format_: str, type_: str | None, json_: bool, **sought: str | None) -> None:
     """Save a copy of a tenant's trail; the copy is recorded in the trail."""
     given = {"format": format_, "type": type_, **sought}
     asked = urlencode({name: value for name, value in given.items() if value is not None})
@@ -93,7 +94,10 @@ def export(file: Path, tenant: str, format_: str, type_: str | None, **sought: s
 
     content = finish(work)
     file.write_bytes(content)
-    click.echo(f"{len(content):,} bytes in {file}", err=True)
+    if json_:
+        print_json({"file": str(file), "bytes": len(content), "format": format_})
+    else:
+        click.echo(f"{len(content):,} bytes in {file}", err=True)
 
 
 @command.command()

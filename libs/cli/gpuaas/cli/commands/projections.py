@@ -58,12 +58,16 @@ def rebuild(service: str, projection: str, json_: bool) -> None:
                     [reader] = [item for item in page["items"] if item["name"] == name]
                     progress.update(bar, completed=1.0 if reader["rebuilding"] is None else reader["rebuilding"])
                     if reader["rebuilding"] is None:
-                        return {"service": service, **reader}
+                        told = await suite.ready(service) or {}
+                        failed = told.get("failures", {}).get(f"rebuild {projection}")
+                        return {"service": service, **reader, "failed": failed}
                     await asyncio.sleep(0.1)
 
     reader = finish(work)
     if json_:
         print_json(reader)
+    if reader["failed"]:
+        fail(f"{projection} was not rebuilt: {reader['failed']}; the live one answers as before")
     if reader["stopped"]:
         fail(f"{projection} stopped: {reader['stopped']}")
     if not json_:

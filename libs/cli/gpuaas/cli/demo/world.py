@@ -48,6 +48,7 @@ class World:
         finally:
             await connection.close()
         self.clock.change(pace)
+        self.stack.remember({"GPUAAS_CLOCK_PACE": pace.encode()})
         await asyncio.sleep(NOTICE_S)
 
     @property

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gpuaas.common.clock import rfc3339
-from gpuaas.common.envelope import PLATFORM, Envelope, Fact, data_of, subject_of
+from gpuaas.common.envelope import PLATFORM, Envelope, Fact, data_of, schema_uri, subject_of
 from gpuaas.common.events import Event
 from gpuaas.common.ids import new_id
 from gpuaas.common.tokens import TOKEN_LIFE_S, Claims, Kind, audience_of, sign
@@ -52,7 +52,7 @@ class Identity:
             subject=f"{event.ENTITY}/{tenant_id}/{entity_id}",
             time=rfc3339(self.now),
             datacontenttype="application/json",
-            dataschema=event.SCHEMA,
+            dataschema=schema_uri(event),
             tenantid=tenant_id,
             actor="iam",
             actorkind="service",
