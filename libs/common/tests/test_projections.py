@@ -14,7 +14,7 @@ from gpuaas.common.clock import WallClock
 from gpuaas.common.commands import Cause, Commands
 from gpuaas.common.embedded.postgres import PostgresServer
 from gpuaas.common.envelope import Fact
-from gpuaas.common.errors import Misconfigured, Rejected, Unavailable
+from gpuaas.common.errors import Invalid, Misconfigured, Rejected, Unavailable
 from gpuaas.common.log import Write
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.projections import Database, Projector, Rows, digest, insert, upsert
@@ -32,7 +32,7 @@ from gpuaas.common.testing.counter import (
     cause,
 )
 from gpuaas.common.testing.stack import LogAddress
-from sqlalchemy import Column, MetaData, Table, Text, func, select
+from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 
@@ -362,3 +362,15 @@ async def test_json_columns_take_any_document(place: Place) -> None:
         await insert(rows, JSONS, [{"key": f"new-{key}", "value": value} for key, value in documents.items()])
     stored = {row["key"]: row["value"] for row in await place.database.fetch(select(JSONS))}
     assert stored == documents | {f"new-{key}": value for key, value in documents.items()}
+
+
+async def test_a_value_that_fits_no_column_is_refused_and_leaves_the_connection_as_it_was(database_dsn: str) -> None:
+    database = Database(database_dsn, pool_max=2)
+    await database.open()
+    for odd, kind in ((2**63, BigInteger()), ("7", BigInteger()), (7, String()), ("a\0b", String())):
+        for ask in (database.fetch, database.fetch_one, database.execute):
+            with pytest.raises(Invalid, match="too large, of another kind, or holds a NUL"):
+                await ask(select(literal(odd, kind)))
+            async with database.reading() as rows:
+                assert await rows.fetchval("SHOW transaction_isolation") == "repeatable read"
+    await database.close()

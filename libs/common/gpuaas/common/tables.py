@@ -46,18 +46,6 @@ _AWAY: Final = (
 )
 
 
-@asynccontextmanager
-async def _fitting() -> AsyncIterator[None]:
-    """What is asked for comes from outside: a NUL, a number beyond 64 bits, a text for a number are the asker's."""
-    try:
-        yield
-    except (asyncpg.DataError, asyncpg.InterfaceError) as odd:
-        # asyncpg's own refusal of a value is an InterfaceError that is a ValueError too.
-        if isinstance(odd, asyncpg.DataError | ValueError):
-            raise Invalid("a value asked for is too large, of another kind, or holds a NUL character") from odd
-        raise
-
-
 async def _prepare(connection: asyncpg.Connection) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(
@@ -66,10 +54,6 @@ async def _prepare(connection: asyncpg.Connection) -> None:
             decoder=msgspec.json.decode,
             schema="pg_catalog",
         )
-
-
-async def _nothing_to_reset(_: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Settings here are `SET LOCAL` and locks end with their transaction, so giving back costs no round trip."""
 
 
 class Database:
@@ -96,7 +80,6 @@ class Database:
                 max_size=self._pool_max,
                 command_timeout=COMMAND_TIMEOUT_S,
                 init=_prepare,
-                reset=_nothing_to_reset,
                 server_settings={"search_path": LIVE, "timezone": "UTC"},
             )
         except (OSError, asyncpg.PostgresError) as away:
@@ -118,21 +101,21 @@ class Database:
     async def fetch(self, query: ClauseElement) -> list[Record]:
         """All rows of a SQLAlchemy `select`. Raises Invalid: a value in it cannot stand in its column."""
         sql, values = compiled(query)
-        async with self._reporting(), _fitting():
-            rows: list[Record] = await self.pool.fetch(sql, *values)
+        async with self._asking() as connection:
+            rows: list[Record] = await connection.fetch(sql, *values)
         return rows
 
     async def fetch_one(self, query: ClauseElement) -> Record | None:
         """The first row, or None. Raises Invalid: a value in the query cannot stand in its column."""
         sql, values = compiled(query)
-        async with self._reporting(), _fitting():
-            return await self.pool.fetchrow(sql, *values)
+        async with self._asking() as connection:
+            return await connection.fetchrow(sql, *values)
 
     async def execute(self, statement: ClauseElement) -> str:
         """Run a statement on a table of the service's own that is not a read model (keys, sessions)."""
         sql, values = compiled(statement)
-        async with self._reporting():
-            return await self.pool.execute(sql, *values)
+        async with self._asking() as connection:
+            return await connection.execute(sql, *values)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Rows]:
@@ -154,6 +137,17 @@ class Database:
         async with self._reporting(), self.pool.acquire() as connection, connection.transaction():
             await connection.execute(f'SET LOCAL search_path TO "{place}"; SET LOCAL synchronous_commit TO off')
             yield connection
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Rows]:
+        """A connection for one statement. Its values come from outside: what fits no column is the asker's mistake."""
+        async with self._reporting(), self.pool.acquire() as connection:
+            try:
+                yield connection
+            except asyncpg.DataError as odd:
+                # asyncpg can refuse a value after the server has begun the statement; only a further one ends it.
+                await connection.execute("SELECT 1")
+                raise Invalid("a value asked for is too large, of another kind, or holds a NUL character") from odd
 
     @asynccontextmanager
     async def _reporting(self) -> AsyncIterator[None]:
