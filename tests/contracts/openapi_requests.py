@@ -91,6 +91,8 @@ def _request(
         value = _parameter(draw, document, each, number in twisted, ids)
         if each["in"] == "path":
             path = path.replace("{" + each["name"] + "}", quote(value, safe="", errors="replace") or "%20")
+        elif each["name"] == "wait_s":
+            continue  # it only makes the answer late
         elif (each.get("required") or draw(st.booleans())) and each["in"] == "query":
             query.append((each["name"], value.encode("utf-8", "replace").decode()))
         elif each["in"] == "header" and draw(st.integers(0, 3)) == 0:
