@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
@@ -183,6 +184,17 @@ async def test_what_no_table_can_keep_is_refused_at_the_door(settings: Settings)
             with pytest.raises(Invalid):
                 await service.database.fetch_one(select(VALUES).where(VALUES.c.counter == literal(odd, String())))
         assert (await client.get("/readyz")).json()["stopped"] == []
+
+
+async def test_small_answers_are_sent_at_once(settings: Settings) -> None:
+    """Without TCP_NODELAY every answer waits for the client's delayed acknowledgement, 40 ms and more."""
+    service = counting(settings)
+    async with running(service) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        assert service._server is not None
+        sockets = [each.transport.get_extra_info("socket") for each in service._server.server_state.connections]
+        assert sockets
+        assert all(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for each in sockets)
 
 
 async def test_one_caller_cannot_take_everything(settings: Settings) -> None:
