@@ -69,11 +69,7 @@ class Door:
             await _problem(send, 429, "rate-limited", detail, retry_after_s=max(1, round(wait_s)))
             return
         status = await self._measured(scope, self._bounded(scope, headers, receive), send, headers)
-        if credential is not None:
-            self._remember(credential, believed=status not in (401, 404, 405, 429))
-
-    def _remember(self, credential: bytes, *, believed: bool) -> None:
-        if believed:
+        if credential is not None and status not in (401, 404, 405, 429):
             self._known[credential] = None
             self._known.move_to_end(credential)
             if len(self._known) > CALLERS_MAX:

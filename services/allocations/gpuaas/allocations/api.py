@@ -157,7 +157,7 @@ def operators_door(service: Service, allocations: Allocations, capacity: PoolCap
         "/v1/pools/{pool_id}/machines", dependencies=[seen_capacity, pool_reader], summary="A pool's machines by id."
     )
     async def machines(pool_id: str, page: Paged) -> Page:
-        rows = await capacity.machines(service.database, pool_id, _after_text(page), page.limit + 1)
+        rows = await capacity.machines(service.database, pool_id, page.key(str) or "", page.limit + 1)
         return page.page([dict(row) for row in rows], ["node_id"])
 
     @router.get(
@@ -166,7 +166,7 @@ def operators_door(service: Service, allocations: Allocations, capacity: PoolCap
         summary="Which GPUs are held now, and by whom.",
     )
     async def held_devices(pool_id: str, page: Paged) -> Page:
-        rows = await capacity.held_devices(service.database, pool_id, _after_text(page), page.limit + 1)
+        rows = await capacity.held_devices(service.database, pool_id, page.key(str) or "", page.limit + 1)
         return page.page([dict(row) for row in rows], ["device_id"])
 
     return router
@@ -213,20 +213,8 @@ def _states(asked: list[str] | None) -> tuple[str, ...]:
 
 
 async def _listed(service: Service, allocations: Allocations, sought: Sought, page: Paging) -> Page:
-    before = None
-    if page.after is not None:
-        (before,) = page.after if len(page.after) == 1 else (None,)
-        if not isinstance(before, int):
-            raise Invalid("this cursor belongs to another list; begin again without it")
-    rows = await allocations.newest(service.database, sought, before, page.limit + 1)
+    rows = await allocations.newest(service.database, sought, page.key(int), page.limit + 1)
     return page.page([_shown(dict(row)) for row in rows], ["requested_position"])
-
-
-def _after_text(page: Paging) -> str:
-    after = "" if page.after is None else page.after[0] if len(page.after) == 1 else None
-    if not isinstance(after, str):
-        raise Invalid("this cursor belongs to another list; begin again without it")
-    return after
 
 
 async def _row(

@@ -47,7 +47,7 @@ from gpuaas.billing.shapes import (
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Commands, Entity
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Invalid, NotFound
+from gpuaas.common.errors import NotFound
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import Accepted, Caller, Paging, fresh, paging, permit
 from gpuaas.common.log import EventLog
@@ -115,7 +115,7 @@ def _prices(routes: APIRouter, desk: Desk) -> None:
     async def price_books(
         caller: Annotated[Caller, Depends(permit("billing.price-book.read"))], asked: Asked
     ) -> PriceVersionsPage:
-        rows, cursor = _page(asked, await views.prices.versions(db, _after(asked), asked.limit + 1))
+        rows, cursor = _page(asked, await views.prices.versions(db, asked.key(int) or 0, asked.limit + 1))
         return PriceVersionsPage(items=shown(PriceVersionShown, rows), next_cursor=cursor)
 
     @routes.post(
@@ -138,7 +138,7 @@ def _tenant_usage(routes: APIRouter, desk: Desk) -> None:
     seen = [Depends(fresh(views.usage))]
 
     async def usage_page(tenant_id: str, project_id: str | None, asked: Paging) -> UsagePage:
-        found = await views.usage.used_by(db, tenant_id, project_id, _after(asked), asked.limit + 1)
+        found = await views.usage.used_by(db, tenant_id, project_id, asked.key(int) or 0, asked.limit + 1)
         rows, cursor = _page(asked, found)
         return UsagePage(items=shown(UsageShown, rows), next_cursor=cursor)
 
@@ -189,7 +189,7 @@ def _invoices(routes: APIRouter, desk: Desk) -> None:
     async def invoices(
         tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.invoice.read"))], asked: Asked
     ) -> InvoicesPage:
-        found = await views.invoices.of_tenant(db, tenant_id, _before(asked), asked.limit + 1)
+        found = await views.invoices.of_tenant(db, tenant_id, asked.key(int), asked.limit + 1)
         rows, cursor = _page(asked, found)
         return InvoicesPage(items=shown(InvoiceShown, rows), next_cursor=cursor)
 
@@ -237,7 +237,7 @@ def _ledger(routes: APIRouter, desk: Desk) -> None:
     async def transfers(
         tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.ledger.read"))], asked: Asked
     ) -> TransfersPage:
-        found = await views.ledger.transfers_of(db, tenant_id, _before(asked), asked.limit + 1)
+        found = await views.ledger.transfers_of(db, tenant_id, asked.key(int), asked.limit + 1)
         rows, cursor = _page(asked, found)
         return TransfersPage(items=shown(TransferShown, rows), next_cursor=cursor)
 
@@ -264,7 +264,7 @@ def _runs(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get("/v1/billing-runs", dependencies=seen, summary="Billing runs, newest first.")
     async def billing_runs(caller: Annotated[Caller, Depends(permit("billing.run.read"))], asked: Asked) -> RunsPage:
-        rows, cursor = _page(asked, await views.runs.runs(db, _before(asked), asked.limit + 1))
+        rows, cursor = _page(asked, await views.runs.runs(db, asked.key(int), asked.limit + 1))
         return RunsPage(items=shown(RunShown, rows), next_cursor=cursor)
 
     @routes.get("/v1/billing-runs/{run_id}", dependencies=seen, summary="One billing run and how far it is.")
@@ -318,18 +318,3 @@ def _page(asked: Paging, found: Sequence[Mapping[str, Any] | Record]) -> tuple[l
     """The rows of the page out of up to `limit + 1`, and the cursor of the next."""
     page = asked.page([dict(row) for row in found], ["position"])
     return page.items, page.next_cursor
-
-
-def _after(asked: Paging) -> int:
-    return _before(asked) or 0
-
-
-def _before(asked: Paging) -> int | None:
-    """The position the cursor stands at, or None for the first page."""
-    match asked.after:
-        case None:
-            return None
-        case (int() as position,):
-            return position
-        case _:
-            raise Invalid("this cursor is of another list; begin again without it")

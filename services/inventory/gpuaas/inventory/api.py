@@ -81,7 +81,7 @@ def _machines(door: APIRouter, machines: Machines, devices: Devices, database: D
     ) -> Page:
         given = (status, pool_id, gpu_model, region, site, pod, rack)
         wanted = _given(machine_view.FILTERS, given)
-        rows = await machines.matching(database, wanted, _only_key(asked), asked.limit + 1)
+        rows = await machines.matching(database, wanted, asked.key(str), asked.limit + 1)
         return asked.page([_machine(row) for row in rows], ["machine_id"])
 
     @door.get(
@@ -120,7 +120,7 @@ def _devices(door: APIRouter, devices: Devices, database: Database) -> None:
         gpu_model: Text = None,
     ) -> Page:
         wanted = _given(device_view.FILTERS, (machine_id, gpu_model))
-        rows = await devices.matching(database, wanted, _only_key(asked), asked.limit + 1)
+        rows = await devices.matching(database, wanted, asked.key(str), asked.limit + 1)
         return asked.page([_device(row) for row in rows], ["serial"])
 
     @door.get("/devices/{serial}", dependencies=[seen], summary="One GPU and everywhere it has been.")
@@ -172,7 +172,7 @@ def _models(door: APIRouter, models: GpuModels, database: Database, commands: Co
     @door.get("/gpu-models", dependencies=[seen], summary="The catalogue of GPU models; open to everyone.")
     @public
     async def list_gpu_models(asked: Annotated[Paging, Depends(paging)]) -> Page:
-        rows = await models.listed(database, _only_key(asked), asked.limit + 1)
+        rows = await models.listed(database, asked.key(str), asked.limit + 1)
         return asked.page([dict(row) for row in rows], ["gpu_model"])
 
     @door.get("/gpu-models/{gpu_model}", dependencies=[seen], summary="One GPU model; open to everyone.")
@@ -193,14 +193,6 @@ def _models(door: APIRouter, models: GpuModels, database: Database, commands: Co
 
 def _given(names: Iterable[str], values: Iterable[str | None]) -> dict[str, str]:
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
-
-
-def _only_key(asked: Paging) -> str | None:
-    if asked.after is None:
-        return None
-    if len(asked.after) != 1 or not isinstance(asked.after[0], str):
-        raise Invalid("this cursor belongs to another list; begin again without it")
-    return asked.after[0]
 
 
 def _machine(row: Record) -> dict[str, Any]:

@@ -20,12 +20,6 @@ def build(settings: Settings) -> Service:
     service.project(machines, devices, capacity, models)
     reader = service.reader(devices)
     books = Books(service.commands, service.log, service.database, devices, lambda: reader.position)
-
-    async def make_tables_first() -> None:
-        # The reaction asks this read model from its first event on, maybe before the projector has begun.
-        await service.database.open_checkpoint(devices.name, devices.tables, await service.log.incarnation())
-
-    service.prepare(make_tables_first)
     service.prepare(lambda: define_built_in(service.commands, built_in()))
     service.react(KeepBooks(books))
     service.background("settle-claims", books.settle_for_ever)

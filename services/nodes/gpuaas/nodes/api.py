@@ -160,7 +160,7 @@ def _questions(door: APIRouter, nodes: Nodes, database: Database, log: EventLog)
     ) -> Page:
         given = (lifecycle, pool_id, region, site, pod, rack, expected_gpu_model, health_agent)
         wanted = {name: value for name, value in zip(FILTERS, given, strict=True) if value is not None}
-        after = _only_key(asked)
+        after = asked.key(str)
         rows = await nodes.matching(database, wanted, placeable, after, asked.limit + 1)
         return asked.page([_shown(row) for row in rows], ["node_id"])
 
@@ -249,14 +249,6 @@ async def _register_singly(commands: Commands, nodes: Sequence[NewNode], cause: 
 def _well(node_id: str, outcome: Outcome[Any]) -> BatchItem:
     quiet = outcome.repeated or not outcome.events
     return BatchItem(id=node_id, status="accepted", position=outcome.position, repeated=quiet)
-
-
-def _only_key(asked: Paging) -> str | None:
-    if asked.after is None:
-        return None
-    if len(asked.after) != 1 or not isinstance(asked.after[0], str):
-        raise Invalid("this cursor belongs to another list; begin again without it")
-    return asked.after[0]
 
 
 def _shown(row: Record) -> dict[str, Any]:

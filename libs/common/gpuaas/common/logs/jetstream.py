@@ -18,6 +18,7 @@ from gpuaas.common.envelope import (
     Recorded,
 )
 from gpuaas.common.errors import Conflict, Misconfigured, Unavailable, Unreadable
+from gpuaas.common.ids import new_id
 from gpuaas.common.log import Follower, Write
 from gpuaas.common.logs.follow import JetStreamFollower
 from gpuaas.common.logs.memory import check_guards
@@ -31,7 +32,6 @@ from gpuaas.common.logs.wire import (
     STATUS,
     Silence,
     Wire,
-    batch_id,
     raise_for,
 )
 from nats.aio.client import Client
@@ -77,7 +77,7 @@ class JetStreamLog:
         return _positions(await self.wire.request(write.subject, write.payload, headers), [write])
 
     async def _append_batch(self, writes: Sequence[Write]) -> list[int] | None:
-        batch = batch_id()
+        batch = new_id()
         last = len(writes)
         for number, write in enumerate(writes[:-1], start=1):
             headers = _headers(write) | {BATCH_ID: batch, BATCH_SEQUENCE: str(number)}

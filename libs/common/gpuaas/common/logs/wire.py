@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from gpuaas.common.errors import Conflict, NotPermitted, Unavailable
-from gpuaas.common.ids import new_id
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError
@@ -177,8 +176,3 @@ def raise_for(error: dict[str, Any], subject: str) -> None:
     if code in LOG_IS_FULL:
         raise Unavailable(f"the log takes no more events now: {said}", retry_after_s=10)
     raise Unavailable(f"the broker refused the append to {subject}: {said} ({code})")
-
-
-def batch_id() -> str:
-    """A fresh id for an atomic batch (≤ 64 characters)."""
-    return new_id()

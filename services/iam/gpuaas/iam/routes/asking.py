@@ -68,11 +68,6 @@ signed_in.permission = "signed-in"  # type: ignore[attr-defined]  # what OpenAPI
 SignedIn = Annotated[Principal, Depends(signed_in)]
 
 
-def last_key(page: Paging) -> str | None:
-    """The one key after which a page begins."""
-    return page.key(str)
-
-
 def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
     """`record` without some of its fields."""
     return {name: value for name, value in record.items() if name not in names}

@@ -12,7 +12,7 @@ from gpuaas.iam.domain.binding import BindRole, UnbindRole
 from gpuaas.iam.domain.role import DefineRole
 from gpuaas.iam.entities import BINDING, ROLE
 from gpuaas.iam.parts import BINDINGS, ROLES, Parts
-from gpuaas.iam.routes.asking import LEVELS, Paged, SignedIn, last_key
+from gpuaas.iam.routes.asking import LEVELS, Paged, SignedIn
 from pydantic import AwareDatetime, Field
 
 
@@ -105,12 +105,12 @@ class Bindings:
     async def bindings(self, caller: Annotated[Caller, Depends(permit("iam.binding.read"))], page: Paged) -> Page:
         scope = caller.scope
         rows = await BINDINGS.standing(
-            self._parts.database, scope.tenant_id, scope.project_id, last_key(page), page.limit + 1
+            self._parts.database, scope.tenant_id, scope.project_id, page.key(str), page.limit + 1
         )
         return page.page([dict(row) for row in rows], ["binding_id"])
 
     async def roles(self, who: SignedIn, page: Paged) -> Page:
-        rows = await ROLES.newest(self._parts.database, last_key(page), page.limit + 1)
+        rows = await ROLES.newest(self._parts.database, page.key(str), page.limit + 1)
         return page.page([dict(row) for row in rows], ["role"])
 
     async def define(

@@ -13,7 +13,7 @@ from gpuaas.iam.domain.group import AddMember, CreateGroup, Kind, RemoveMember
 from gpuaas.iam.domain.group_tree import NestGroup, UnnestGroup
 from gpuaas.iam.entities import GROUP, GROUP_TREE
 from gpuaas.iam.parts import GROUPS, Parts
-from gpuaas.iam.routes.asking import LEVELS, Paged, last_key
+from gpuaas.iam.routes.asking import LEVELS, Paged
 from gpuaas.iam.routes.handing_on import beyond_giver, beyond_lifter
 from pydantic import Field
 
@@ -81,7 +81,7 @@ class Groups:
 
     async def groups(self, caller: Reading, page: Paged) -> Page:
         home = caller.scope.tenant_id or PLATFORM
-        rows = await GROUPS.at_home(self._parts.database, home, last_key(page), page.limit + 1)
+        rows = await GROUPS.at_home(self._parts.database, home, page.key(str), page.limit + 1)
         return page.page([dict(row) for row in rows], ["group_id"])
 
     async def members(self, group_id: GroupId, caller: Reading, page: Paged) -> Page:

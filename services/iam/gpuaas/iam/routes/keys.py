@@ -11,7 +11,7 @@ from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit
 from gpuaas.iam.domain.api_key import IssueKey, RevokeKey
 from gpuaas.iam.entities import API_KEY
 from gpuaas.iam.parts import API_KEYS, Parts
-from gpuaas.iam.routes.asking import LEVELS, Paged, last_key
+from gpuaas.iam.routes.asking import LEVELS, Paged
 from gpuaas.iam.routes.handing_on import beyond_giver, demand_account, demand_user
 from pydantic import AwareDatetime, Field
 
@@ -121,7 +121,7 @@ class Keys:
         return beyond_giver(self._parts.access.rights, caller.principal.holder, (kind, principal_id), now)
 
     async def _page(self, kind: Kind, principal_id: str, page: Paged) -> Page:
-        rows = await API_KEYS.of(self._parts.database, kind, principal_id, last_key(page), page.limit + 1)
+        rows = await API_KEYS.of(self._parts.database, kind, principal_id, page.key(str), page.limit + 1)
         return page.page([dict(row) for row in rows], ["key_id"])
 
     async def _revoke(self, kind: Kind, principal_id: str, key_id: str, body: EndOfKey, caller: Caller) -> Accepted:

@@ -11,7 +11,7 @@ from gpuaas.iam.domain.service_account import CreateServiceAccount
 from gpuaas.iam.domain.user import RegisterUser
 from gpuaas.iam.entities import SERVICE_ACCOUNT, USER
 from gpuaas.iam.parts import PRINCIPALS, Parts
-from gpuaas.iam.routes.asking import LEVELS, Paged, last_key, without
+from gpuaas.iam.routes.asking import LEVELS, Paged, without
 from pydantic import Field
 
 
@@ -54,7 +54,7 @@ class Principals:
         return await self._parts.settled(caller, outcome, user_id)
 
     async def users(self, caller: Annotated[Caller, Depends(permit("iam.user.read"))], page: Paged) -> Page:
-        rows = await PRINCIPALS.at_home(self._parts.database, "user", PLATFORM, None, last_key(page), page.limit + 1)
+        rows = await PRINCIPALS.at_home(self._parts.database, "user", PLATFORM, None, page.key(str), page.limit + 1)
         return page.page([_person(dict(row)) for row in rows], ["principal_id"])
 
     async def create(
@@ -80,7 +80,7 @@ class Principals:
             "service-account",
             caller.scope.tenant_id or PLATFORM,
             caller.scope.project_id,
-            last_key(page),
+            page.key(str),
             page.limit + 1,
         )
         return page.page([without(dict(row), "email") for row in rows], ["principal_id"])

@@ -12,7 +12,7 @@ from gpuaas.iam.domain.project import CreateProject
 from gpuaas.iam.domain.tenant import CreateTenant
 from gpuaas.iam.entities import PROJECT, TENANT
 from gpuaas.iam.parts import PROJECTS, TENANTS, Parts
-from gpuaas.iam.routes.asking import Paged, SignedIn, last_key
+from gpuaas.iam.routes.asking import Paged, SignedIn
 from pydantic import Field
 
 
@@ -63,7 +63,7 @@ class Tenancy:
 
     async def tenants(self, who: SignedIn, page: Paged) -> Page:
         reach = self._parts.access.reach(who, "iam.tenant.read", self._parts.clock.now())
-        rows = await TENANTS.within(self._parts.database, reach, last_key(page), page.limit + 1)
+        rows = await TENANTS.within(self._parts.database, reach, page.key(str), page.limit + 1)
         return page.page([self._shown(dict(row)) for row in rows], ["tenant_id"])
 
     async def tenant(
@@ -93,7 +93,7 @@ class Tenancy:
         if decision.hidden:
             decision.enforce()
         reach = self._parts.access.reach(who, "iam.project.read", now)
-        rows = await PROJECTS.within(self._parts.database, tenant_id, reach, last_key(page), page.limit + 1)
+        rows = await PROJECTS.within(self._parts.database, tenant_id, reach, page.key(str), page.limit + 1)
         return page.page([dict(row) for row in rows], ["project_id"])
 
     async def project(

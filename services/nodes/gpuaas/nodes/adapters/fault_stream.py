@@ -12,12 +12,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from faststream import AckPolicy
-from faststream.nats import JStream, NatsBroker, NatsMessage
+from faststream.nats import NatsBroker
 from gpuaas.common.errors import GpuaasError, Invalid, Unavailable
-from gpuaas.common.ids import new_id
 from gpuaas.nodes.adapters.fault_wire import FaultReport, decode_fault, fault_subject_of
-from gpuaas.nodes.adapters.telemetry import INACTIVE_S, STREAM
+from gpuaas.nodes.adapters.telemetry import STREAM, listening
 from nats.errors import Error as NatsError
 from nats.js import api
 from prometheus_client import Counter
@@ -56,29 +54,9 @@ class FaultStream:
 
     async def _opened(self) -> Callable[[], Any]:
         try:
-            subscriber = self._broker.subscriber(
-                fault_subject_of("*"),
-                stream=JStream(STREAM, declare=False),
-                config=api.ConsumerConfig(
-                    name=f"nodes-faults-{new_id()}",
-                    ack_policy=api.AckPolicy.NONE,
-                    mem_storage=True,
-                    num_replicas=1,
-                    inactive_threshold=INACTIVE_S,
-                ),
-                deliver_policy=api.DeliverPolicy.ALL,
-                ack_policy=AckPolicy.MANUAL,
-                decoder=_whole,
-                persistent=False,
-                no_reply=True,
-                title="node faults",
-                include_in_schema=False,
-            )
-            subscriber(self._receive)
-            await subscriber.start()
+            return await listening(self._broker, fault_subject_of("*"), "faults", api.DeliverPolicy.ALL, self._receive)
         except (NatsError, TimeoutError, OSError) as away:
             raise Unavailable(f"the {STREAM} stream does not answer: {away}") from away
-        return subscriber.stop
 
     async def _receive(self, message: Any) -> None:
         raw = message.raw_message
@@ -107,8 +85,3 @@ class FaultStream:
 def _complain(fault: str, sender: str, what: str) -> None:
     RECEIVED.labels(fault).inc()
     _log.warning("a fault on the subject of %s was not recorded: %s", sender[:80], what[:300])
-
-
-async def _whole(message: NatsMessage) -> NatsMessage:
-    """The message as it is: it is decoded strictly in `_receive`, where a fault is counted."""
-    return message

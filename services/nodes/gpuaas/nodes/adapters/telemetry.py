@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -30,6 +30,42 @@ _COMPLAINT_EVERY_S: Final = 10.0
 
 RECEIVED = Counter("gpuaas_heartbeats_total", "Heartbeats by what became of them.", ("outcome",))
 _log = logging.getLogger(__name__)
+
+
+async def listening(
+    broker: NatsBroker,
+    subject: str,
+    what: str,
+    begin: api.DeliverPolicy,
+    receive: Callable[[Any], Awaitable[None]],
+) -> Callable[[], Any]:
+    """Hand every message of TELEMETRY on `subject` to `receive`, beginning as `begin` says; what ends that again.
+
+    `receive` takes one parameter of type `Any`: a message asked for by its type is fetched in a worker thread, at
+    thrice the cost.
+    """
+    subscriber = broker.subscriber(
+        subject,
+        stream=JStream(STREAM, declare=False),
+        config=api.ConsumerConfig(
+            # A name of its own: without one the client asks on a subject that no service may use.
+            name=f"nodes-{what}-{new_id()}",
+            ack_policy=api.AckPolicy.NONE,
+            mem_storage=True,
+            num_replicas=1,
+            inactive_threshold=INACTIVE_S,
+        ),
+        deliver_policy=begin,
+        ack_policy=AckPolicy.MANUAL,
+        decoder=_whole,
+        persistent=False,
+        no_reply=True,
+        title=f"node {what}",
+        include_in_schema=False,
+    )
+    subscriber(receive)
+    await subscriber.start()
+    return subscriber.stop
 
 
 class Ear(Protocol):
@@ -64,30 +100,12 @@ class HeartbeatStream:
         await self.close()
         try:
             last = await self._last_sequence()
-            subscriber = self._broker.subscriber(
-                HEARTBEATS,
-                stream=JStream(STREAM, declare=False),
-                config=api.ConsumerConfig(
-                    # A name of its own: without one the client asks on a subject that no service may use.
-                    name=f"nodes-heartbeats-{new_id()}",
-                    ack_policy=api.AckPolicy.NONE,
-                    mem_storage=True,
-                    num_replicas=1,
-                    inactive_threshold=INACTIVE_S,
-                ),
-                deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
-                ack_policy=AckPolicy.MANUAL,
-                decoder=_whole,
-                persistent=False,
-                no_reply=True,
-                title="node heartbeats",
-                include_in_schema=False,
+            stop = await listening(
+                self._broker, HEARTBEATS, "heartbeats", api.DeliverPolicy.LAST_PER_SUBJECT, self._receive
             )
-            subscriber(self._receive)
-            await subscriber.start()
         except (NatsError, TimeoutError, OSError) as away:
             raise Unavailable(f"the {STREAM} stream does not answer: {away}") from away
-        self._open = _Subscription(subscriber.stop, last)
+        self._open = _Subscription(stop, last)
 
     async def close(self) -> None:
         if (subscription := self._open) is not None:
@@ -106,7 +124,6 @@ class HeartbeatStream:
         return int(told["state"]["last_seq"])
 
     async def _receive(self, message: Any) -> None:
-        # `Any` and one parameter: a message asked for by its type is fetched in a worker thread, at thrice the cost.
         raw = message.raw_message
         sender = raw.subject.split(".")[2]
         try:
