@@ -37,6 +37,7 @@ _ENVELOPE_OPTIONAL: Final = (
     ("projectid", "The project it belongs to."),
     ("onbehalfof", "For whom the actor acted."),
     ("traceparent", "W3C trace context."),
+    ("causedigest", "Digest of what a repeatable request asked, 32 hex digits."),
 )
 _ATTRIBUTE_LENGTH_MAX: Final = 512
 

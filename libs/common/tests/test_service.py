@@ -119,6 +119,11 @@ async def test_the_same_idempotency_key_is_one_command(settings: Settings) -> No
         first = await client.post(f"{BASE}/c/raise", json={"by": 5}, headers=keyed)
         again = await client.post(f"{BASE}/c/raise", json={"by": 5}, headers=keyed)
         assert (again.json()["position"], again.json()["repeated"]) == (first.json()["position"], True)
+        another = await client.post(f"{BASE}/c/raise", json={"by": 6}, headers=keyed)
+        assert is_problem(another, 422, "invalid")
+        assert "Idempotency-Key" in another.json()["detail"]
+        spaced = keyed | {"Content-Type": "application/json"}
+        assert (await client.post(f"{BASE}/c/raise", content=b'{ "by" : 5 }', headers=spaced)).json()["repeated"]
         other = await identities.member("acme", "vision")
         await client.post(f"{BASE}/c/raise", json={"by": 5}, headers=other | {"Idempotency-Key": "raise-1"})
         assert (await service.commands.state(COUNTER, "acme", "c"))[0].value == 10

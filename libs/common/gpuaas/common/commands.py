@@ -35,6 +35,7 @@ HISTORIES_MAX: Final = 20_000
 CATCH_UP: Final = 1_000
 """Events of one history read at once."""
 _BACKOFF_S: Final = 0.002
+_KEY_IN_USE: Final = "this Idempotency-Key came before with another request; use a new key for a new request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Cause:
     Attributes:
         id: the event's or the request's id; with `step` and the subject it makes the effect unique.
         step: which of the things this cause orders.
+        digest: of what was asked, so that the same id with another wish is noticed; None: its id says it all.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Cause:
     on_behalf_of: str | None = None
     traceparent: str | None = None
     step: str = ""
+    digest: str | None = None
 
     def at(self, step: str) -> Cause:
         """The same cause, for another thing it orders."""
@@ -164,6 +167,7 @@ class Commands:
 
         Raises:
             Rejected, Invalid: the decider said no; nothing was appended.
+            Invalid: this cause has ordered something else before (`Cause.digest`).
             Unavailable: the log does not answer, or others were always faster.
         """
         outcomes = await self.execute_together([Order(entity, tenant_id, entity_id, command)], cause, fresh=fresh)
@@ -295,6 +299,7 @@ class Commands:
             correlationid=cause.correlation_id or cause.id,
             sequence=f"{version:010d}",
             traceparent=current_traceparent() or cause.traceparent,
+            causedigest=cause.digest,
             profile=self._profile,
             data=data_of(event),
         )
@@ -312,6 +317,8 @@ class Commands:
             positions = _positions_of(cause, subject, history)
             recorded = await self._log.history(subject, positions[0] - 1, len(positions)) if positions else []
             envelopes = [each.envelope() for each in recorded]
+            if cause.digest is not None and any(each.causedigest not in (None, cause.digest) for each in envelopes):
+                raise Invalid(_KEY_IN_USE)
             events = tuple(order.entity.vocabulary.read(each.type, bytes(each.data)) for each in envelopes)
             last = positions[-1] if positions else history.position
             outcomes.append(Outcome(last, events, history.state, repeated=True))

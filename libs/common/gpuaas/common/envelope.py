@@ -39,6 +39,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         dataschema: the `$id` of the schema of `data`, an absolute URI.
         subject: the entity, `<entity>/<tenant>/<id>`.
         causationid: the id of what caused it: an event's id, or the request's.
+        causedigest: of what the request asked, 32 hex digits, where it may be repeated (`Idempotency-Key`).
         sequence: the entity's version after this event, from 1, zero-padded (CloudEvents `sequence` extension).
         data: the event's own JSON, untouched.
     """
@@ -61,6 +62,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     projectid: Attribute | None = None
     onbehalfof: Attribute | None = None
     traceparent: Attribute | None = None
+    causedigest: Attribute | None = None
     data: msgspec.Raw
 
     @property

@@ -7,12 +7,15 @@ and `GPUaaS-At-Least` asks a view to have seen that position.
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 
+import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -163,12 +166,17 @@ def _is_key(key: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, what they were allowed, and what their request says about itself."""
+    """Who asks, what they were allowed, and what their request says about itself.
+
+    Attributes:
+        wish: the digest of what a request that may be repeated asks.
+    """
 
     principal: Principal
     decision: Decision
     scope: Scope
     request_id: str
+    wish: str | None
     response: Response
     access: Access
 
@@ -181,6 +189,7 @@ class Caller:
             project_id=self.scope.project_id,
             traceparent=current_traceparent(),
             step=step,
+            digest=self.wish,
         )
 
     def accepted(self, outcome: Outcome[Any], thing_id: str) -> Accepted:
@@ -218,13 +227,25 @@ def permit(permission: str) -> Callable[..., Awaitable[Caller]]:
         if not decision.allowed and await _newer_rights(service, at_least):
             principal, decision = _decide(service.access, authorization, permission, scope)
         decision.enforce()
-        request_id = new_id()
+        request_id, wish = new_id(), None
         if idempotency_key:
             request_id = derived_id(idempotency_key, principal.kind, principal.id, request.method, request.url.path)
-        return Caller(principal, decision, scope, request_id, response, service.access)
+            wish = await _wish(request)
+        return Caller(principal, decision, scope, request_id, wish, response, service.access)
 
     permitted.permission = permission  # type: ignore[attr-defined]
     return permitted
+
+
+async def _wish(request: Request) -> str:
+    """The digest of what is asked beside the path, 32 hex digits."""
+    body = b""
+    # A body without a model is read piece by piece by its route; such a path names the digest of what it takes.
+    if request.scope["route"].body_field is not None:
+        body = await request.body()
+        with contextlib.suppress(msgspec.DecodeError):
+            body = msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    return hashlib.blake2b(body + b"?" + request.url.query.encode(), digest_size=16).hexdigest()
 
 
 def _decide(access: Access, authorization: str | None, permission: str, scope: Scope) -> tuple[Principal, Decision]:
