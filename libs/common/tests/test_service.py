@@ -226,8 +226,15 @@ async def test_a_poisoned_projection_makes_the_service_unready_by_name(settings:
         await eventually(unready)
         told = (await client.get("/readyz")).json()
         assert told["stopped"] == ["projection counter_values_v1"]
-        [stopped] = [reader for reader in told["readers"] if reader["stopped"]]
-        assert "position 1" in stopped["stopped"]
+        assert "events.testing" not in str(told), "who may not read events learns no subject"
+        assert (await client.get("/v1/readiness")).status_code == 401
+        operator = await (await Identities.on(service.log)).operator()
+        [stopped] = [
+            reader
+            for reader in (await client.get("/v1/readiness", headers=operator)).json()["readers"]
+            if reader["stopped"]
+        ]
+        assert "position 1 on events.testing.counter.acme.bad" in stopped["stopped"]
         assert (await client.get("/healthz")).status_code == 200
 
 
@@ -246,6 +253,9 @@ async def test_a_part_that_keeps_failing_makes_the_service_unready_by_name(setti
         told = await client.get("/readyz")
         assert told.status_code == 503
         assert told.json()["stopped"] == ["scheduler"]
+        assert "lost its mind" not in told.text
+        operator = await (await Identities.on(service.log)).operator()
+        told = await client.get("/v1/readiness", headers=operator)
         assert "lost its mind" in told.json()["failures"]["scheduler"]
 
 

@@ -18,6 +18,8 @@ from gpuaas.common.ids import new_id
 
 ATTEMPTS_MAX: Final = 8
 TIMEOUT_S: Final = 30.0
+READY_S: Final = 5.0
+"""How long a service may take to say how it is."""
 PAGE_LIMIT: Final = 500
 _RENEW_BEFORE_S: Final = 60.0
 _AGAIN: Final = frozenset({429, 502, 503, 504})
@@ -59,6 +61,7 @@ class Suite:
         )
         self._token = ""
         self._token_ends = 0.0
+        self._nobody_signs = False
         self._signing_in = asyncio.Lock()
         self.position = 0
 
@@ -111,12 +114,28 @@ class Suite:
                 return
 
     async def ready(self, service: str) -> dict[str, Any] | None:
-        """What `/readyz` tells, or None when nobody answers."""
+        """What `/readyz` tells, with reasons where this principal may read them; None when nobody answers."""
         try:
-            answer = await self._http.get(self._url(service, "/readyz"), timeout=5)
+            answer = await self._http.get(self._url(service, "/readyz"), timeout=READY_S)
         except httpx.TransportError:
             return None
         told: dict[str, Any] = answer.json()
+        return await self._reasons(service) or told
+
+    async def _reasons(self, service: str) -> dict[str, Any] | None:
+        """The same with reasons; None where the answer needs more than is up just now."""
+        if self._nobody_signs:
+            return None
+        try:
+            async with asyncio.timeout(READY_S):
+                headers = {"Authorization": f"Bearer {await self._bearer()}"}
+                answer = await self._http.get(self._url(service, "/v1/readiness"), headers=headers)
+        except (TimeoutError, Unreachable, Refused):
+            self._nobody_signs = not self._token
+            return None
+        except httpx.TransportError:
+            return None
+        told: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
         return told
 
     def _url(self, service: str, path: str) -> str:

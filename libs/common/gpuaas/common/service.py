@@ -323,7 +323,7 @@ class Service:
         async def readiness(response: Response) -> dict[str, Any]:
             ready, told = await self.readiness()
             response.status_code = 200 if ready else 503
-            return told
+            return _without_reasons(told)
 
         @router.get("/metrics", include_in_schema=False)
         @public
@@ -335,6 +335,10 @@ class Service:
         @router.get("/v1/projections", summary="Where this service's readers stand.", dependencies=[read])
         async def projections() -> Page:
             return Page(items=[asdict(reader.status()) for reader in self._readers])
+
+        @router.get("/v1/readiness", summary="What `/readyz` tells, with the reasons.", dependencies=[read])
+        async def reasons() -> dict[str, Any]:
+            return (await self.readiness())[1]
 
         may_rebuild = Depends(permit(f"{self.name}.projection.rebuild"))
         summary = "Fold a read model again beside the live one, then switch."
@@ -349,6 +353,13 @@ class Service:
             return {"projection": name, "status": "rebuilding"}
 
         self.app.include_router(router)
+
+
+def _without_reasons(told: dict[str, Any]) -> dict[str, Any]:
+    """Readiness for everybody: names and positions. A reason can name subjects, and so tenants and what they have."""
+    elsewhere = "GET /v1/readiness says why"
+    readers = [reader | {"stopped": reader["stopped"] and elsewhere} for reader in told["readers"]]
+    return told | {"failures": dict.fromkeys(told["failures"], elsewhere), "readers": readers}
 
 
 def _bound(host: str, port: int) -> socket.socket:
