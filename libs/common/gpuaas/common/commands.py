@@ -8,6 +8,7 @@ a stale cache costs a retry and never a wrong decision.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,13 +19,15 @@ from typing import Any, Final, Generic, TypeVar
 from gpuaas.common.clock import Clock, rfc3339
 from gpuaas.common.decider import Decider
 from gpuaas.common.envelope import Envelope, Fact, Recorded, data_of, encode, schema_uri, subject_of
-from gpuaas.common.errors import Conflict, GpuaasError, Invalid, Rejected, Unreadable
+from gpuaas.common.errors import Conflict, GpuaasError, Invalid, Rejected, Unavailable, Unreadable
 from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.common.ids import derived_id
 from gpuaas.common.log import EventLog, Write
+from gpuaas.common.snapshots import Keep, NoSnapshots, Snapshot, Snapshots, code_of
 from gpuaas.common.telemetry import COMMAND_SECONDS, COMMANDS, current_traceparent
 from pydantic import ValidationError
 
+_log = logging.getLogger(__name__)
 State = TypeVar("State")
 Command = TypeVar("Command")
 
@@ -40,12 +43,17 @@ _KEY_IN_USE: Final = "this Idempotency-Key came before with another request; use
 
 @dataclass(frozen=True, slots=True)
 class Entity(Generic[State, Command]):
-    """One kind of history: whose it is, how it decides, which events it is made of."""
+    """One kind of history: whose it is, how it decides, which events it is made of.
+
+    Attributes:
+        keep: how its state is written down, where histories grow so long that folding one anew would be felt.
+    """
 
     service: str
     name: str
     decider: Decider[State, Command]
     vocabulary: Vocabulary
+    keep: Keep[State] | None = None
 
     def subject(self, tenant_id: str, entity_id: str) -> str:
         return subject_of(self.service, self.name, tenant_id, entity_id)
@@ -116,13 +124,30 @@ class Outcome(Generic[State]):
 
 @dataclass(slots=True)
 class _History(Generic[State]):
-    """One entity folded: its state, where it stands, and what each cause has said in it."""
+    """One entity folded: its state, where it stands, and what each cause has said in it.
+
+    Attributes:
+        said: event id → position, of every event behind it.
+        kept: the version of its newest snapshot; at version `due` the next one is made.
+        unkept: what was said since that; None for an entity that is not kept.
+    """
 
     state: State
     position: int = 0
     version: int = 0
     said: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
+    due: int = 0
+    unkept: dict[str, int] | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def heard(self, event_id: str, position: int) -> None:
+        """One more event stands in this history."""
+        self.position = position
+        self.version += 1
+        self.said[event_id] = position
+        if self.unkept is not None:
+            self.unkept[event_id] = position
 
 
 @dataclass(slots=True)
@@ -141,10 +166,15 @@ class Commands:
 
     Args:
         service: the `source` of the events, and the owner of their subjects.
+        snapshots: where entities that say how (`Entity.keep`) are kept folded.
     """
 
-    def __init__(self, log: EventLog, clock: Clock, service: str, profile: str) -> None:
+    def __init__(
+        self, log: EventLog, clock: Clock, service: str, profile: str, snapshots: Snapshots | None = None
+    ) -> None:
         self._log = log
+        self._snapshots = snapshots or NoSnapshots()
+        self._saving: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._service = service
         self._profile = profile
@@ -191,6 +221,8 @@ class Commands:
                     for _, history in sorted(zip(subjects, histories, strict=True), key=lambda pair: pair[0]):
                         await held.enter_async_context(history.lock)
                     outcomes = await self._until_appended(orders, subjects, histories, cause, fresh)
+                    for order, subject, history in zip(orders, subjects, histories, strict=True):
+                        self._keep(order.entity, subject, history)
             except GpuaasError as refused:
                 COMMANDS.labels(label, refused.code).inc()
                 raise
@@ -253,9 +285,7 @@ class Commands:
         for draft in drafts:
             history = draft.history
             for event_id in draft.ids:
-                history.position = next(positions)
-                history.said[event_id] = history.position
-            history.version += len(draft.ids)
+                history.heard(event_id, next(positions))
             history.state = draft.state
             outcomes.append(Outcome(history.position, draft.events, history.state, repeated=False))
         return outcomes
@@ -328,7 +358,9 @@ class Commands:
         if (history := self._histories.get(subject)) is not None:
             self._histories.move_to_end(subject)
             return history
-        history = self._histories[subject] = _History(entity.decider.initial)
+        history = self._histories[subject] = _History(
+            entity.decider.initial, unkept=None if entity.keep is None else {}
+        )
         while len(self._histories) > HISTORIES_MAX:
             oldest, idle = next(iter(self._histories.items()))
             if idle.lock.locked():
@@ -336,7 +368,59 @@ class Commands:
             del self._histories[oldest]
         return history
 
+    def _keep(self, entity: Entity[State, Command], subject: str, history: _History[State]) -> None:
+        """Order a snapshot when one is due. The state is written down here, before anything else is folded."""
+        if entity.keep is None or history.unkept is None:
+            return
+        history.due = history.due or history.kept + entity.keep.every
+        if history.version < history.due:
+            return
+        snapshot = Snapshot(
+            subject=subject,
+            code=code_of(entity.service),
+            position=history.position,
+            version=history.version,
+            state=entity.keep.write(history.state),
+            said=history.unkept,
+            since=history.kept,
+        )
+        history.unkept, history.kept = {}, history.version
+        history.due = history.version + entity.keep.every
+        task = asyncio.create_task(self._save(history, snapshot))
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
+
+    async def _save(self, history: _History[Any], snapshot: Snapshot) -> None:
+        try:
+            await self._snapshots.save(snapshot)
+        except Unavailable as away:
+            _log.warning("the state of %s was not kept: %s", snapshot.subject, away.detail)
+            # The next one tells of everything since the one that was kept.
+            history.unkept = {**snapshot.said, **(history.unkept or {})}
+            history.kept = min(history.kept, snapshot.since)
+
+    async def settle(self) -> None:
+        """Wait until the snapshots under way are kept."""
+        await asyncio.gather(*self._saving)
+
+    async def _recall(self, entity: Entity[State, Command], subject: str, history: _History[State]) -> None:
+        """Begin at the newest snapshot, if there is one to believe."""
+        if entity.keep is None:
+            return
+        try:
+            snapshot = await self._snapshots.load(subject, code_of(entity.service))
+        except Unavailable as away:
+            # Commands need the log alone.
+            _log.warning("%s is folded from its beginning: %s", subject, away.detail)
+            return
+        if snapshot is not None:
+            history.state = entity.keep.read(snapshot.state)
+            history.position, history.version = snapshot.position, snapshot.version
+            history.kept, history.said = snapshot.version, dict(snapshot.said)
+
     async def _catch_up(self, entity: Entity[State, Command], subject: str, history: _History[State]) -> None:
+        if history.version == 0:
+            await self._recall(entity, subject, history)
         while True:
             newer = await self._log.history(subject, history.position, CATCH_UP)
             for recorded in newer:
@@ -353,9 +437,7 @@ class Commands:
             )
         event = entity.vocabulary.read(envelope.type, bytes(envelope.data))
         history.state = entity.decider.evolve(history.state, event)
-        history.position = recorded.position
-        history.version += 1
-        history.said[envelope.id] = recorded.position
+        history.heard(envelope.id, recorded.position)
 
 
 def _event_id(cause: Cause, subject: str, number: int) -> str:

@@ -34,6 +34,7 @@ from gpuaas.common.projections import Projection, Projector, decoded
 from gpuaas.common.reactions import Reaction, Reactor
 from gpuaas.common.readers import Reader
 from gpuaas.common.settings import Settings
+from gpuaas.common.snapshots import DatabaseSnapshots
 from gpuaas.common.tables import Database
 from gpuaas.common.telemetry import start_telemetry
 from nats.aio.msg import Msg
@@ -98,7 +99,9 @@ class Service:
         )
         self.log = JetStreamLog(lambda: self.broker.connection)
         self.database = Database(settings.postgres_dsn, settings.postgres_pool_max)
-        self.commands = Commands(self.log, self.clock, name, settings.profile)
+        self._snapshots = DatabaseSnapshots(self.database, self.log)
+        kept = self._snapshots if settings.postgres_dsn else None
+        self.commands = Commands(self.log, self.clock, name, settings.profile, kept)
         self.access = Access(settings.profile)
         self.access_reader = AccessReader(self.access, self.log)
         self.app = FastAPI(
@@ -188,6 +191,7 @@ class Service:
         await demand_durable(self.log, self.settings)
         if self.settings.postgres_dsn or self._projectors:
             await self.database.open()
+            await self._snapshots.make_tables()
         if isinstance(self.clock, PacedClock):
             await self.broker.connection.subscribe(PACE_SUBJECT, cb=self._on_pace)
 
@@ -272,6 +276,7 @@ class Service:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.commands.settle()
         await self.database.close()
 
     async def _on_broker_error(self, error: Exception) -> None:
