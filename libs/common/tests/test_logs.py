@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import nats
 import pytest
@@ -52,6 +54,17 @@ class TestJetStreamLog(EventLogContract):
             await jetstream.append([write(f"{A}-{block}-{number}", 0) for number in range(1_000)])
         found = await take(jetstream, ["events.testing.thing.>"], 0, 5_000)
         assert [event.position for event in found] == list(range(1, 5_001))
+
+    async def test_large_events_come_in_pieces_that_fit_in_memory(
+        self, jetstream: JetStreamLog, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        payload = b"x" * 400_000
+        for number in range(60):  # three times what one pull request takes
+            await jetstream.append([replace(write(f"{A}-{number}", 0), payload=payload)])
+        with caplog.at_level(logging.DEBUG, "gpuaas.common.logs.follow"):
+            found = await take(jetstream, ["events.testing.thing.>"], 0, 60)
+        assert [event.position for event in found] == list(range(1, 61))
+        assert "begins again" not in caplog.text
 
 
 LINES = st.lists(

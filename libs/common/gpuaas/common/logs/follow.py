@@ -25,6 +25,8 @@ from nats.aio.msg import Msg
 
 PULL: Final = 500
 """Messages per pull request; two are kept in flight."""
+PULL_BYTES: Final = 8 * 1024 * 1024
+"""Most bytes per pull request, so that a reader of large events holds 16 MiB of them at most."""
 BATCH_MAX: Final = 1_000
 """Most events handed out at once."""
 EXPIRES_S: Final = 20
@@ -183,6 +185,7 @@ class _Pulls:
         self._body = json.dumps(
             {
                 "batch": PULL,
+                "max_bytes": PULL_BYTES,
                 "expires": EXPIRES_S * 1_000_000_000,
                 "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
             }
@@ -201,7 +204,8 @@ class _Pulls:
         if status == "100":
             return
         left = headers.get("Nats-Pending-Messages")
-        if status in ("404", "408") and left is not None:
+        full = status == "409" and "MaxBytes" in headers.get("Description", "")
+        if left is not None and (full or status in ("404", "408")):
             self.outstanding -= int(left)
             return
         raise _GenerationEnded(f"status {status}: {headers.get('Description')}")
