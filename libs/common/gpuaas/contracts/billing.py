@@ -24,6 +24,14 @@ PriceUnit = Literal["gpu-hour"]
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
 
+SpendingCause = Literal["prepaid", "budget", "operator"]
+"""Why: `prepaid` credit runs out, a `budget` is used up, or an `operator` said so."""
+
+SpendingLevel = Literal["open", "warned", "blocked", "stopping"]
+"""Where it stands now: `open` as usual; `warned` running low, nothing is refused; `blocked` no new
+work; `stopping` no new work, and what runs ends at `grace_until`.
+"""
+
 
 class InvoiceLine(Part):
     """One line of an invoice: all usage of one GPU model in one project at one price."""
@@ -251,6 +259,47 @@ class PriceBookPublished(Event):
     """The prices, at most one for each GPU model and unit."""
 
 
+class SpendingLevelChanged(Event):
+    """Spending level changed. How much more a tenant, or one of its projects, may spend has moved on
+    the ladder: open, warned, blocked (nothing new starts), stopping (what runs ends at
+    `grace_until`). Billing decides it, whoever starts and stops work reacts to it; the newest event
+    of a scope counts.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.spending-level-changed.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "spending"
+    SCHEMA: ClassVar[str] = "billing/spending-level-changed.v1.json"
+
+    scope_id: Label
+    """What the level is for: the tenant's own id, or the id of a budget."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    project_id: Label | None = None
+    """The only project concerned; absent: everything of the tenant."""
+
+    level: SpendingLevel
+    """Where it stands now: `open` as usual; `warned` running low, nothing is refused; `blocked` no new
+    work; `stopping` no new work, and what runs ends at `grace_until`.
+    """
+
+    cause: SpendingCause
+    """Why: `prepaid` credit runs out, a `budget` is used up, or an `operator` said so."""
+
+    runway_s: Annotated[int, Field(strict=True, ge=0, le=3155760000)] | None = None
+    """Seconds that what is left lasts at the present rate of spending, rounded down; absent: not
+    limited by a rate.
+    """
+
+    grace_until: Moment | None = None
+    """First instant at which nothing of the scope may run any more; only with `stopping`."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """One sentence for people: what happened and what to do."""
+
+
 class UsageMetered(Event):
     """Usage metered. What an allocation used, as an exact quantity over a half-open interval. Prices
     are not in here: usage is a fact, its price is a decision.
@@ -302,5 +351,6 @@ EVENTS: tuple[type[Event], ...] = (
     InvoiceNumberAssigned,
     LedgerTransferPosted,
     PriceBookPublished,
+    SpendingLevelChanged,
     UsageMetered,
 )
