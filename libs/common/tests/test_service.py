@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends
 from gpuaas.common.errors import Invalid, Misconfigured, NotFound, Unavailable
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.log import Write
+from gpuaas.common.provision import LogSettings
 from gpuaas.common.service import Service
 from gpuaas.common.settings import Settings
 from gpuaas.common.testing.counter import COUNTER, VALUES, CounterRaised, CounterValues, Open, Raise
@@ -57,6 +58,15 @@ def counting(settings: Settings) -> Service:
         caller: Annotated[Caller, Depends(permit("testing.counter.raise"))],
     ) -> Accepted:
         done = await service.commands.execute(COUNTER, tenant_id, counter_id, Raise(body.by), caller.cause())
+        return caller.accepted(done, counter_id)
+
+    @router.post("/{counter_id}/lower")
+    async def lower_counter(
+        tenant_id: str,
+        counter_id: str,
+        caller: Annotated[Caller, Depends(permit("testing.counter.lower", relief=True))],
+    ) -> Accepted:
+        done = await service.commands.execute(COUNTER, tenant_id, counter_id, Raise(-1), caller.cause())
         return caller.accepted(done, counter_id)
 
     @router.get("", dependencies=[Depends(fresh(values))])
@@ -259,6 +269,27 @@ async def test_a_part_that_keeps_failing_makes_the_service_unready_by_name(setti
         assert "lost its mind" in told.json()["failures"]["scheduler"]
 
 
+async def test_a_log_that_is_nearly_full_still_takes_what_ends_work(stack: TestStack, tmp_path: Path) -> None:
+    small = LogSettings(events_max_bytes=4 << 20)
+    async with fresh_settings(stack, Settings, tmp_path, small, log_headroom=0.5) as settings:
+        service = counting(settings)
+        async with running(service) as client:
+            headers = await (await Identities.on(service.log)).member("acme", "vision")
+            for number in range(6):
+                large = {"counter_id": f"c-{number}", "name": "n" * 400_000}
+                assert (await client.post(BASE, json=large, headers=headers)).status_code == 201
+            await eventually(lambda: service.commands.nearly_full)
+            full = await client.post(BASE, json={"counter_id": "c-9", "name": "n"}, headers=headers)
+            assert is_problem(full, 503, "unavailable")
+            assert "nearly full" in full.json()["detail"]
+            assert int(full.headers["retry-after"]) > 0
+            assert (await client.post(f"{BASE}/c-0/lower", headers=headers)).status_code == 200
+            assert (await client.post(f"{BASE}/c-0/raise", json={"by": 1}, headers=headers)).status_code == 503
+            assert (await client.get(BASE, headers=headers)).status_code == 200
+            told = (await client.get("/readyz")).json()
+            assert (told["ready"], told["log_nearly_full"]) == (True, True)
+
+
 async def test_a_part_that_waits_for_something_that_is_away_is_not_broken(settings: Settings) -> None:
     service = counting(settings)
     tries = 0
@@ -326,7 +357,7 @@ async def test_the_door_is_described_before_it_is_open(settings: Settings) -> No
         assert (await client.get("/openapi.json")).json() == described
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert {operation["x-permission"] for operation in operations} == {
-        *("testing.counter.open", "testing.counter.raise", "testing.counter.read"),
+        *("testing.counter.open", "testing.counter.raise", "testing.counter.lower", "testing.counter.read"),
         *("testing.projection.read", "testing.projection.rebuild"),
     }
     assert all(operation["security"] == [{"bearer": []}] for operation in operations)

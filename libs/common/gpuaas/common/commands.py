@@ -38,6 +38,10 @@ HISTORIES_MAX: Final = 20_000
 CATCH_UP: Final = 1_000
 """Events of one history read at once."""
 _BACKOFF_S: Final = 0.002
+NEARLY_FULL_RETRY_S: Final = 30
+_NEARLY_FULL: Final = (
+    "the log is nearly full, so only what ends work is taken now (release, stop, revoke); an operator enlarges it"
+)
 _KEY_IN_USE: Final = "this Idempotency-Key came before with another request; use a new key for a new request"
 
 
@@ -67,6 +71,7 @@ class Cause:
         id: the event's or the request's id; with `step` and the subject it makes the effect unique.
         step: which of the things this cause orders.
         digest: of what was asked, so that the same id with another wish is noticed; None: its id says it all.
+        relief: taken even when the log is nearly full: what ends work, and what follows from what has happened.
     """
 
     id: str
@@ -78,6 +83,7 @@ class Cause:
     traceparent: str | None = None
     step: str = ""
     digest: str | None = None
+    relief: bool = True
 
     def at(self, step: str) -> Cause:
         """The same cause, for another thing it orders."""
@@ -167,6 +173,9 @@ class Commands:
     Args:
         service: the `source` of the events, and the owner of their subjects.
         snapshots: where entities that say how (`Entity.keep`) are kept folded.
+
+    Attributes:
+        nearly_full: only causes that bring relief are taken; the service says so when the log's room runs out.
     """
 
     def __init__(
@@ -175,6 +184,7 @@ class Commands:
         self._log = log
         self._snapshots = snapshots or NoSnapshots()
         self._saving: set[asyncio.Task[None]] = set()
+        self.nearly_full = False
         self._clock = clock
         self._service = service
         self._profile = profile
@@ -198,7 +208,7 @@ class Commands:
         Raises:
             Rejected, Invalid: the decider said no; nothing was appended.
             Invalid: this cause has ordered something else before (`Cause.digest`).
-            Unavailable: the log does not answer, or others were always faster.
+            Unavailable: the log does not answer or is nearly full, or others were always faster.
         """
         outcomes = await self.execute_together([Order(entity, tenant_id, entity_id, command)], cause, fresh=fresh)
         return outcomes[0]
@@ -213,6 +223,8 @@ class Commands:
         subjects = [order.entity.subject(order.tenant_id, order.entity_id) for order in orders]
         if len(set(subjects)) != len(subjects):
             raise Invalid("two orders of one batch name the same entity; give it one command")
+        if self.nearly_full and not cause.relief:
+            raise Unavailable(_NEARLY_FULL, retry_after_s=NEARLY_FULL_RETRY_S)
         label = orders[0].entity.name
         histories = [self._history_of(order.entity, subject) for order, subject in zip(orders, subjects, strict=True)]
         with COMMAND_SECONDS.labels(label).time():

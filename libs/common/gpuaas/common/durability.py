@@ -1,4 +1,4 @@
-"""Whether an acknowledged event survives here. One law: where a profile promises it, the broker must show it.
+"""Whether an acknowledged event survives here, and whether there is room for more. One law: the broker must show it.
 
 JetStream acknowledges before the disk has the event unless `sync_interval: always`; a power cut then loses what was
 acknowledged. One server keeps one copy. Staging and production therefore ask the broker, and refuse to serve on less.
@@ -38,7 +38,7 @@ async def demand_durable(log: JetStreamLog, settings: Settings) -> None:
             f"{settings.profile} must see that the broker syncs every write: set {PREFIX}NATS_MONITOR_URL to its "
             "monitoring address, such as http://nats:8222"
         )
-    told = await asyncio.to_thread(_varz, settings.nats_monitor_url)
+    told = await asyncio.to_thread(_monitored, settings.nats_monitor_url, "varz")
     if not told.get("jetstream", {}).get("config", {}).get("sync_always"):
         raise Misconfigured(
             f"the broker at {settings.nats_monitor_url} does not sync every write; set `sync_interval: always` in its "
@@ -46,11 +46,26 @@ async def demand_durable(log: JetStreamLog, settings: Settings) -> None:
         )
 
 
-def _varz(url: str) -> dict[str, Any]:
+async def log_fill(log: JetStreamLog, monitor_url: str) -> float:
+    """Share of the log's room that is used, 0 to 1: of the stream's own limit, or of the broker's storage where a
+    monitoring address is known; the larger of both.
+
+    Raises:
+        Unavailable: the broker does not answer now.
+    """
+    fill = await log.fill()
+    if monitor_url:
+        told = await asyncio.to_thread(_monitored, monitor_url, "jsz")
+        if (room := int(told.get("config", {}).get("max_storage", 0))) > 0:
+            fill = max(fill, int(told["storage"]) / room)
+    return fill
+
+
+def _monitored(url: str, page: str) -> dict[str, Any]:
     if not url.startswith(("http://", "https://")):
         raise Misconfigured(f"{PREFIX}NATS_MONITOR_URL is {url!r}; it begins with http:// or https://")
     try:
-        with urlopen(f"{url.rstrip('/')}/varz", timeout=TIMEOUT_S) as answer:
+        with urlopen(f"{url.rstrip('/')}/{page}", timeout=TIMEOUT_S) as answer:
             told: dict[str, Any] = json.load(answer)
     except (OSError, ValueError) as away:
         raise Unavailable(f"the broker's monitoring page {url} does not answer: {away}") from away

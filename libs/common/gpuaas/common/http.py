@@ -170,6 +170,7 @@ class Caller:
 
     Attributes:
         wish: the digest of what a request that may be repeated asks.
+        relief: this request ends work, so it is taken even when the log is nearly full.
     """
 
     principal: Principal
@@ -177,6 +178,7 @@ class Caller:
     scope: Scope
     request_id: str
     wish: str | None
+    relief: bool
     response: Response
     access: Access
 
@@ -190,6 +192,7 @@ class Caller:
             traceparent=current_traceparent(),
             step=step,
             digest=self.wish,
+            relief=self.relief,
         )
 
     def accepted(self, outcome: Outcome[Any], thing_id: str) -> Accepted:
@@ -202,11 +205,14 @@ class Caller:
         return derived_id(self.request_id, *steps)
 
 
-def permit(permission: str) -> Callable[..., Awaitable[Caller]]:
+def permit(permission: str, *, relief: bool = False) -> Callable[..., Awaitable[Caller]]:
     """Dependency: let the caller pass if they hold `permission` in the path's tenant and project, else refuse.
 
     The path's `tenant_id` and `project_id` are the scope; without them it is the platform. What the caller may not
     know of answers 404.
+
+    Args:
+        relief: the route ends work or takes rights away; when the log is nearly full only such routes give commands.
     """
 
     async def permitted(
@@ -231,7 +237,7 @@ def permit(permission: str) -> Callable[..., Awaitable[Caller]]:
         if idempotency_key:
             request_id = derived_id(idempotency_key, principal.kind, principal.id, request.method, request.url.path)
             wish = await _wish(request)
-        return Caller(principal, decision, scope, request_id, wish, response, service.access)
+        return Caller(principal, decision, scope, request_id, wish, relief, response, service.access)
 
     permitted.permission = permission  # type: ignore[attr-defined]
     return permitted

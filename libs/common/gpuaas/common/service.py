@@ -24,7 +24,7 @@ from gpuaas.common.access import Access
 from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.commands import Commands
 from gpuaas.common.door import Door
-from gpuaas.common.durability import demand_durable
+from gpuaas.common.durability import demand_durable, log_fill
 from gpuaas.common.errors import GpuaasError, Misconfigured, NotFound, Unavailable
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import Page, describe, guard_first, on_error, permissions, permit, public
@@ -36,13 +36,15 @@ from gpuaas.common.readers import Reader
 from gpuaas.common.settings import Settings
 from gpuaas.common.snapshots import DatabaseSnapshots
 from gpuaas.common.tables import Database
-from gpuaas.common.telemetry import start_telemetry
+from gpuaas.common.telemetry import LOG_FILL, start_telemetry
 from nats.aio.msg import Msg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 PACE_SUBJECT: Final = "clock.demo"
 START_RETRY_S: Final = 0.5
+ROOM_S: Final = 2.0
+"""How often a service looks how full the log is."""
 FORGIVEN_S: Final = 10.0
 """A part of the service that failed counts as well again after it has run this long."""
 _log = logging.getLogger(__name__)
@@ -181,9 +183,20 @@ class Service:
             await self._until_there(work)
         for reader in self._readers:
             self._spawn(reader.name, reader.run)
-        for name, work in self._background:
+        for name, work in [("log room", self._watch_room), *self._background]:
             self._spawn(name, work)
         self._started = True
+
+    async def _watch_room(self) -> None:
+        """Keep commands told whether the log is nearly full."""
+        while True:
+            fill = await log_fill(self.log, self.settings.nats_monitor_url)
+            LOG_FILL.set(fill)
+            nearly_full = fill > 1 - self.settings.log_headroom
+            if nearly_full != self.commands.nearly_full:
+                _log.warning("the log is %.1f %% full", 100 * fill)
+            self.commands.nearly_full = nearly_full
+            await asyncio.sleep(ROOM_S)
 
     async def _connect(self) -> None:
         await self.log.incarnation()
@@ -306,6 +319,7 @@ class Service:
             "profile": self.settings.profile,
             "ready": ready,
             "log_position": head,
+            "log_nearly_full": self.commands.nearly_full,
             "stopped": stopped,
             "failures": dict(self._failures),
             "readers": readers,

@@ -26,7 +26,9 @@ class Settings(BaseModel):
 
     Attributes:
         nats_url: broker address with this service's own user and password.
-        nats_monitor_url: where staging and production look whether the broker syncs every write.
+        nats_monitor_url: where to see how full the broker's storage is and, for staging and production, whether it
+            syncs every write.
+        log_headroom: share of the log's room that is kept for what ends work (release, stop, revoke).
         log_replicas_min: copies of the log without which staging and production do not serve.
         postgres_dsn: this service's own database.
         clock_pace: `<unix s>/<ISO time>/<rate>`: the world's time, demo and dev profiles only.
@@ -41,6 +43,7 @@ class Settings(BaseModel):
     nats_url: str = "nats://127.0.0.1:4222"
     nats_monitor_url: str = ""
     log_replicas_min: int = Field(default=3, ge=1, le=5)
+    log_headroom: float = Field(default=0.05, ge=0, le=0.5)
     postgres_dsn: str = ""
     postgres_pool_max: int = Field(default=6, ge=2, le=64)
     http_host: str = "127.0.0.1"

@@ -30,6 +30,7 @@ COMMAND_SECONDS = Histogram("gpuaas_command_seconds", "Time to decide and append
 READER_POSITION = Gauge("gpuaas_reader_position", "Log position a reader has applied.", ("reader",))
 READER_EVENTS = Counter("gpuaas_reader_events_total", "Events a reader has applied.", ("reader",))
 READER_STOPPED = Gauge("gpuaas_reader_stopped", "1 while a reader has stopped at an event.", ("reader",))
+LOG_FILL = Gauge("gpuaas_log_fill_ratio", "Share of the log's room that is used.")
 REQUEST_SECONDS = Histogram(
     "gpuaas_http_request_seconds", "HTTP requests.", ("method", "route", "status"), buckets=_BUCKETS_S
 )

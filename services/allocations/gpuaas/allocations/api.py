@@ -83,7 +83,7 @@ def tenants_door(service: Service, allocations: Allocations) -> APIRouter:
         tenant_id: str,
         project_id: str,
         allocation_id: AllocationId,
-        caller: Annotated[Caller, Depends(permit("allocations.allocation.release"))],
+        caller: Annotated[Caller, Depends(permit("allocations.allocation.release", relief=True))],
     ) -> Accepted:
         state, _ = await service.commands.state(ALLOCATION, tenant_id, allocation_id)
         _demand_visible(state, project_id)

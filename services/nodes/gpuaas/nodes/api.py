@@ -186,7 +186,7 @@ def _questions(door: APIRouter, nodes: Nodes, database: Database, log: EventLog)
 def _orders(door: APIRouter, commands: Commands) -> None:
     @door.post("/nodes/{node_id}/holds", status_code=201, summary="Close the node for new work.")
     async def place_hold(
-        node_id: NodeId, body: NewHold, caller: Annotated[Caller, Depends(permit("nodes.hold.place"))]
+        node_id: NodeId, body: NewHold, caller: Annotated[Caller, Depends(permit("nodes.hold.place", relief=True))]
     ) -> Accepted:
         hold = Hold(body.hold_id, caller.principal.id, body.cause, body.expires_at)
         outcome = await _give(commands, node_id, PlaceHold(hold), caller.cause())
@@ -204,7 +204,7 @@ def _orders(door: APIRouter, commands: Commands) -> None:
 
     @door.post("/nodes/{node_id}/retire", summary="Take the node out of the fleet for good.")
     async def retire_node(
-        node_id: NodeId, body: Said, caller: Annotated[Caller, Depends(permit("nodes.node.retire"))]
+        node_id: NodeId, body: Said, caller: Annotated[Caller, Depends(permit("nodes.node.retire", relief=True))]
     ) -> Accepted:
         outcome = await _give(commands, node_id, RetireNode(body.reason), caller.cause())
         return caller.accepted(outcome, node_id)

@@ -157,6 +157,12 @@ class JetStreamLog:
         info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
         return int(info["config"].get("num_replicas", 1))
 
+    async def fill(self) -> float:
+        """Share of the stream's own limit that is used; 0 where it has none."""
+        info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
+        room = int(info["config"].get("max_bytes", -1))
+        return int(info["state"]["bytes"]) / room if room > 0 else 0.0
+
     async def incarnation(self) -> str:
         info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
         named = (info["config"].get("metadata") or {}).get("incarnation")

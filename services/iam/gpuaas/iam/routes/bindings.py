@@ -93,7 +93,7 @@ class Bindings:
         self,
         binding_id: str,
         body: EndOfBinding,
-        caller: Annotated[Caller, Depends(permit("iam.binding.remove"))],
+        caller: Annotated[Caller, Depends(permit("iam.binding.remove", relief=True))],
     ) -> Accepted:
         scope = caller.scope
         command = UnbindRole(reason=body.reason, project_id=scope.project_id)

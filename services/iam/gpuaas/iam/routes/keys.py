@@ -19,7 +19,7 @@ Kind = Literal["user", "service-account"]
 PrincipalId = Annotated[str, Path(description="Whose key.", max_length=63)]
 Issuing = Annotated[Caller, Depends(permit("iam.key.issue"))]
 Reading = Annotated[Caller, Depends(permit("iam.key.read"))]
-Revoking = Annotated[Caller, Depends(permit("iam.key.revoke"))]
+Revoking = Annotated[Caller, Depends(permit("iam.key.revoke", relief=True))]
 
 
 class NewKey(Body):

@@ -45,7 +45,7 @@ class Suspensions:
             add(lift, self.resume_account, methods=["POST"], dependencies=at, summary="Believe a program again.")
 
     async def suspend_tenant(
-        self, tenant_id: str, body: Why, caller: Annotated[Caller, Depends(permit("iam.tenant.suspend"))]
+        self, tenant_id: str, body: Why, caller: Annotated[Caller, Depends(permit("iam.tenant.suspend", relief=True))]
     ) -> Accepted:
         order = SuspendTenant(reason=body.reason)
         outcome = await self._parts.commands.execute(TENANT, tenant_id, tenant_id, order, caller.cause())
@@ -59,7 +59,10 @@ class Suspensions:
         return await self._parts.settled(caller, outcome, tenant_id)
 
     async def suspend_user(
-        self, principal_id: PrincipalId, body: Why, caller: Annotated[Caller, Depends(permit("iam.user.suspend"))]
+        self,
+        principal_id: PrincipalId,
+        body: Why,
+        caller: Annotated[Caller, Depends(permit("iam.user.suspend", relief=True))],
     ) -> Accepted:
         demand_user(self._parts, principal_id)
         return await self._suspend("user", principal_id, body, caller)
@@ -74,7 +77,7 @@ class Suspensions:
         self,
         principal_id: PrincipalId,
         body: Why,
-        caller: Annotated[Caller, Depends(permit("iam.service-account.suspend"))],
+        caller: Annotated[Caller, Depends(permit("iam.service-account.suspend", relief=True))],
     ) -> Accepted:
         await demand_account(self._parts, principal_id, caller.scope)
         return await self._suspend("service-account", principal_id, body, caller)
