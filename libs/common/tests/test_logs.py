@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import nats
 import pytest
 from gpuaas.common.log import EventLog
+from gpuaas.common.logs.follow import PULL_BYTES
 from gpuaas.common.logs.headers import parse_header_lines
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.logs.memory import MemoryLog
@@ -17,6 +18,7 @@ from gpuaas.common.testing.stack import LogAddress
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 
 @pytest.fixture
@@ -55,16 +57,21 @@ class TestJetStreamLog(EventLogContract):
         found = await take(jetstream, ["events.testing.thing.>"], 0, 5_000)
         assert [event.position for event in found] == list(range(1, 5_001))
 
-    async def test_large_events_come_in_pieces_that_fit_in_memory(
-        self, jetstream: JetStreamLog, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_a_reader_of_large_events_asks_for_few_at_once(self, jetstream: JetStreamLog) -> None:
         payload = b"x" * 400_000
-        for number in range(60):  # three times what one pull request takes
+        for number in range(150):
             await jetstream.append([replace(write(f"{A}-{number}", 0), payload=payload)])
-        with caplog.at_level(logging.DEBUG, "gpuaas.common.logs.follow"):
-            found = await take(jetstream, ["events.testing.thing.>"], 0, 60)
-        assert [event.position for event in found] == list(range(1, 61))
-        assert "begins again" not in caplog.text
+        asked: list[int] = []
+
+        async def see(message: Msg) -> None:
+            asked.append(json.loads(message.data)["batch"])
+
+        spy = await jetstream.wire.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", cb=see)
+        found = await take(jetstream, ["events.testing.thing.>"], 0, 150)
+        await spy.unsubscribe()
+        assert [event.position for event in found] == list(range(1, 151))
+        assert max(asked) * len(payload) <= 3 * PULL_BYTES
+        assert asked[-1] * len(payload) <= PULL_BYTES
 
 
 LINES = st.lists(

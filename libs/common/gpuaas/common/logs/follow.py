@@ -24,9 +24,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 PULL: Final = 500
-"""Messages per pull request; two are kept in flight."""
+"""Messages per pull request at most; two are kept in flight."""
+PULL_FIRST: Final = 50
+"""Messages of the first pull requests, while nothing is known of how large events are."""
 PULL_BYTES: Final = 8 * 1024 * 1024
-"""Most bytes per pull request, so that a reader of large events holds 16 MiB of them at most."""
+"""About what a pull request may bring. The size is estimated from what came last: the broker's own `max_bytes` makes
+it hand messages out one by one (measured: a sixteenth of the rate)."""
 BATCH_MAX: Final = 1_000
 """Most events handed out at once."""
 EXPIRES_S: Final = 20
@@ -167,9 +170,9 @@ class JetStreamFollower:
             if sequence != self._taken + len(events) + 1:
                 raise _GenerationEnded(f"consumer sequence {sequence} after {self._taken + len(events)}")
             events.append(_delivered(message, position, stamp_ns))
-        pulls.outstanding -= len(events)
         if not events:
             return None
+        pulls.arrived(events)
         self._taken += len(events)
         self._after = events[-1].position
         return Batch(events=events, seen=self._after, caught_up=pending == 0)
@@ -182,20 +185,24 @@ class _Pulls:
         self._wire = wire
         self._subject = subject
         self._inbox = inbox
-        self._body = json.dumps(
-            {
-                "batch": PULL,
-                "max_bytes": PULL_BYTES,
-                "expires": EXPIRES_S * 1_000_000_000,
-                "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
-            }
-        ).encode()
+        self._batch = PULL_FIRST
         self.outstanding = 0
 
     async def top_up(self) -> None:
-        while self.outstanding <= PULL:
-            await self._wire.client.publish(self._subject, self._body, reply=self._inbox)
-            self.outstanding += PULL
+        while self.outstanding <= self._batch:
+            request = {
+                "batch": self._batch,
+                "expires": EXPIRES_S * 1_000_000_000,
+                "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
+            }
+            await self._wire.client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+            self.outstanding += self._batch
+
+    def arrived(self, events: Sequence[Recorded]) -> None:
+        """These came, of those that the broker owes; the next request is for as many as fit."""
+        self.outstanding -= len(events)
+        size = sum(len(event.payload) for event in events) // len(events)
+        self._batch = min(PULL, max(1, PULL_BYTES // max(1, size)))
 
     def note_status(self, message: Msg) -> None:
         """A status ends one pull request, is a heartbeat, or ends the generation."""
@@ -204,8 +211,7 @@ class _Pulls:
         if status == "100":
             return
         left = headers.get("Nats-Pending-Messages")
-        full = status == "409" and "MaxBytes" in headers.get("Description", "")
-        if left is not None and (full or status in ("404", "408")):
+        if status in ("404", "408") and left is not None:
             self.outstanding -= int(left)
             return
         raise _GenerationEnded(f"status {status}: {headers.get('Description')}")
