@@ -19,9 +19,9 @@ from gpuaas.contracts.nodes import (
     NodeRetired,
     NodeValidationFailed,
 )
-from gpuaas.nodes.domain.axes import Condition, Custody, Lifecycle
+from gpuaas.nodes.domain.admission import HOLDS_MAX
+from gpuaas.nodes.domain.axes import OWN_HOLD, Condition, Custody, Lifecycle
 from gpuaas.nodes.domain.hardware import Field, SeenMachine
-from gpuaas.nodes.domain.node import HOLDS_MAX, OWN_HOLD
 from gpuaas.nodes.domain.orders import (
     ExpireHold,
     LiftHold,

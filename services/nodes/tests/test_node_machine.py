@@ -7,14 +7,30 @@ from typing import Any
 
 from gpuaas.common.errors import GpuaasError, Rejected
 from gpuaas.common.events import Event
-from gpuaas.nodes.domain.axes import CUSTODY, TRANSITIONS, Condition, Custody, Lifecycle, Node, NodeState, Unregistered
+from gpuaas.nodes.domain.admission import HOLDS_MAX
+from gpuaas.nodes.domain.axes import (
+    CUSTODY,
+    DRAIN_HOLD,
+    OWN_HOLD,
+    TRANSITIONS,
+    Condition,
+    Custody,
+    DrainMode,
+    Lifecycle,
+    Node,
+    NodeState,
+    Unregistered,
+)
 from gpuaas.nodes.domain.hardware import Field
-from gpuaas.nodes.domain.node import HOLDS_MAX, NODE, OWN_HOLD
+from gpuaas.nodes.domain.node import NODE
 from gpuaas.nodes.domain.orders import (
+    CancelDrain,
     ExpireHold,
     LiftHold,
     NodeCommand,
+    OrderDrain,
     PlaceHold,
+    RecordDrained,
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
@@ -28,7 +44,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from node_facts import MODEL, REGISTER, at, device, hardware, hold
 
 MOMENTS = st.integers(0, 40).map(at)
-HOLDS = st.sampled_from(["a", "b", "c", OWN_HOLD])
+HOLDS = st.sampled_from(["a", "b", "c", OWN_HOLD, DRAIN_HOLD])
+WINDOWS = st.sampled_from([None, None, "mw-1"])
 PEOPLE = st.sampled_from(["u-jonas", "u-mara"])
 
 
@@ -112,6 +129,18 @@ class NodesLife(RuleBasedStateMachine):
             assert standing.expires_at is not None
             assert standing.expires_at <= now
 
+    @rule(mode=st.sampled_from(DrainMode), window_id=WINDOWS, moment=MOMENTS)
+    def order_drain(self, mode: DrainMode, window_id: str | None, moment: Any) -> None:
+        self.give(OrderDrain(mode, 60, "firmware", moment, window_id=window_id))
+
+    @rule(window_id=WINDOWS)
+    def cancel_drain(self, window_id: str | None) -> None:
+        self.give(CancelDrain("not today", window_id))
+
+    @rule(moment=MOMENTS)
+    def find_it_empty(self, moment: Any) -> None:
+        self.give(RecordDrained(now=moment, pool_position=7))
+
     @rule(moment=MOMENTS)
     def fall_silent(self, moment: Any) -> None:
         self.give(RecordHeartbeatLost(last_seen_at=moment))
@@ -158,7 +187,12 @@ class NodesLife(RuleBasedStateMachine):
     @invariant()
     def own_hold_stands_only_while_the_machine_is_in_doubt(self) -> None:
         if isinstance(self.state, Node) and self.state.lifecycle is Lifecycle.AVAILABLE:
-            assert all(hold.owner != "nodes" for hold in self.state.holds)
+            assert all(hold.owner != "nodes" or hold.hold_id == DRAIN_HOLD for hold in self.state.holds)
+
+    @invariant()
+    def a_drain_and_its_hold_stand_and_fall_together(self) -> None:
+        if isinstance(self.state, Node):
+            assert (self.state.drain is not None) is (self.state.hold(DRAIN_HOLD) is not None)
 
 
 TestNodesLife = NodesLife.TestCase

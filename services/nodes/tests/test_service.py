@@ -268,7 +268,7 @@ async def test_a_rebuild_of_everything_is_byte_identical_and_says_nothing_twice(
         last = await service.log.last_position()
         await service.reader(_nodes_of(service)).reached(last, 10)
         live = await digest(service.database, _nodes_of(service))
-        await client.post("/v1/projections/nodes_v1/rebuild", headers=operator)
+        await client.post("/v1/projections/nodes_v2/rebuild", headers=operator)
 
         async def rebuilt() -> bool:
             page = (await client.get("/v1/projections", headers=operator)).json()["items"]

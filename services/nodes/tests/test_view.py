@@ -11,13 +11,16 @@ from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.errors import GpuaasError
 from gpuaas.common.logs.memory import MemoryLog
 from gpuaas.common.projections import decoded
-from gpuaas.nodes.domain.axes import Node
+from gpuaas.nodes.domain.axes import DrainMode, Node
 from gpuaas.nodes.domain.hardware import Field
 from gpuaas.nodes.domain.node import VOCABULARY
 from gpuaas.nodes.domain.orders import (
+    CancelDrain,
     LiftHold,
     NodeCommand,
+    OrderDrain,
     PlaceHold,
+    RecordDrained,
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
@@ -40,6 +43,9 @@ COMMANDS: st.SearchStrategy[NodeCommand] = st.one_of(
     st.builds(LiftHold, st.sampled_from(["a", "b"]), st.just("u-ops-jonas"), st.just("done")),
     st.builds(RecordHeartbeatLost, st.integers(0, 30).map(at)),
     st.builds(RecordHeartbeatRestored, st.integers(0, 30).map(at)),
+    st.builds(OrderDrain, st.sampled_from(DrainMode), st.just(60), st.just("fans"), st.just(at(3))),
+    st.just(CancelDrain("not today")),
+    st.just(RecordDrained(at(9), 7)),
     st.just(RetireNode("end of lease")),
 )
 
@@ -57,6 +63,8 @@ def test_row_and_state_agree_on_every_axis(orders: list[NodeCommand]) -> None:
     assert row["hold_expires_at"] == min((h.expires_at for h in state.holds if h.expires_at), default=None)
     assert [m["field"] for m in row["mismatches"].get("items", [])] == [m.field for m in state.mismatches]
     assert row["agent_seen_at"] == state.agent_seen_at
+    told = (row["drain"]["mode"], row["drain"]["drained_at"] is not None) if row["drain"] else None
+    assert told == ((state.drain.mode, state.drain.drained_at is not None) if state.drain else None)
     assert row["version"] == len(facts)
 
 

@@ -7,13 +7,18 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gpuaas.common.events import Event, Part
-from gpuaas.common.wire import Moment
+from gpuaas.common.wire import Count64, Moment, Unique
 
 AutomationGuard = Literal["disabled", "drain-budget", "breaker-open", "not-in-service"]
 """A guard that holds automation back."""
 
 ComponentCondition = Literal["healthy", "suspect", "degraded", "failed"]
 """How a component is, from best to worst."""
+
+DrainMode = Literal["let-finish", "notice-then-stop", "now"]
+"""How standing work ends: `let-finish` waits for it, `notice-then-stop` tells its tenants and stops it
+at the deadline, `now` stops it at once.
+"""
 
 FaultClass = Literal["application", "driver", "memory-corrected", "memory-uncorrected", "row-remap", "row-remap-failed", "engine", "firmware", "nvlink", "nvswitch", "nvswitch-fatal", "pcie", "off-the-bus", "thermal", "heartbeat-lost", "unknown"]
 """The kind of fault, in the platform's closed vocabulary."""
@@ -27,6 +32,11 @@ HealthAction = Literal["none", "watch", "reset", "reboot", "inspect", "repair"]
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
 (RFC 1123 label).
+"""
+
+MaintenanceOutcome = Literal["completed", "incomplete", "cancelled"]
+"""How a window ended: `completed`: every machine came back through validation; `incomplete`: some did
+not; `cancelled`: called off.
 """
 
 
@@ -44,6 +54,16 @@ class Device(Part):
 
     memory_mib: Annotated[int, Field(strict=True, ge=1, le=16777216)]
     """Memory of the GPU, MiB."""
+
+
+class FirmwareGoal(Part):
+    """One piece of firmware and the version it shall have."""
+
+    component: Label
+    """What the firmware is in, such as `bmc`, `bios` or `gpu`."""
+
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    """The version it shall have."""
 
 
 class Mismatch(Part):
@@ -285,6 +305,155 @@ class NodeHealthChanged(Event):
     """When it was decided."""
 
 
+class MaintenanceAccepted(Event):
+    """Maintenance accepted. A tenant with work on the machines agrees to the window as it stands. When
+    all affected tenants have agreed, it may begin early.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.maintenance-accepted.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "maintenance"
+    SCHEMA: ClassVar[str] = "nodes/maintenance-accepted.v1.json"
+
+    window_id: Label
+    """The window."""
+
+    tenant_id: Label
+    """The tenant that agrees."""
+
+    accepted_at: Moment
+    """When it agreed."""
+
+
+class MaintenanceEnded(Event):
+    """Maintenance ended. The window is closed: its machines are back in service or left to repair, or
+    it was called off before it began.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.maintenance-ended.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "maintenance"
+    SCHEMA: ClassVar[str] = "nodes/maintenance-ended.v1.json"
+
+    window_id: Label
+    """The window."""
+
+    node_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), Unique]
+    """The machines, in order of id."""
+
+    ended_at: Moment
+    """When it ended."""
+
+    outcome: MaintenanceOutcome
+    """How a window ended."""
+
+    returned_node_ids: Annotated[tuple[Label, ...], Field(max_length=1000), Unique]
+    """Machines that came back through validation."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it ended so."""
+
+
+class MaintenancePostponed(Event):
+    """Maintenance postponed. A window was moved later, within its policy. What was accepted before is
+    open again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.maintenance-postponed.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "maintenance"
+    SCHEMA: ClassVar[str] = "nodes/maintenance-postponed.v1.json"
+
+    window_id: Label
+    """The window."""
+
+    starts_at: Moment
+    """When the work begins now."""
+
+    ends_at: Moment
+    """When the machines are expected back now."""
+
+    previous_starts_at: Moment
+    """When it would have begun."""
+
+    notice_s: Annotated[int, Field(strict=True, ge=0, le=2592000)]
+    """Seconds of notice before `starts_at`; as scheduled."""
+
+    postponements: Annotated[int, Field(strict=True, ge=1, le=16)]
+    """How often the window was moved, this time included."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    tenant_id: Label | None = None
+    """The tenant that asked for it; absent: an operator did."""
+
+
+class MaintenanceScheduled(Event):
+    """Maintenance scheduled. Machines will be worked on in a window of time. From `starts_at` on they
+    hold no claims; who has work there is told `notice_s` before. Inside the policy tenants may
+    accept the window or postpone it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.maintenance-scheduled.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "maintenance"
+    SCHEMA: ClassVar[str] = "nodes/maintenance-scheduled.v1.json"
+
+    window_id: Label
+    """The window's id."""
+
+    node_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), Unique]
+    """The machines, in order of id."""
+
+    starts_at: Moment
+    """When the work begins: the machines are to be empty then."""
+
+    ends_at: Moment
+    """When the machines are expected back."""
+
+    notice_s: Annotated[int, Field(strict=True, ge=0, le=2592000)]
+    """Seconds before `starts_at` at which the machines are closed for new work and tenants are told."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """What is done and why, in a sentence that tenants may read."""
+
+    mode: DrainMode
+    """How standing work ends."""
+
+    postpone_max_s: Annotated[int, Field(strict=True, ge=0, le=7776000)]
+    """Seconds by which the window may be moved later in all; 0: not at all."""
+
+    postponements_max: Annotated[int, Field(strict=True, ge=0, le=16)]
+    """How often it may be moved."""
+
+    firmware: Annotated[tuple[FirmwareGoal, ...], Field(min_length=1, max_length=16)] | None = None
+    """Firmware that the window brings to a version, in this order; absent: none."""
+
+
+class MaintenanceStarted(Event):
+    """Maintenance started. The window is open: work on its machines begins, on each as soon as it is
+    empty.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.maintenance-started.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "maintenance"
+    SCHEMA: ClassVar[str] = "nodes/maintenance-started.v1.json"
+
+    window_id: Label
+    """The window."""
+
+    node_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), Unique]
+    """The machines, in order of id."""
+
+    started_at: Moment
+    """When it began."""
+
+    ends_at: Moment
+    """When the machines are expected back."""
+
+
 class NodeBecameAvailable(Event):
     """Node became available. A machine passed its checks and may be given work. Inventory takes it
     into the books.
@@ -309,6 +478,82 @@ class NodeBecameAvailable(Event):
 
     topology: Topology
     """Where the machine stands."""
+
+
+class NodeDrainCancelled(Event):
+    """Node drain cancelled. A drain is called off, before or after the machine became empty. Its hold
+    is lifted beside this; work that still runs goes on.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-drain-cancelled.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-drain-cancelled.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    window_id: Label | None = None
+    """The maintenance window the drain belonged to; absent: none."""
+
+
+class NodeDrainOrdered(Event):
+    """Node drain ordered. A machine is to become empty: nothing new lands on it (a hold stands beside
+    this), and what runs there ends in the way the mode says. Whoever runs the work tells its
+    tenants and stops it at the deadline.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-drain-ordered.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-drain-ordered.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    mode: DrainMode
+    """How standing work ends."""
+
+    notice_s: Annotated[int, Field(strict=True, ge=0, le=2592000)]
+    """Seconds of notice that tenants get before the deadline; 0 with `now` and `let-finish`."""
+
+    deadline: Moment | None = None
+    """When work that still stands is stopped; absent with `let-finish`: never."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence that tenants may read."""
+
+    ordered_at: Moment
+    """When it was ordered."""
+
+    window_id: Label | None = None
+    """The maintenance window it belongs to; absent: an operator's order of its own."""
+
+
+class NodeDrained(Event):
+    """Node drained. A machine that was to become empty is empty: its pool offers it no more and no
+    claim stands on it. It stays closed until the drain is cancelled or its maintenance has ended.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-drained.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-drained.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    drained_at: Moment
+    """When the last claim on it was seen to be returned."""
+
+    pool_position: Count64
+    """Position in the log up to which the pool's claims were read when the machine was found empty."""
+
+    window_id: Label | None = None
+    """The maintenance window it belongs to; absent: none."""
 
 
 class NodeHardwareObserved(Event):
@@ -487,7 +732,15 @@ EVENTS: tuple[type[Event], ...] = (
     AutomationBreakerOpened,
     NodeFaultReported,
     NodeHealthChanged,
+    MaintenanceAccepted,
+    MaintenanceEnded,
+    MaintenancePostponed,
+    MaintenanceScheduled,
+    MaintenanceStarted,
     NodeBecameAvailable,
+    NodeDrainCancelled,
+    NodeDrainOrdered,
+    NodeDrained,
     NodeHardwareObserved,
     NodeHeartbeatLost,
     NodeHeartbeatRestored,

@@ -14,12 +14,12 @@ from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database, Record
 from gpuaas.common.wire import Moment
 from gpuaas.contracts.nodes import Label, Topology
+from gpuaas.nodes.domain.admission import REASON_MAX
 from gpuaas.nodes.domain.automation import CloseBreaker
 from gpuaas.nodes.domain.axes import Expected, Hold, Lifecycle, Node
 from gpuaas.nodes.domain.component import RecordRecovery, ReportFault
 from gpuaas.nodes.domain.faults import FaultClass, FaultRules, replayed
 from gpuaas.nodes.domain.hardware import DEVICES_MAX
-from gpuaas.nodes.domain.node import REASON_MAX
 from gpuaas.nodes.domain.orders import LiftHold, NodeCommand, PlaceHold, RegisterNode, RetireNode
 from gpuaas.nodes.projections.component_health import FILTERS as COMPONENT_FILTERS
 from gpuaas.nodes.projections.component_health import ComponentHealth
@@ -265,6 +265,7 @@ def _shown(row: Record) -> dict[str, Any]:
         "pool_id": row["pool_id"],
         "expected": {"gpu_model": row["expected_gpu_model"], "gpu_count": row["expected_gpu_count"]},
         "mismatches": row["mismatches"].get("items", []),
+        "drain": row["drain"] or None,
         "agent_seen_at": row["agent_seen_at"],
         "registered_at": row["registered_at"],
         "changed_at": row["changed_at"],

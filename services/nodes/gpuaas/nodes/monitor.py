@@ -25,11 +25,10 @@ from gpuaas.common.ids import derived_id, new_id
 from gpuaas.common.projections import Database
 from gpuaas.nodes.adapters.fault_wire import FaultReport
 from gpuaas.nodes.adapters.telemetry import HeartbeatStream
-from gpuaas.nodes.domain.axes import Lifecycle, Node
+from gpuaas.nodes.domain.axes import OWN_NAME, Lifecycle, Node
 from gpuaas.nodes.domain.component import ReportFault
 from gpuaas.nodes.domain.faults import FaultRules
 from gpuaas.nodes.domain.heartbeats import HeartbeatWatch, Lost, Patience, Verdict
-from gpuaas.nodes.domain.node import OWN_NAME
 from gpuaas.nodes.domain.orders import ExpireHold, NodeCommand, RecordHeartbeatLost, RecordHeartbeatRestored
 from gpuaas.nodes.projections.nodes import ExpiredHold, Nodes
 from gpuaas.nodes.reactions import COMPONENT_ENTITY, NODE_ENTITY

@@ -31,12 +31,12 @@ from gpuaas.nodes.domain.automation import (
     Guard,
 )
 from gpuaas.nodes.domain.automation import VOCABULARY as AUTOMATION_VOCABULARY
-from gpuaas.nodes.domain.axes import Condition, Hold, Lifecycle, Node, NodeState
+from gpuaas.nodes.domain.axes import OWN_NAME, Condition, Hold, Lifecycle, Node, NodeState
 from gpuaas.nodes.domain.component import COMPONENT, Component, ComponentCommand, ReportFault
 from gpuaas.nodes.domain.component import VOCABULARY as COMPONENT_VOCABULARY
 from gpuaas.nodes.domain.faults import CLOSING, ComponentCondition, FaultClass, FaultRules
 from gpuaas.nodes.domain.hardware import Field, SeenMachine
-from gpuaas.nodes.domain.node import NODE, OWN_NAME, VOCABULARY
+from gpuaas.nodes.domain.node import NODE, VOCABULARY
 from gpuaas.nodes.domain.orders import (
     LiftHold,
     NodeCommand,

@@ -41,6 +41,18 @@ class Condition(StrEnum):
     FAILED = "failed"
 
 
+class DrainMode(StrEnum):
+    """How standing work ends when a machine is to become empty; from the mildest to the strongest."""
+
+    LET_FINISH = "let-finish"
+    NOTICE_THEN_STOP = "notice-then-stop"
+    NOW = "now"
+
+    @property
+    def rank(self) -> int:
+        return list(DrainMode).index(self)
+
+
 class Custody(StrEnum):
     """In whose hands the machine is."""
 
@@ -107,6 +119,30 @@ class Hold:
     expires_at: datetime | None
 
 
+OWN_NAME: Final = "nodes"
+OWN_HOLD: Final = "hardware-changed"
+"""Placed when a node in service turns out to be another machine."""
+DRAIN_HOLD: Final = "drain"
+"""Placed with a drain, lifted with its end."""
+OWN_HOLDS: Final = frozenset({OWN_HOLD, DRAIN_HOLD})
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """An order to become empty.
+
+    Attributes:
+        deadline: when standing work is stopped; None: never.
+        window_id: the maintenance window that ordered it; None: an operator.
+        drained_at: when the machine was found empty; None: not yet.
+    """
+
+    mode: DrainMode
+    deadline: datetime | None
+    window_id: str | None
+    drained_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Unregistered:
     """No node has ever had this id."""
@@ -135,6 +171,7 @@ class Node:
     mismatches: tuple[Mismatch, ...] = ()
     known_serial: str | None = None
     agent_seen_at: datetime | None = None
+    drain: Drain | None = None
 
     @property
     def placeable(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from gpuaas.nodes.domain.axes import Expected, Hold
+from gpuaas.nodes.domain.axes import DrainMode, Expected, Hold
 from gpuaas.nodes.domain.hardware import Field, SeenMachine
 
 
@@ -68,6 +68,40 @@ class ExpireHold:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderDrain:
+    """The machine is to become empty.
+
+    Attributes:
+        notice_s: seconds between the order and the earliest deadline; counts for `NOTICE_THEN_STOP` only.
+        deadline: when standing work is to be stopped; never before the notice is over. None: as early as that.
+        window_id: the maintenance window that orders it; None: an operator.
+    """
+
+    mode: DrainMode
+    notice_s: int
+    reason: str
+    now: datetime
+    deadline: datetime | None = None
+    window_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelDrain:
+    """The drain is called off, by the window that ordered it or, with None, by an operator."""
+
+    reason: str
+    window_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDrained:
+    """The pool offers the machine no more and no claim stands on it, read up to `pool_position`."""
+
+    now: datetime
+    pool_position: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecordHeartbeatLost:
     last_seen_at: datetime
 
@@ -90,6 +124,9 @@ NodeCommand: TypeAlias = (
     | PlaceHold
     | LiftHold
     | ExpireHold
+    | OrderDrain
+    | CancelDrain
+    | RecordDrained
     | RecordHeartbeatLost
     | RecordHeartbeatRestored
     | RetireNode

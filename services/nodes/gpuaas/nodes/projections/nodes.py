@@ -14,6 +14,9 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.nodes import (
     NodeBecameAvailable,
+    NodeDrainCancelled,
+    NodeDrained,
+    NodeDrainOrdered,
     NodeHardwareObserved,
     NodeHeartbeatLost,
     NodeHeartbeatRestored,
@@ -45,7 +48,7 @@ WATCHED_MAX: Final = 100_000
 EXPIRED_AT_ONCE_MAX: Final = 500
 
 NODES: Final = Table(
-    "nodes_v1",
+    "nodes_v2",
     MetaData(),
     Column("node_id", Text, primary_key=True),
     Column("lifecycle", Text, nullable=False),
@@ -64,13 +67,14 @@ NODES: Final = Table(
     Column("hardware", JSONB, nullable=False),
     Column("mismatches", JSONB, nullable=False),
     Column("agent_seen_at", DateTime(timezone=True)),
+    Column("drain", JSONB, nullable=False),
     Column("hold_expires_at", DateTime(timezone=True)),
     Column("registered_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("version", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("nodes_v1_by_pool", "pool_id", "node_id"),
-    Index("nodes_v1_by_hold_expiry", "hold_expires_at"),
+    Index("nodes_v2_by_pool", "pool_id", "node_id"),
+    Index("nodes_v2_by_hold_expiry", "hold_expires_at"),
 )
 FILTERS: Final = ("lifecycle", "pool_id", "region", "site", "pod", "rack", "expected_gpu_model", "health_agent")
 
@@ -85,13 +89,13 @@ class Nodes(Projection):
     """Answers where a node stands, which ones match, whom to listen to and which holds have run out."""
 
     answer = "nodes"
-    version = 1
+    version = 2
     reads = VOCABULARY.types
     tables = (NODES,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         ids = sorted({_node_id(fact) for fact in facts})
-        known = await rows.fetch("SELECT * FROM nodes_v1 WHERE node_id = ANY($1)", ids)
+        known = await rows.fetch("SELECT * FROM nodes_v2 WHERE node_id = ANY($1)", ids)
         standing: dict[str, dict[str, Any]] = {row["node_id"]: dict(row) for row in known}
         for fact in facts:
             row = row_after(standing.get(_node_id(fact), {}), fact)
@@ -191,6 +195,7 @@ def _registered(event: NodeRegistered, at: datetime) -> dict[str, Any]:
         "hardware": {},
         "mismatches": {},
         "agent_seen_at": None,
+        "drain": {},
         "hold_expires_at": None,
         "registered_at": at,
     }
@@ -215,6 +220,12 @@ def _changes(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
             return _with_holds({**row["holds"], event.hold_id: hold})
         case NodeHoldLifted() as event:
             return _with_holds({name: hold for name, hold in row["holds"].items() if name != event.hold_id})
+        case NodeDrainOrdered() as event:
+            return {"drain": event.model_dump(mode="json", exclude={"node_id"}) | {"drained_at": None}}
+        case NodeDrained() as event:
+            return {"drain": {**row["drain"], **event.model_dump(mode="json", include={"drained_at", "pool_position"})}}
+        case NodeDrainCancelled():
+            return {"drain": {}}
         case NodeRetired():
             return {}
         case other:
