@@ -27,6 +27,8 @@ SERVICE_EXTRAS: Final = {
     "iam/parts.py": "what its route files share",
     "iam/routes": "its door in seven files; api.py names them",
     "iam/signing.py": "keys that sign tokens, a background work of its own",
+    "inventory/entities.py": "one list of its kinds of histories, for door, reactions and tests",
+    "inventory/routes": "its door in parts; api.py names them",
     "nodes/agent.py": "the process on the machines, not in the service",
     "nodes/monitor.py": "a reader of TELEMETRY, not of the log",
 }

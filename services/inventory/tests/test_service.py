@@ -22,7 +22,7 @@ from gpuaas.contracts.nodes import NodeHeartbeatLost, NodeHeartbeatRestored, Nod
 from gpuaas.inventory.app import build
 from gpuaas.inventory.domain.gpu_model import built_in
 from gpuaas.inventory.domain.machine import EnterMachine, Found
-from gpuaas.inventory.reactions import MACHINE_ENTITY
+from gpuaas.inventory.entities import MACHINE_ENTITY
 from machine_facts import MEMORY_MIB, MODEL, NOON, available, device, found, looked_at
 
 

@@ -15,6 +15,7 @@ _COMMANDS: Final = {
     "events": ("events", "The log: tail, show, replay, stats."),
     "projections": ("projections", "Read models: status, rebuild."),
     "nodes": ("fleet", "The fleet: list, capacity, hold."),
+    "inventory": ("inventory", "What exists, what was expected, what is missing."),
     "allocate": ("allocate", "Ask for GPUs in a project."),
     "release": ("release", "Give GPUs back."),
     "why": ("why", "What happened to an allocation, and why."),

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from gpuaas.common.events import Event, Part
 
+ClaimKind = Literal["serial", "slot"]
+"""What only one planned machine can have. serial: a machine's serial number; slot: a place in a rack."""
+
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
 (RFC 1123 label).
 """
+
+NvlinkScope = Literal["none", "machine", "rack"]
+"""How far an NVLink domain reaches. none: the GPUs are not linked; machine: within one machine; rack:
+over the machines of one rack.
+"""
+
+PartKind = Literal["chassis", "cpu", "memory", "gpu", "nic", "disk", "switch", "psu", "other"]
+"""Kinds of parts. chassis: the machine's housing and mainboard; cpu, memory, gpu, disk: what computes
+and keeps; nic: network card; switch: a switch inside the machine; psu: power supply; other:
+anything else.
+"""
+
+
+class BillPart(Part):
+    """One line of a bill of materials."""
+
+    kind: PartKind
+    """What kind of part it is."""
+
+    part_number: Annotated[str, Field(min_length=1, max_length=64)]
+    """The maker's own number of the part."""
+
+    count: Annotated[int, Field(strict=True, ge=1, le=4096)]
+    """How many of them are in one machine, pieces."""
 
 
 class Device(Part):
@@ -115,6 +142,9 @@ class MachineAccepted(Event):
     topology: Topology
     """Where the machine stands."""
 
+    nvlink_domain: Label | None = None
+    """The NVLink domain its GPUs belong to; absent: they are not linked, or nobody has said."""
+
 
 class MachineMismatched(Event):
     """Machine mismatched. A machine that was found differs from what the books expected. It is not
@@ -148,9 +178,161 @@ class MachineRemoved(Event):
     """Why it was removed."""
 
 
+class MachinePlanWithdrawn(Event):
+    """Machine plan withdrawn. The books expect this machine no longer."""
+
+    TYPE: ClassVar[str] = "gpuaas.inventory.machine-plan-withdrawn.v1"
+    SERVICE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "machine-plan"
+    SCHEMA: ClassVar[str] = "inventory/machine-plan-withdrawn.v1.json"
+
+    machine_id: Label
+    """The machine."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it is not expected any more."""
+
+
+class MachinePlanned(Event):
+    """Machine planned. The books expect a machine: of which kind, where, and with which serial number.
+    What is found under this id is compared with the newest plan.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.inventory.machine-planned.v1"
+    SERVICE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "machine-plan"
+    SCHEMA: ClassVar[str] = "inventory/machine-planned.v1.json"
+
+    machine_id: Label
+    """The machine; its node registers under the same id."""
+
+    sku_id: Label
+    """The SKU that was ordered."""
+
+    sku_version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """The version of the SKU."""
+
+    gpu_model: Label
+    """The SKU's GPU model, repeated for readers."""
+
+    gpu_count: Annotated[int, Field(strict=True, ge=1, le=64)]
+    """The SKU's GPUs per machine, pieces, repeated for readers."""
+
+    pool_id: Label
+    """The pool it is meant for."""
+
+    machine_serial: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Serial number on the delivery note; absent: not known yet."""
+
+    topology: Topology
+    """Where it is to stand."""
+
+    rack_slot: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    """Lowest rack unit it takes, counted from 1 at the floor; absent: not decided."""
+
+    nvlink_domain: Label | None = None
+    """The NVLink domain it belongs to; absent: the GPUs of no machine are linked with others here."""
+
+
+class PlanClaimFreed(Event):
+    """Plan claim freed. A plan gave up a serial number or a place in a rack; another plan may take it."""
+
+    TYPE: ClassVar[str] = "gpuaas.inventory.plan-claim-freed.v1"
+    SERVICE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "plan-claim"
+    SCHEMA: ClassVar[str] = "inventory/plan-claim-freed.v1.json"
+
+    claim_id: Label
+    """Derived from kind and value."""
+
+    machine_id: Label
+    """The planned machine that had it."""
+
+
+class PlanClaimTaken(Event):
+    """Plan claim taken. A plan took something that only one machine can have: a serial number or a
+    place in a rack. Decided together with the plan, so that no two plans have it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.inventory.plan-claim-taken.v1"
+    SERVICE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "plan-claim"
+    SCHEMA: ClassVar[str] = "inventory/plan-claim-taken.v1.json"
+
+    claim_id: Label
+    """Derived from kind and value."""
+
+    kind: ClaimKind
+    """What is claimed."""
+
+    value: Annotated[str, Field(min_length=1, max_length=320)]
+    """The serial number, or the place as region/site/pod/rack/slot."""
+
+    machine_id: Label
+    """The planned machine that has it."""
+
+
+class SkuPublished(Event):
+    """SKU published. A version of a kind of machine that can be bought and planned, with its bill of
+    materials. A version never changes; a better description is the next version.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.inventory.sku-published.v1"
+    SERVICE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "sku"
+    SCHEMA: ClassVar[str] = "inventory/sku-published.v1.json"
+
+    sku_id: Label
+    """The SKU."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Its version, from 1 without a gap."""
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    """What it is, for people who choose."""
+
+    gpu_model: Label
+    """The model of its GPUs, by its name in the catalogue."""
+
+    gpu_count: Annotated[int, Field(strict=True, ge=1, le=64)]
+    """GPUs in one machine, pieces."""
+
+    nvlink_scope: NvlinkScope
+    """How far one NVLink domain reaches."""
+
+    parts: Annotated[tuple[BillPart, ...], Field(min_length=1, max_length=64)]
+    """The bill of materials of one machine."""
+
+
+class SkuVersionRetired(Event):
+    """SKU version retired. No new machine is planned with this version of a SKU; those that are
+    planned with it stay.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.inventory.sku-version-retired.v1"
+    SERVICE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "sku"
+    SCHEMA: ClassVar[str] = "inventory/sku-version-retired.v1.json"
+
+    sku_id: Label
+    """The SKU."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """The version that is retired."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it was retired."""
+
+
 EVENTS: tuple[type[Event], ...] = (
     GpuModelDefined,
     MachineAccepted,
     MachineMismatched,
     MachineRemoved,
+    MachinePlanWithdrawn,
+    MachinePlanned,
+    PlanClaimFreed,
+    PlanClaimTaken,
+    SkuPublished,
+    SkuVersionRetired,
 )

@@ -11,14 +11,18 @@ from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, pagi
 from gpuaas.common.projections import Database, Record
 from gpuaas.contracts.inventory import Label
 from gpuaas.inventory.domain.gpu_model import MEMORY_MIB_MAX, NAME_MAX, WORDING_MAX, DefineGpuModel, GpuModel
+from gpuaas.inventory.entities import GPU_MODEL_ENTITY
 from gpuaas.inventory.projections import devices as device_view
 from gpuaas.inventory.projections import fleet_capacity as capacity_view
 from gpuaas.inventory.projections import machines as machine_view
 from gpuaas.inventory.projections.devices import Devices
+from gpuaas.inventory.projections.expectations import Expectations
 from gpuaas.inventory.projections.fleet_capacity import DIMENSIONS, FleetCapacity
 from gpuaas.inventory.projections.gpu_models import GpuModels
 from gpuaas.inventory.projections.machines import PLACES, Machines
-from gpuaas.inventory.reactions import GPU_MODEL_ENTITY, Books
+from gpuaas.inventory.projections.skus import Skus
+from gpuaas.inventory.reactions import Books
+from gpuaas.inventory.routes.plans import plan_routes
 from pydantic import Field
 
 Text = Annotated[str | None, Query(max_length=64)]
@@ -53,6 +57,8 @@ def router(
     devices: Devices,
     capacity: FleetCapacity,
     models: GpuModels,
+    skus: Skus,
+    expectations: Expectations,
     database: Database,
     commands: Commands,
     books: Books,
@@ -63,6 +69,7 @@ def router(
     _devices(door, devices, database)
     _capacity(door, capacity, database)
     _models(door, models, database, commands)
+    plan_routes(door, skus, expectations, database, commands)
     return door
 
 

@@ -11,9 +11,10 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from gpuaas.common.commands import Cause, Commands, Entity, Outcome
+from gpuaas.common.commands import Cause, Commands, Outcome
 from gpuaas.common.envelope import PLATFORM, Fact, subject_of
 from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.events import Vocabulary
@@ -21,28 +22,23 @@ from gpuaas.common.ids import derived_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database
 from gpuaas.common.reactions import Reaction
-from gpuaas.contracts.inventory import Device, Topology
-from gpuaas.contracts.nodes import NodeBecameAvailable, NodeHardwareObserved, NodeRetired
-from gpuaas.inventory.domain import gpu_model, machine
-from gpuaas.inventory.domain.gpu_model import GPU_MODEL, GpuModel, GpuModelCommand, GpuModelState
+from gpuaas.contracts.inventory import Device, MachinePlanned, MachinePlanWithdrawn, Mismatch, Topology
+from gpuaas.contracts.nodes import NodeBecameAvailable, NodeHardwareObserved, NodeRetired, NodeValidationFailed
+from gpuaas.inventory.domain import gpu_model
+from gpuaas.inventory.domain.gpu_model import GpuModel
 from gpuaas.inventory.domain.machine import (
-    MACHINE,
     Accepted,
     Claimed,
     EnterMachine,
+    FailMachine,
     Found,
-    MachineCommand,
     MachineState,
     RemoveMachine,
 )
+from gpuaas.inventory.domain.plan import Claimable, Plan
+from gpuaas.inventory.entities import CLAIM_ENTITY, GPU_MODEL_ENTITY, MACHINE_ENTITY, PLAN_ENTITY
 from gpuaas.inventory.projections.devices import Devices, SerialConflict
 
-MACHINE_ENTITY: Final[Entity[MachineState, MachineCommand]] = Entity(
-    "inventory", "machine", MACHINE, machine.VOCABULARY
-)
-GPU_MODEL_ENTITY: Final[Entity[GpuModelState, GpuModelCommand]] = Entity(
-    "inventory", "gpu-model", GPU_MODEL, gpu_model.VOCABULARY
-)
 OWN_NAME: Final = "inventory"
 REMEMBERED_MAX: Final = 20_000
 """Serial numbers and looks kept in memory; older ones are answered by the read model and the log."""
@@ -69,7 +65,7 @@ class Books:
         self._devices = devices
         self._seen = seen
         self._unseen: dict[str, tuple[str, int]] = {}
-        self._memory_mib: dict[str, int] = {}
+        self._models: dict[str, GpuModel] = {}
 
     async def enter(self, found: Found, cause: Cause) -> Outcome[MachineState]:
         """Compare and enter a machine.
@@ -91,6 +87,10 @@ class Books:
     async def remove(self, machine_id: str, reason: str, cause: Cause) -> Outcome[MachineState]:
         """Take a machine out of the books. Raises NotFound: it never was in them."""
         return await self._commands.execute(MACHINE_ENTITY, PLATFORM, machine_id, RemoveMachine(reason), cause)
+
+    async def fail(self, machine_id: str, mismatches: Iterable[Mismatch], cause: Cause) -> None:
+        """A machine of the books is not what it was; one that is not in them is nodes' business alone."""
+        await self._commands.execute(MACHINE_ENTITY, PLATFORM, machine_id, FailMachine(tuple(mismatches)), cause)
 
     async def found(self, machine_id: str) -> Found:
         """The machine as nodes validated it last, read from its node's history.
@@ -127,19 +127,30 @@ class Books:
             await self._compare(state.found, conflict.claimed, cause)
 
     async def _compare(self, found: Found, claimed: tuple[Claimed, ...], cause: Cause) -> Outcome[MachineState]:
-        order = EnterMachine(found, await self._nominal_mib(found.gpu_model), claimed)
+        model = await self._model(found.gpu_model)
+        plan, _ = await self._commands.state(PLAN_ENTITY, PLATFORM, found.machine_id)
+        serial = Claimable("serial", found.machine_serial)
+        taken, _ = await self._commands.state(CLAIM_ENTITY, PLATFORM, serial.claim_id)
+        expected = plan if isinstance(plan, Plan) else None
+        order = EnterMachine(
+            found=replace(found, nvlink_domain=_domain(found, expected, model)),
+            model_memory_mib=model.memory_mib if model else None,
+            claimed=claimed,
+            plan=expected,
+            planned_elsewhere=taken.machine_id,
+        )
         # Nearly always it is the machine's first entry, so the read is left out; the guard tells where it is not.
         return await self._commands.execute(MACHINE_ENTITY, PLATFORM, found.machine_id, order, cause, fresh=True)
 
-    async def _nominal_mib(self, name: str) -> int | None:
-        """The model's memory by the catalogue; it never changes, so it is asked for once."""
-        if (known := self._memory_mib.get(name)) is not None:
+    async def _model(self, name: str) -> GpuModel | None:
+        """The model as the catalogue has it; what a device is never changes, so it is asked for once."""
+        if (known := self._models.get(name)) is not None:
             return known
         model, _ = await self._commands.state(GPU_MODEL_ENTITY, PLATFORM, name)
         if not isinstance(model, GpuModel):
             return None
-        self._memory_mib[name] = model.memory_mib
-        return model.memory_mib
+        self._models[name] = model
+        return model
 
     def _claimed(self, found: Found, taken: Iterable[Claimed]) -> tuple[Claimed, ...]:
         """Claims of others, and in the same breath ours: nothing else runs between the look and the note."""
@@ -164,6 +175,13 @@ class Books:
             self._unseen = {serial: entry for serial, entry in self._unseen.items() if entry[1] > seen}
 
 
+def _domain(found: Found, plan: Plan | None, model: GpuModel | None) -> str | None:
+    """The NVLink domain: as planned; without a plan a machine whose GPUs are linked is one of its own."""
+    if plan is not None:
+        return plan.nvlink_domain
+    return found.machine_id if model is not None and model.interconnect.startswith("nvlink") else None
+
+
 def _serials(found: Found) -> list[str]:
     return [found.machine_serial, *(device.serial for device in found.devices)]
 
@@ -181,24 +199,41 @@ def found_in(event: NodeBecameAvailable, machine_serial: str) -> Found:
 
 
 class KeepBooks(Reaction):
-    """A node that became available is compared and entered; a retired one is taken out."""
+    """A node that became available is compared and entered, and again when its plan changes; a retired one is out."""
 
     name = "keep-books"
-    reads = (NodeHardwareObserved, NodeBecameAvailable, NodeRetired)
+    reads = (
+        NodeHardwareObserved,
+        NodeBecameAvailable,
+        NodeValidationFailed,
+        NodeRetired,
+        MachinePlanned,
+        MachinePlanWithdrawn,
+    )
 
     def __init__(self, books: Books) -> None:
         self._books = books
         self._serials: OrderedDict[str, str] = OrderedDict()
 
+    def key(self, fact: Fact) -> str:
+        """The machine: its node's history and its plan are handled in order."""
+        return fact.subject.rpartition(".")[2]
+
     async def react(self, fact: Fact) -> None:
         try:
             match fact.event:
+                case MachinePlanned() | MachinePlanWithdrawn() as event:
+                    found = await self._books.found(event.machine_id)
+                    await self._books.enter(found, Cause.of(fact, OWN_NAME, "compare"))
                 case NodeHardwareObserved() as event:
                     self._serials[event.node_id] = event.machine_serial
                     if len(self._serials) > REMEMBERED_MAX:
                         self._serials.popitem(last=False)
                 case NodeBecameAvailable() as event:
                     await self._books.enter(await self._found(event), Cause.of(fact, OWN_NAME, "enter"))
+                case NodeValidationFailed() as event:
+                    told = [Mismatch.model_construct(**dict(mismatch)) for mismatch in event.mismatches]
+                    await self._books.fail(event.node_id, told, Cause.of(fact, OWN_NAME, "fail"))
                 case NodeRetired() as event:
                     reason = f"node retired: {event.reason}"
                     await self._books.remove(event.node_id, reason, Cause.of(fact, OWN_NAME, "remove"))

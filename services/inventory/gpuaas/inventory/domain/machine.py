@@ -22,10 +22,12 @@ from gpuaas.contracts.inventory import (
     Mismatch,
     Topology,
 )
+from gpuaas.inventory.domain.plan import Plan
 
 MEMORY_TOLERANCE_PERCENT: Final = 5
 """Drivers of one model report a few per cent more or less; a device further off is another device."""
 DIFFERENCES_MAX: Final = 64
+DIFFERENCE_MAX: Final = 256
 REASON_MAX: Final = 500
 
 VOCABULARY: Final = Vocabulary(MachineAccepted, MachineMismatched, MachineRemoved)
@@ -38,6 +40,10 @@ class Field(StrEnum):
     MACHINE_SERIAL = "machine_serial"
     DEVICE_SERIAL = "devices.serial"
     DEVICE_MEMORY = "devices.memory_mib"
+    GPU_COUNT = "gpu_count"
+    POOL = "pool_id"
+    TOPOLOGY = "topology"
+    PLAN = "plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Found:
 
     Attributes:
         devices: by slot, at least one.
+        nvlink_domain: None: its GPUs are not linked.
     """
 
     machine_id: str
@@ -54,6 +61,7 @@ class Found:
     gpu_model: str
     devices: tuple[Device, ...]
     topology: Topology
+    nvlink_domain: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +110,15 @@ class EnterMachine:
     Attributes:
         model_memory_mib: what the catalogue says about its model; None: the catalogue does not know the model.
         claimed: those of its serial numbers that another machine has.
+        plan: what was expected under this id; None: it was not planned, which alone is no mismatch.
+        planned_elsewhere: the other machine that its chassis' serial number is planned for.
     """
 
     found: Found
     model_memory_mib: int | None
     claimed: tuple[Claimed, ...] = ()
+    plan: Plan | None = None
+    planned_elsewhere: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +126,14 @@ class RemoveMachine:
     reason: str
 
 
-MachineCommand: TypeAlias = EnterMachine | RemoveMachine
+@dataclass(frozen=True, slots=True)
+class FailMachine:
+    """nodes looked again and it is no longer the machine that was entered."""
+
+    mismatches: tuple[Mismatch, ...]
+
+
+MachineCommand: TypeAlias = EnterMachine | RemoveMachine | FailMachine
 
 
 def decide(command: MachineCommand, state: MachineState) -> Sequence[Event]:
@@ -125,6 +144,12 @@ def decide(command: MachineCommand, state: MachineState) -> Sequence[Event]:
             return []
         case _, EnterMachine() as order:
             return _compared(order, state)
+        case ((Unlisted() | Removed()), FailMachine()):
+            return []
+        case Mismatched() as listed, FailMachine() as order if listed.mismatches == order.mismatches:
+            return []
+        case (Accepted() | Mismatched()) as listed, FailMachine() as order:
+            return [MachineMismatched(machine_id=_id_of(listed), mismatches=order.mismatches[:DIFFERENCES_MAX])]
         case Unlisted(), RemoveMachine():
             raise NotFound("no machine has this id; there is nothing to remove")
         case Removed(), RemoveMachine():
@@ -146,6 +171,7 @@ def evolve(state: MachineState, event: Event) -> MachineState:
                     gpu_model=fact.gpu_model,
                     devices=tuple(fact.devices),
                     topology=fact.topology,
+                    nvlink_domain=fact.nvlink_domain,
                 )
             )
         case Accepted() as listed, MachineMismatched() as fact:
@@ -179,6 +205,7 @@ def _compared(order: EnterMachine, state: MachineState) -> list[Event]:
             gpu_model=found.gpu_model,
             devices=found.devices,
             topology=found.topology,
+            nvlink_domain=found.nvlink_domain,
         )
     ]
 
@@ -209,10 +236,34 @@ def _mismatches(order: EnterMachine) -> tuple[Mismatch, ...]:
         for claim in sorted(order.claimed, key=lambda claim: claim.serial)
         if claim.machine_id != found.machine_id
     ]
+    differences += _against_plan(order)
     return tuple(
-        Mismatch(field=field, expected=expected, observed=observed)
+        Mismatch(field=field, expected=expected[:DIFFERENCE_MAX], observed=observed[:DIFFERENCE_MAX])
         for field, expected, observed in differences[:DIFFERENCES_MAX]
     )
+
+
+def _against_plan(order: EnterMachine) -> list[tuple[Field, str, str]]:
+    """What differs from the plan of this id, and whether another plan waits for this chassis."""
+    found, plan = order.found, order.plan
+    differences: list[tuple[Field, str, str]] = []
+    if plan is not None:
+        there, here = plan.topology, found.topology
+        compared = [
+            (Field.MACHINE_SERIAL, plan.machine_serial or found.machine_serial, found.machine_serial),
+            (Field.GPU_MODEL, plan.gpu_model, found.gpu_model),
+            (Field.GPU_COUNT, str(plan.gpu_count), str(len(found.devices))),
+            (Field.POOL, plan.pool_id, found.pool_id),
+            (Field.TOPOLOGY, _place(there), _place(here)),
+        ]
+        differences = [each for each in compared if each[1] != each[2]]
+    if order.planned_elsewhere is not None and order.planned_elsewhere != found.machine_id:
+        differences.append((Field.PLAN, f"{found.machine_serial} as {order.planned_elsewhere}", found.machine_id))
+    return differences
+
+
+def _place(topology: Topology) -> str:
+    return "/".join((topology.region, topology.site, topology.pod, topology.rack))
 
 
 def _id_of(listed: Accepted | Mismatched) -> str:

@@ -1,0 +1,178 @@
+"""`gpuaas inventory`: what exists, what was expected, what is missing. One law: every difference says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+from gpuaas.cli.here import open_suite
+from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, print_table
+
+limited = click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PLANS_AT_ONCE = 200
+
+
+@click.group()
+def command() -> None:
+    """What exists, what was expected, and what is missing."""
+
+
+@command.command()
+@click.option("--verdict", help="as-planned, unplanned, mismatched, silent, missing or gone.")
+@click.option("--pool", "pool_id", help="Only this pool.")
+@click.option("--site", help="Only this site.")
+@click.option("--rack", help="Only this rack.")
+@limited
+@as_json
+def expected(
+    verdict: str | None, pool_id: str | None, site: str | None, rack: str | None, limit: int, json_: bool
+) -> None:
+    """Machines: what was planned against what was found, and why they differ."""
+    wanted = {"verdict": verdict, "pool_id": pool_id, "site": site, "rack": rack}
+    columns = {"machine": "machine_id", "verdict": "verdict", "why": "why"}
+    print_items("Expected and found", columns, _listed("/v1/expectations", limit, **wanted), json_)
+
+
+@command.command()
+@as_json
+def missing(json_: bool) -> None:
+    """How many machines are as planned, missing, different or silent."""
+    counts = finish(lambda: _get("/v1/expectation-counts"))
+    if json_:
+        print_json(counts)
+    else:
+        print_table("Machines", ["verdict", "machines"], [[name, count] for name, count in counts.items()])
+
+
+@command.command()
+@click.option("--status", help="accepted, mismatched or removed.")
+@click.option("--pool", "pool_id", help="Only this pool.")
+@click.option("--rack", help="Only this rack.")
+@limited
+@as_json
+def machines(status: str | None, pool_id: str | None, rack: str | None, limit: int, json_: bool) -> None:
+    """Machines in the books."""
+    columns = {"machine": "machine_id", "status": "status", "pool": "pool_id", "model": "gpu_model"}
+    columns |= {"GPUs": "gpu_count", "serial": "machine_serial"}
+    print_items("Machines", columns, _listed("/v1/machines", limit, status=status, pool_id=pool_id, rack=rack), json_)
+
+
+@command.command()
+@click.argument("serial")
+@as_json
+def device(serial: str, json_: bool) -> None:
+    """One GPU by its serial number, and everywhere it has been."""
+    found = finish(lambda: _get(f"/v1/devices/{quote(serial, safe='')}"))
+    if json_:
+        print_json(found)
+        return
+    columns = ["machine", "slot", "since", "until"]
+    stays = [[stay["machine_id"], stay["slot"], stay["since"], stay["until"]] for stay in found["stays"]]
+    print_table(f"{found['gpu_model']} {serial}", columns, stays)
+
+
+@command.command()
+@click.option("--sku", "sku_id", help="Only this SKU.")
+@limited
+@as_json
+def skus(sku_id: str | None, limit: int, json_: bool) -> None:
+    """Kinds of machines that can be ordered, every version."""
+    columns = {"SKU": "sku_id", "version": "version", "title": "title", "model": "gpu_model", "GPUs": "gpu_count"}
+    columns |= {"NVLink": "nvlink_scope", "retired": "retired_at"}
+    print_items("SKUs", columns, _listed("/v1/skus", limit, sku_id=sku_id), json_)
+
+
+@command.command()
+@click.argument("file", type=FILE)
+@as_json
+def publish(file: Path, json_: bool) -> None:
+    """Publish a SKU, or its next version, from a JSON FILE (the body of `POST /v1/skus`)."""
+    _given("/v1/skus", _read(file), json_)
+
+
+@command.command()
+@click.argument("sku_id")
+@click.argument("version", type=click.IntRange(1))
+@click.option("--reason", required=True)
+@as_json
+def retire(sku_id: str, version: int, reason: str, json_: bool) -> None:
+    """Take no new plans with VERSION of SKU_ID."""
+    _given(f"/v1/skus/{quote(sku_id, safe='')}/retirements", {"version": version, "reason": reason}, json_)
+
+
+@command.command()
+@click.argument("file", type=FILE)
+@as_json
+def plan(file: Path, json_: bool) -> None:
+    """Expect the machines of a JSON FILE: a list of {machine_id, sku_id, pool_id, topology, …}."""
+    plans = _read(file)
+    if not isinstance(plans, list):
+        fail(f"{file} is not a list of machines", 2)
+
+    async def work() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        async with open_suite() as suite:
+            for start in range(0, len(plans), PLANS_AT_ONCE):
+                body = {"plans": plans[start : start + PLANS_AT_ONCE]}
+                items += (await suite.post("inventory", "/v1/machine-plans/batch", body))["items"]
+        return items
+
+    items = finish(work)
+    refused = [item for item in items if item["status"] != "accepted"]
+    if json_:
+        print_json(items)
+    else:
+        rows = [[item["id"], (item["problem"] or {}).get("detail", "")] for item in refused]
+        print_table(f"{len(items) - len(refused)} planned, {len(refused)} refused", ["machine", "why not"], rows)
+    if refused:
+        raise SystemExit(1)
+
+
+@command.command()
+@click.argument("machine_id")
+@click.option("--reason", required=True)
+@as_json
+def withdraw(machine_id: str, reason: str, json_: bool) -> None:
+    """Expect MACHINE_ID no longer."""
+    _given(f"/v1/machine-plans/{quote(machine_id, safe='')}/withdraw", {"reason": reason}, json_)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as broken:
+        fail(f"{file} is not JSON: {broken}", 2)
+
+
+async def _get(path: str, **params: Any) -> Any:
+    async with open_suite() as suite:
+        return await suite.get("inventory", path, **params)
+
+
+def _listed(path: str, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
+    async def work() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async with open_suite() as suite:
+            async for item in suite.items("inventory", path, **wanted):
+                found.append(item)
+                if len(found) >= limit:
+                    break
+        return found
+
+    return finish(work)
+
+
+def _given(path: str, body: Any, json_: bool) -> None:
+    async def work() -> Any:
+        async with open_suite() as suite:
+            return await suite.post("inventory", path, body)
+
+    accepted = finish(work)
+    if json_:
+        print_json(accepted)
+    else:
+        click.echo(f"{accepted['id']} accepted at position {accepted['position']}")
