@@ -50,7 +50,12 @@ def order(node_id: str, **other: Any) -> dict[str, Any]:
 async def settings(stack: TestStack, tmp_path: Path) -> AsyncIterator[NodesSettings]:
     script = tmp_path / "script.json"
     script.write_text(json.dumps(SCRIPT))
-    given = {"sim_script": script, "provider_attempts_max": 3, "provider_pause_s": 0.01, "heartbeat_tick_s": 0.1}
+    given: dict[str, Any] = {
+        "sim_script": script,
+        "provider_attempts_max": 3,
+        "provider_pause_s": 0.01,
+        "heartbeat_tick_s": 0.1,
+    }
     async with fresh_settings(stack, NodesSettings, tmp_path / "state", **given) as settings:
         yield settings
 
