@@ -7,7 +7,13 @@ lines with the function below; a test compares the two on generated input.
 
 from __future__ import annotations
 
+from typing import Final
+
 from nats.aio.client import Client
+
+_NAMES_MAX: Final = 256
+"""Header names whose reading is remembered; a log has a dozen."""
+_names: dict[bytes, str | None] = {}
 
 
 def parse_header_lines(raw: bytes) -> dict[str, str]:
@@ -15,12 +21,22 @@ def parse_header_lines(raw: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in raw.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if not colon:
-            continue
-        name = name.strip()
-        if name.isascii() and ((key := name.decode("ascii")).split() == [key] or not key):
-            found[key] = value.strip().decode("utf-8", "replace")
+        if colon:
+            key = _names[name] if name in _names else _name(name)
+            if key is not None:
+                found[key] = value.strip().decode("utf-8", "replace")
     return found
+
+
+def _name(raw: bytes) -> str | None:
+    """A header's name, or None where it is none."""
+    name = raw.strip()
+    key = name.decode("ascii") if name.isascii() else None
+    if key and key.split() != [key]:
+        key = None
+    if len(_names) < _NAMES_MAX:
+        _names[raw] = key
+    return key
 
 
 def quicken(client: Client) -> None:
