@@ -21,6 +21,7 @@ import nats
 from gpuaas.common.errors import GpuaasError, Misconfigured, Unavailable
 from gpuaas.common.ids import new_id
 from gpuaas.common.scram import scram_verifier
+from gpuaas.common.settings import trusting
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -179,6 +180,7 @@ class ProvisionSettings:
 
     Attributes:
         nats_url: GPUAAS_NATS_URL, signing in as the provisioner.
+        nats_ca_file: GPUAAS_NATS_CA_FILE, who may vouch for the broker; none: in clear.
         admin_dsn: GPUAAS_POSTGRES_ADMIN_DSN, a PostgreSQL superuser.
         passwords: database password by service: for every name in GPUAAS_PROVISION_SERVICES (separated by commas)
             GPUAAS_PROVISION_PASSWORD_<NAME>, or the file `<name>.postgres` in GPUAAS_SECRETS_DIR.
@@ -186,6 +188,7 @@ class ProvisionSettings:
     """
 
     nats_url: str = field(repr=False)
+    nats_ca_file: Path | None
     admin_dsn: str = field(repr=False)
     passwords: Mapping[str, str] = field(repr=False)
     log: LogSettings
@@ -201,6 +204,7 @@ class ProvisionSettings:
             services = filter(None, environment["GPUAAS_PROVISION_SERVICES"].split(","))
             return cls(
                 nats_url=environment["GPUAAS_NATS_URL"],
+                nats_ca_file=Path(given) if (given := environment.get("GPUAAS_NATS_CA_FILE")) else None,
                 admin_dsn=environment["GPUAAS_POSTGRES_ADMIN_DSN"],
                 passwords={service: _password(service, environment) for service in services},
                 log=LogSettings(
@@ -239,7 +243,9 @@ async def provision(settings: ProvisionSettings) -> str:
     finally:
         await administrator.close()
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        connection = await nats.connect(settings.nats_url, max_reconnect_attempts=-1, name="provisioner")
+        tls = trusting(settings.nats_ca_file) if settings.nats_ca_file else None
+        servers = settings.nats_url.split(",")
+        connection = await nats.connect(servers, max_reconnect_attempts=-1, name="provisioner", tls=tls)
     try:
         return await provision_log(connection, settings.log)
     finally:

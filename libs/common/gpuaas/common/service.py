@@ -20,6 +20,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from faststream import FastStream
 from faststream.nats import NatsBroker
+from faststream.security import BaseSecurity
 from gpuaas.common.access import Access
 from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.commands import Commands
@@ -27,7 +28,17 @@ from gpuaas.common.door import Door
 from gpuaas.common.durability import demand_durable, log_fill
 from gpuaas.common.errors import GpuaasError, Misconfigured, NotFound, Unavailable
 from gpuaas.common.events import Vocabulary
-from gpuaas.common.http import Page, describe, guard_first, on_error, permissions, permit, public
+from gpuaas.common.http import (
+    AT_LEAST_HEADER,
+    POSITION_HEADER,
+    Page,
+    describe,
+    guard_first,
+    on_error,
+    permissions,
+    permit,
+    public,
+)
 from gpuaas.common.log import Batch, EventLog, Follower
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.projections import Projection, Projector, decoded
@@ -40,6 +51,7 @@ from gpuaas.common.telemetry import LOG_FILL, start_telemetry
 from nats.aio.msg import Msg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 PACE_SUBJECT: Final = "clock.demo"
 START_RETRY_S: Final = 0.5
@@ -87,8 +99,9 @@ class Service:
         self.name = name
         self.settings = settings
         self.clock = settings.clock()
+        tls = settings.broker_tls()
         self.broker = NatsBroker(
-            settings.nats_url,
+            settings.nats_urls,
             name=f"gpuaas-{name}",
             inbox_prefix=f"_INBOX_{name}",
             error_cb=self._on_broker_error,
@@ -98,6 +111,7 @@ class Service:
             max_outstanding_pings=2,
             logger=None,
             graceful_timeout=settings.drain_s,
+            security=BaseSecurity(ssl_context=tls, use_ssl=True) if tls else None,
         )
         self.log = JetStreamLog(lambda: self.broker.connection)
         self.database = Database(settings.postgres_dsn, settings.postgres_pool_max)
@@ -252,6 +266,14 @@ class Service:
         """Begin to answer HTTP: health at once, the rest as it becomes ready."""
         self._add_own_routes()
         permissions(self.app)
+        if self.settings.web_origins:
+            self.app.add_middleware(
+                CORSMiddleware,
+                allow_origins=self.settings.web_origins,
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", AT_LEAST_HEADER, "traceparent"],
+                expose_headers=[POSITION_HEADER, "Retry-After"],
+            )
         self.app.add_middleware(
             Door,
             requests_per_s=self.settings.requests_per_s,
@@ -267,6 +289,8 @@ class Service:
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=int(self.settings.drain_s),
+            ssl_certfile=self.settings.http_cert_file,
+            ssl_keyfile=self.settings.http_key_file,
         )
         self._socket = _bound(self.settings.http_host, self.settings.http_port)
         self._server = uvicorn.Server(config)

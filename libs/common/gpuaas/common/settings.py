@@ -6,10 +6,12 @@ Combinations that would be unsafe in a profile are refused here, in a sentence.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from gpuaas.common.clock import Clock, Pace, PacedClock, WallClock
 from gpuaas.common.errors import Misconfigured
@@ -19,13 +21,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 PREFIX: Final = "GPUAAS_"
 Profile = Literal["kind", "dev", "demo", "staging", "production"]
 DURABLE_PROFILES: Final = frozenset({"staging", "production"})
+PASSWORD_LENGTH_MIN: Final = 16
+KNOWN_PASSWORDS: Final = ("password", "postgres", "changeme", "secret", "gpuaas", "admin", "nats", "default", "test")
+"""What a made-up password is not, however often it is repeated or numbered."""
+
+
+def trusting(ca_file: Path) -> ssl.SSLContext:
+    """A client's TLS that believes who `ca_file` vouches for, and nobody else.
+
+    Raises:
+        Misconfigured: the file is no certificate.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file))
+    except OSError as refused:
+        raise Misconfigured(f"{ca_file} is no certificate to trust: {refused}") from refused
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 class Settings(BaseModel):
     """The settings every service understands. A service adds its own by subclassing.
 
     Attributes:
-        nats_url: broker address with this service's own user and password.
+        nats_url: broker address with this service's own user and password; several servers separated by commas.
         nats_monitor_url: where to see how full the broker's storage is and, for staging and production, whether it
             syncs every write.
         log_headroom: share of the log's room that is kept for what ends work (release, stop, revoke).
@@ -35,6 +54,9 @@ class Settings(BaseModel):
         state_dir: where this service may keep what is not in the log (keys, artefacts).
         ready_timeout_s: longest wait for a view to reach a position before a question answers 503.
         requests_per_s: sustained requests per second one caller may make; bursts of twice that pass.
+        nats_ca_file: who may vouch for the broker; given, the connection is TLS or none.
+        http_cert_file, http_key_file: given, the door speaks TLS only.
+        cors_origins: web origins whose pages may call this door, separated by commas; none by default.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -55,6 +77,10 @@ class Settings(BaseModel):
     requests_per_s: int = Field(default=2_000, ge=1)
     body_bytes_max: int = Field(default=1_048_576, ge=1_024)
     drain_s: float = Field(default=10.0, ge=0, le=120)
+    cors_origins: str = Field(default="", max_length=4_096)
+    nats_ca_file: Path | None = None
+    http_cert_file: Path | None = None
+    http_key_file: Path | None = None
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
@@ -62,7 +88,28 @@ class Settings(BaseModel):
             raise ValueError(
                 f"the {self.profile} profile runs on real time; unset {PREFIX}CLOCK_PACE or use the demo profile"
             )
+        if "*" in self.web_origins and self.profile != "dev":
+            raise ValueError(
+                f"the {self.profile} profile lets no page of just anybody call its doors; name them in "
+                f"{PREFIX}CORS_ORIGINS instead of *"
+            )
+        if (self.http_cert_file is None) != (self.http_key_file is None):
+            raise ValueError(f"give both {PREFIX}HTTP_CERT_FILE and {PREFIX}HTTP_KEY_FILE, or neither")
+        for address in (*self.nats_urls, self.postgres_dsn):
+            self._refuse_known_password(address)
         return self
+
+    def _refuse_known_password(self, address: str) -> None:
+        at = urlsplit(address)
+        if not self.durable or at.password is None:
+            return
+        plain = unquote(at.password).lower().strip("0123456789!-_.")
+        known = any(plain and not plain.replace(word, "") for word in KNOWN_PASSWORDS)
+        if known or len(at.password) < PASSWORD_LENGTH_MIN:
+            raise ValueError(
+                f"the {self.profile} profile does not start on a default or short password for {at.username} at "
+                f"{at.hostname}; give it one of {PASSWORD_LENGTH_MIN} characters or more that a program made"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -78,6 +125,24 @@ class Settings(BaseModel):
         except ValidationError as refused:
             said = first_complaint(refused)
             raise Misconfigured(f"settings: {said}; set the matching {PREFIX}* variable") from None
+
+    @property
+    def nats_urls(self) -> list[str]:
+        """The broker's servers."""
+        return [url.strip() for url in self.nats_url.split(",") if url.strip()]
+
+    def broker_tls(self) -> ssl.SSLContext | None:
+        """How the broker is proved to be the broker; None: in clear.
+
+        Raises:
+            Misconfigured: the file is no certificate.
+        """
+        return None if self.nats_ca_file is None else trusting(self.nats_ca_file)
+
+    @property
+    def web_origins(self) -> list[str]:
+        """Origins of pages that may call this door."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
 
     @property
     def durable(self) -> bool:

@@ -102,7 +102,7 @@ async def speak(
         _log.warning("broker: %s", error)
 
     client = await nats.connect(
-        nats_url,
+        nats_url.split(","),
         name="gpuaas-node-agent",
         inbox_prefix=b"_INBOX_agent",
         error_cb=complain,
