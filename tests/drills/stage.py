@@ -85,7 +85,7 @@ async def second_process(world: World, name: str) -> AsyncIterator[tuple[asyncio
 @asynccontextmanager
 async def open_log(world: World) -> AsyncIterator[JetStreamLog]:
     """The world's log, read as the operator, who may not write to it."""
-    connection = await nats.connect(world.stack.operator_nats_url, inbox_prefix=b"_INBOX_operator")
+    connection = await nats.connect(world.stack.operator_nats_url.split(","), inbox_prefix=b"_INBOX_operator")
     try:
         yield JetStreamLog(lambda: connection)
     finally:

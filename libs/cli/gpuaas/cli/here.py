@@ -75,7 +75,7 @@ async def open_log() -> AsyncIterator[JetStreamLog]:
     import nats
 
     url = os.environ.get("GPUAAS_NATS_URL") or running_endpoints(default_state_dir()).nats_url_of("operator")
-    connection = await nats.connect(url, inbox_prefix=b"_INBOX_operator", max_reconnect_attempts=3)
+    connection = await nats.connect(url.split(","), inbox_prefix=b"_INBOX_operator", max_reconnect_attempts=3)
     try:
         yield JetStreamLog(lambda: connection)
     finally:

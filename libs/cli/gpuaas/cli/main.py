@@ -12,6 +12,7 @@ _COMMANDS: Final = {
     "demo": ("demo_command", "Run the main job on real input: fleet, jobs, invoices, proof."),
     "status": ("status", "Where every service and reader of the running suite stands."),
     "doctor": ("doctor", "Look for what is wrong and say what to do."),
+    "profile": ("profile", "Environments: show, diff, check."),
     "events": ("events", "The log: tail, show, replay, stats."),
     "projections": ("projections", "Read models: status, rebuild."),
     "nodes": ("fleet", "The fleet: list, capacity, hold."),

@@ -35,7 +35,8 @@ class Endpoints:
     Attributes:
         pid: the process that owns the stack; 0 when a container engine does, which keeps no lock here.
         services: service name → base URL.
-        nats_url, nats_monitor_url: the broker and its monitoring page, without credentials.
+        nats_url, nats_monitor_url: the broker (all its servers, separated by commas) and the first one's monitoring
+            page, without credentials.
         nats_password_files: NATS user → file with its password.
         postgres_url: the database server, without credentials; the superuser is `postgres`.
         operator_key_file: file with the first operator's API key.
@@ -58,9 +59,9 @@ class Endpoints:
         return Path(self.operator_key_file).read_text("utf-8").strip()
 
     def nats_url_of(self, user: str) -> str:
-        """The broker's URL that signs in as `user`."""
+        """The broker's URLs that sign in as `user`, separated by commas."""
         password = Path(self.nats_password_files[user]).read_text("utf-8").strip()
-        return self.nats_url.replace("nats://", f"nats://{user}:{password}@", 1)
+        return self.nats_url.replace("nats://", f"nats://{user}:{password}@")
 
 
 def default_state_dir(environment: Mapping[str, str] | None = None) -> Path:

@@ -19,8 +19,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
+from gpuaas.cli.profile import Profile, load
 from gpuaas.cli.readiness import last_line, until_ready
-from gpuaas.cli.servers import OPERATOR, SERVER_NAMES, Servers
+from gpuaas.cli.servers import OPERATOR, Servers
 from gpuaas.cli.service_table import SERVICES, SHARED_IMPORTS, ServiceEntry, service
 from gpuaas.cli.state import OPERATOR_KEY, Endpoints, StateFolder, default_state_dir
 from gpuaas.cli.supervisor import MISCONFIGURED_STATUS, Backoff, Plan, Progress, ServiceProcesses, Step
@@ -36,7 +37,7 @@ class Stack:
 
     Args:
         state_dir: None = `GPUAAS_STATE_DIR` or `.state`.
-        profile: `dev`, `demo`, … handed to every service.
+        profile: `dev`, `demo`, … or one that `profile.load` has built with other values.
         services: names out of the service table; None = all.
         environment: more variables for every service (they win over this process's own).
         restart: how a crashed process comes back; None leaves it dead (for drills).
@@ -47,19 +48,19 @@ class Stack:
         self,
         state_dir: Path | None = None,
         *,
-        profile: str = "dev",
+        profile: str | Profile = "dev",
         services: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         restart: Backoff | None = Backoff(),  # noqa: B008 - frozen
         progress: Progress = lambda _: None,
     ) -> None:
         self._folder = StateFolder(state_dir or default_state_dir())
-        self._profile = profile
+        self._profile = load(profile) if isinstance(profile, str) else profile
         self._entries = tuple(SERVICES if services is None else map(service, services))
         self._extra = dict(environment or {})
         self._restart = restart
         self._progress = progress
-        self._servers = Servers(self._folder, profile)
+        self._servers = Servers(self._folder, self._profile)
         modules = [*SHARED_IMPORTS, *(entry.module for entry in self._entries)]
         self._processes = ServiceProcesses(self._folder.path, modules, self._on_end)
         self._ports: dict[str, int] = {}
@@ -83,16 +84,16 @@ class Stack:
         nats, postgres = self._servers.running()
         return Endpoints(
             pid=os.getpid(),
-            profile=self._profile,
+            profile=self._profile.name,
             state_dir=str(self._folder.path),
             services=self.urls,
-            nats_url=nats.address,
+            nats_url=",".join(server.address for server in self._servers.brokers),
             nats_monitor_url=f"http://127.0.0.1:{nats.monitor_port}",
             nats_password_files={name: str(self._folder.secret_path(f"{name}.nats")) for name in self._servers.users},
             postgres_url=f"postgresql://127.0.0.1:{postgres.port}",
             postgres_password_file=str(postgres.directory / "password"),
             operator_key_file=str(self._folder.secret_path(OPERATOR_KEY)),
-            ports={**self._ports, "nats": nats.port, "nats_monitor": nats.monitor_port, "postgres": postgres.port},
+            ports={**self._ports, **self._servers.ports()},
         )
 
     @property
@@ -120,7 +121,7 @@ class Stack:
 
     def pid(self, name: str) -> int | None:
         """Process id of a service, of `nats` or of `postgres`; None while it does not run."""
-        return self._servers.pid(name) if name in SERVER_NAMES else self._processes.pid(name)
+        return self._servers.pid(name) if name in self._servers.names else self._processes.pid(name)
 
     # -- its life ----------------------------------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ class Stack:
 
     async def kill(self, name: str) -> None:
         """SIGKILL a service, `nats` or `postgres`. With a restart policy it comes back as after any crash."""
-        if name in SERVER_NAMES:
+        if name in self._servers.names:
             await asyncio.to_thread(self._servers.kill, name)
             return
         pid = self._processes.signal(name, signal.SIGKILL, wanted=self._restart is None)
@@ -208,7 +209,7 @@ class Stack:
 
     async def restart(self, name: str) -> None:
         """Stop in order, start again, wait until it is ready; `nats` and `postgres` too."""
-        if name in SERVER_NAMES:
+        if name in self._servers.names:
             await self._servers.start_again(name)
             return
         await self.stop_service(name)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from gpuaas.cli.commands.profile import NAMES, setting
 from gpuaas.cli.output import as_json, finish, print_json, print_table
 
 
 @click.command()
 @click.option(
     "--profile",
-    type=click.Choice(["kind", "dev", "demo", "staging", "production"]),
+    type=click.Choice(NAMES),
     default="dev",
     show_default=True,
 )
+@setting
 @as_json
-def command(profile: str, json_: bool) -> None:
+def command(profile: str, given: tuple[str, ...], json_: bool) -> None:
     """Start NATS, PostgreSQL and the seven services; say where they are; stay until Ctrl-C."""
     from dataclasses import asdict
 
+    from gpuaas.cli.profile import load
     from gpuaas.cli.up import Stack
     from rich.console import Console
 
@@ -33,7 +36,7 @@ def command(profile: str, json_: bool) -> None:
                 shown[step.name] = step.state
                 status.update(", ".join(f"{name} {state}" for name, state in shown.items()))
 
-            stack = Stack(profile=profile, progress=tell)
+            stack = Stack(profile=load(profile, given), progress=tell)
             endpoints = await stack.start()
         try:
             if json_:

@@ -54,7 +54,7 @@ class Reading:
 
 async def reading_of(world: World) -> Reading:
     """Read the world's log as the operator, who may not write to it."""
-    connection = await nats.connect(world.stack.operator_nats_url, inbox_prefix=b"_INBOX_operator")
+    connection = await nats.connect(world.stack.operator_nats_url.split(","), inbox_prefix=b"_INBOX_operator")
     try:
         return await read_log(JetStreamLog(lambda: connection))
     finally:

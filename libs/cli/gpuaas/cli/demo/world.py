@@ -41,7 +41,7 @@ class World:
         begins_s = time.time() + NOTICE_S
         at_begin = self.clock.now() + timedelta(seconds=NOTICE_S * self.rate)
         pace = Pace(begins_s, max(world, at_begin) if world else at_begin, rate)
-        connection = await nats.connect(self.stack.operator_nats_url, inbox_prefix=b"_INBOX_operator")
+        connection = await nats.connect(self.stack.operator_nats_url.split(","), inbox_prefix=b"_INBOX_operator")
         try:
             await connection.publish(PACE_SUBJECT, pace.encode().encode())
             await connection.flush()
