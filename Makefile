@@ -1,6 +1,6 @@
 # GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
 .DEFAULT_GOAL := help
-.PHONY: help setup check types test drills demo up bench contracts compose compose-secrets format clean
+.PHONY: help setup check types test drills demo up bench contracts compose compose-secrets manifests format clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -36,6 +36,8 @@ check: setup ## formatting, lint, types, walls, contracts: everything that needs
 	$(BIN)/python -m tools.openapi check
 	$(BIN)/python -m tools.openapi compat
 	$(BIN)/python -m gpuaas.cli.compose --check
+	$(BIN)/python -m gpuaas.cli.manifests --check
+	$(BIN)/gpuaas profile check
 	$(BIN)/python -m pytest -q tests/walls
 
 drills: setup ## only the drills: kill, race and destroy real processes, then compare everything
@@ -50,6 +52,9 @@ contracts: setup ## generate code, documents and permissions from schemas/
 
 compose: setup ## generate docker-compose.yml from the service table
 	$(BIN)/python -m gpuaas.cli.compose
+
+manifests: setup ## generate deploy/base and deploy/profiles from the service table and the profiles
+	$(BIN)/python -m gpuaas.cli.manifests
 
 compose-secrets: setup ## make the passwords docker-compose.yml needs, once, below .state/compose
 	@$(BIN)/python -m gpuaas.cli.compose --secrets

@@ -14,15 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from gpuaas.cli.profile import load
 from gpuaas.cli.servers import BOOTSTRAP_KEY_ID, PROVISIONER, nats_permissions
 from gpuaas.cli.service_table import SERVICES, ServiceEntry
 from gpuaas.cli.state import OPERATOR_KEY, Endpoints
+from gpuaas.cli.yaml_text import yaml_lines
 from gpuaas.common.apikeys import new_api_key, read_api_key
 from gpuaas.common.embedded.nats_server import (
     ACCOUNT,
     MAX_MEMORY_STORE_BYTES,
     MAX_PAYLOAD_BYTES,
-    SYNC_ALWAYS,
     NatsUser,
     accounts_config,
 )
@@ -31,11 +32,12 @@ from gpuaas.common.embedded.secrets_file import kept_secret, write_private
 FILE: Final = Path("docker-compose.yml")
 SECRETS: Final = Path(".state/compose")
 PROFILE: Final = "dev"
+GIVEN: Final = ("log.sync=always",)
+"""What this installation has on top of its profile: it may be somebody's only copy."""
 NATS_IMAGE: Final = "nats:2.15"
 POSTGRES_IMAGE: Final = "postgres:18"
 NATS_PORT: Final = 4222
 NATS_MONITOR_PORT: Final = 8222
-FILE_STORE_BYTES: Final = 16 << 30
 CAPTION: Final = """\
 # Generated from the service table by `make compose`; do not edit.
 # The same suite with the official images. One law: it listens on this machine only, and its secrets are not in here.
@@ -103,7 +105,7 @@ def _service(entry: ServiceEntry) -> Tree:
         "image": f"gpuaas-{entry.name}:local",
         "build": _build(entry.name),
         "env_file": [f"./{SECRETS}/{entry.name}.env"],
-        "environment": {"GPUAAS_PROFILE": PROFILE, "GPUAAS_HTTP_PORT": str(entry.port)},
+        "environment": load(PROFILE, GIVEN).service_environment() | {"GPUAAS_HTTP_PORT": str(entry.port)},
         "ports": [_published(entry.name, entry.port)],
         "volumes": [f"{entry.name}-state:/var/lib/gpuaas"],
         "depends_on": {"provisioner": {"condition": "service_completed_successfully"}},
@@ -168,6 +170,7 @@ def write_secrets(folder: Path) -> list[Path]:
 
 
 def _nats_config(users: dict[str, NatsUser]) -> Tree:
+    log = load(PROFILE, GIVEN).log
     return {
         "server_name": "gpuaas-nats",
         "listen": f"0.0.0.0:{NATS_PORT}",
@@ -175,9 +178,9 @@ def _nats_config(users: dict[str, NatsUser]) -> Tree:
         "max_payload": MAX_PAYLOAD_BYTES,
         "jetstream": {
             "store_dir": "/data",
-            "max_file_store": FILE_STORE_BYTES,
+            "max_file_store": log.file_store_mib << 20,
             "max_memory_store": MAX_MEMORY_STORE_BYTES,
-            "sync_interval": SYNC_ALWAYS,
+            "sync_interval": log.sync,
         },
         "accounts": accounts_config({ACCOUNT: users}),
         "system_account": "SYS",
@@ -226,30 +229,6 @@ def _endpoints(folder: Path, users: list[str]) -> Endpoints:
         postgres_password_file=str(folder.absolute() / "postgres.password"),
         operator_key_file=str(folder.absolute() / OPERATOR_KEY),
     )
-
-
-def yaml_lines(value: Any, indent: int = 0) -> list[str]:
-    """Nested dicts, lists of scalars and scalars as YAML lines; every string is quoted where YAML could misread it."""
-    pad = " " * indent
-    lines: list[str] = []
-    for key, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            lines += [f"{pad}{key}:", *yaml_lines(inner, indent + 2)]
-        elif isinstance(inner, dict):
-            lines.append(f"{pad}{key}: {{}}")
-        elif isinstance(inner, list):
-            lines += [f"{pad}{key}:", *(f"{pad}  - {_scalar(item)}" for item in inner)]
-        else:
-            lines.append(f"{pad}{key}: {_scalar(inner)}")
-    return lines
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str) and value.replace("-", "").replace("_", "").isalpha() and value not in ("true", "false"):
-        return value
-    return json.dumps(value)
 
 
 def main(arguments: list[str]) -> int:
