@@ -107,6 +107,7 @@ async def world(stack: TestStack, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 _RULES: Final = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
+_BUDGET = {"budget_id": "theirs", "amount": "10.00", "thresholds": [{"percent": 100}]}
 MEANT: Final[dict[str, dict[str, Any]]] = {
     "/v1/nodes/{node_id}/faults": {"xid": 79},
     "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
@@ -310,6 +311,8 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
         ),
         "allocation_id": await made("allocations", allocations, **asked),
         "invoice_id": invoice.invoice_id,
+        "grant_id": await made("billing", f"{home}/credits", amount="10.00", reference="for a test"),
+        "budget_id": await made("billing", f"{home}/budgets", **_BUDGET),
     }
     seen = {**operator.headers, "GPUaaS-At-Least": str(position)}
     invoice_page, allocation_page = f"{home}/invoices/{ids['invoice_id']}", f"{allocations}/{ids['allocation_id']}"

@@ -21,6 +21,9 @@ SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", ".venv-tools", ".state", "b
 SERVICE_FILES: Final = frozenset({"__init__.py", "app.py", "api.py", "reactions.py", "ports.py", "settings.py"})
 SERVICE_FOLDERS: Final = frozenset({"domain", "projections", "adapters"})
 SERVICE_EXTRAS: Final = {
+    "billing/desk.py": "what its route files share",
+    "billing/routes": "its door beyond api.py, by what is asked for",
+    "billing/spending.py": "a background work of its own, with the reactions that hurry it",
     "billing/shapes.py": "what its door takes and gives, shared by api.py and its projections",
     "iam/bootstrap.py": "the first operator, before anybody could grant anything",
     "iam/entities.py": "one list of its ten entities, for app and tests",

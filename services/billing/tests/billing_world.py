@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 from gpuaas.billing.app import build
+from gpuaas.billing.settings import BillingSettings
 from gpuaas.common.embedded.process import free_port
 from gpuaas.common.service import Service
-from gpuaas.common.settings import Settings
 from gpuaas.common.testing.neighbours import Identities, tell
 from gpuaas.common.testing.running import eventually, running
 from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted, Member
@@ -132,7 +132,9 @@ class World:
 
 
 @asynccontextmanager
-async def world_on(settings: Settings, made: Callable[[Settings], Service] = build) -> AsyncIterator[World]:
+async def world_on(
+    settings: BillingSettings, made: Callable[[BillingSettings], Service] = build
+) -> AsyncIterator[World]:
     """Billing on the servers that `settings` name; may be entered again, or twice, on the same ones."""
     service = made(settings.model_copy(update={"http_port": free_port()}))
     async with running(service) as client:
@@ -140,5 +142,5 @@ async def world_on(settings: Settings, made: Callable[[Settings], Service] = bui
         yield World(service, client, identities, await identities.operator())
 
 
-def settings_on(nats_url: str, dsn: str, directory: Path) -> Settings:
-    return Settings(nats_url=nats_url, postgres_dsn=dsn, state_dir=directory, ready_timeout_s=5.0)
+def settings_on(nats_url: str, dsn: str, directory: Path) -> BillingSettings:
+    return BillingSettings(nats_url=nats_url, postgres_dsn=dsn, state_dir=directory, ready_timeout_s=5.0)

@@ -26,22 +26,22 @@ from billing_world import (
     started,
     world_on,
 )
+from gpuaas.billing.settings import BillingSettings
 from gpuaas.common.envelope import Recorded
 from gpuaas.common.money import rounded
 from gpuaas.common.projections import digest
-from gpuaas.common.settings import Settings
 from gpuaas.common.testing.neighbours import tell
 from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import LogAddress
 
 
 @pytest.fixture
-def settings(log_address: LogAddress, database_dsn: str, tmp_path: Path) -> Settings:
+def settings(log_address: LogAddress, database_dsn: str, tmp_path: Path) -> BillingSettings:
     return settings_on(log_address.url, database_dsn, tmp_path)
 
 
 @pytest.fixture
-async def world(settings: Settings) -> AsyncIterator[World]:
+async def world(settings: BillingSettings) -> AsyncIterator[World]:
     async with world_on(settings) as made:
         yield made
 

@@ -20,12 +20,14 @@ import pytest
 from billing_world import AUGUST, HOUR, OCTOBER, SEPTEMBER, World, released, settings_on, started, world_on
 from gpuaas.billing import api
 from gpuaas.billing.app import OwnReaders
+from gpuaas.billing.desk import Desk
 from gpuaas.billing.domain.billing_run import StartRun
 from gpuaas.billing.domain.price_book import digest_of
 from gpuaas.billing.domain.rating import RATING_VERSION
 from gpuaas.billing.ports import Standing
 from gpuaas.billing.projections.views import Views
 from gpuaas.billing.reactions import RUNS, SERVICE, BillTenants, Metering, groups
+from gpuaas.billing.settings import BillingSettings
 from gpuaas.common.commands import Cause, Commands, Order
 from gpuaas.common.embedded.process import free_port
 from gpuaas.common.envelope import PLATFORM
@@ -34,7 +36,6 @@ from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database
 from gpuaas.common.reactions import Reactor
 from gpuaas.common.service import Service
-from gpuaas.common.settings import Settings
 from gpuaas.common.testing.neighbours import tell
 from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import LogAddress
@@ -43,7 +44,7 @@ TENANTS = [f"t-{number}" for number in range(5)]
 
 
 @pytest.fixture
-def settings(log_address: LogAddress, database_dsn: str, tmp_path: Path) -> Settings:
+def settings(log_address: LogAddress, database_dsn: str, tmp_path: Path) -> BillingSettings:
     return settings_on(log_address.url, database_dsn, tmp_path)
 
 
@@ -74,7 +75,7 @@ class CutOff(BillTenants):
             raise ConnectionError("the process died after the batch was acknowledged")
 
 
-def dying(settings: Settings, at: int, acknowledged: bool) -> Service:
+def dying(settings: BillingSettings, at: int, acknowledged: bool) -> Service:
     """Billing with nothing but what a run needs, and a run that dies once."""
     service = Service(SERVICE, settings)
     views = Views()
@@ -84,7 +85,7 @@ def dying(settings: Settings, at: int, acknowledged: bool) -> Service:
     standing = OwnReaders(metering, [service.reader(view) for view in views.all()], 5.0)
     parts = service.commands, service.log, service.database, views, standing
     service.react(CutOff(*parts, at=at, acknowledged=acknowledged))
-    service.serve(api.router(api.Desk(service.commands, service.log, service.clock, service.database, views, standing)))
+    service.serve(api.router(Desk(service.commands, service.log, service.clock, service.database, views, standing)))
     return service
 
 
@@ -126,7 +127,7 @@ async def a_month(world: World, tenants: Sequence[str]) -> None:
 @pytest.mark.parametrize("acknowledged", [False, True], ids=["before its batch", "after its batch"])
 @pytest.mark.parametrize("at", [1, 3, 5])
 async def test_a_run_that_dies_goes_on_without_a_gap_or_a_double(
-    settings: Settings, at: int, acknowledged: bool
+    settings: BillingSettings, at: int, acknowledged: bool
 ) -> None:
     async with world_on(settings, lambda given: dying(given, at, acknowledged)) as world:
         await a_month(world, TENANTS)
@@ -134,7 +135,7 @@ async def test_a_run_that_dies_goes_on_without_a_gap_or_a_double(
         await assert_billed_once(world.service.log, TENANTS)
 
 
-async def test_a_run_that_went_on_in_other_groups_loses_nobody(settings: Settings) -> None:
+async def test_a_run_that_went_on_in_other_groups_loses_nobody(settings: BillingSettings) -> None:
     """The first process writes one tenant at a time and dies; the next one takes all that are left at once."""
     async with world_on(settings, lambda given: dying(given, 2, True)) as world:
         await a_month(world, TENANTS)
@@ -153,7 +154,7 @@ async def _written(world: World, least: int) -> bool:
     return len((await said(world.service.log)).get("invoice-finalized", [])) >= least
 
 
-async def test_two_processes_write_one_run(settings: Settings) -> None:
+async def test_two_processes_write_one_run(settings: BillingSettings) -> None:
     async with world_on(settings) as one, world_on(settings) as other:
         other.position = one.position
         await a_month(one, TENANTS)
@@ -169,7 +170,7 @@ async def test_two_processes_write_one_run(settings: Settings) -> None:
     ids=["crossing", "the same"],
 )
 async def test_of_two_runs_that_started_at_once_the_later_writes_nothing(
-    settings: Settings, end: datetime, why: str
+    settings: BillingSettings, end: datetime, why: str
 ) -> None:
     """The door refuses the second; if two doors are asked at the same time, the order of the log decides."""
     async with world_on(settings) as world:
@@ -191,7 +192,7 @@ async def test_of_two_runs_that_started_at_once_the_later_writes_nothing(
         assert len((await said(world.service.log))["invoice-finalized"]) == 1
 
 
-async def test_a_history_that_contradicts_itself_stops_metering_by_name(settings: Settings) -> None:
+async def test_a_history_that_contradicts_itself_stops_metering_by_name(settings: BillingSettings) -> None:
     async with world_on(settings) as world:
         await world.tenant("acme")
         begun = started("acme", "a-1", AUGUST)
@@ -213,7 +214,7 @@ def test_tenants_are_grouped_by_number_and_by_records() -> None:
 
 
 @asynccontextmanager
-async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+async def process(settings: BillingSettings) -> AsyncIterator[asyncio.subprocess.Process]:
     """The real program; killed at the end if it still runs."""
     given = {
         "GPUAAS_NATS_URL": settings.nats_url,
@@ -234,7 +235,7 @@ async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Proces
 
 @pytest.mark.drill
 @pytest.mark.slow
-async def test_a_killed_process_goes_on_where_the_log_says(settings: Settings) -> None:
+async def test_a_killed_process_goes_on_where_the_log_says(settings: BillingSettings) -> None:
     tenants = [f"t-{number:03d}" for number in range(300)]
     async with world_on(settings) as world:
         await a_month(world, tenants)

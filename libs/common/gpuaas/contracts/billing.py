@@ -8,7 +8,20 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gpuaas.common.events import Event, Part
-from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, NonNegativeDecimal
+from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, NonNegativeDecimal, Unique
+
+BudgetAction = Literal["notify", "block"]
+"""What happens when the amount is spent: `notify` says so, `block` also keeps new work of the scope
+from starting until the month ends.
+"""
+
+BudgetMeasure = Literal["actual", "forecast"]
+"""What is compared: `actual` spending so far, or the `forecast` for the whole period at the present
+rate.
+"""
+
+CreditKind = Literal["purchased", "promotional"]
+"""Whether it was `purchased` (money came in) or is `promotional` (given for free)."""
 
 Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
 """A currency by its three-letter ISO 4217 code."""
@@ -17,6 +30,9 @@ Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
 (RFC 1123 label).
 """
+
+LapseReason = Literal["expired", "voided"]
+"""Whether it `expired` or was `voided`."""
 
 PriceUnit = Literal["gpu-hour"]
 """What one price is for. gpu-hour: one GPU for 3,600,000 milliseconds."""
@@ -31,6 +47,29 @@ SpendingLevel = Literal["open", "warned", "blocked", "stopping"]
 """Where it stands now: `open` as usual; `warned` running low, nothing is refused; `blocked` no new
 work; `stopping` no new work, and what runs ends at `grace_until`.
 """
+
+
+class BudgetThreshold(Part):
+    """A share of a budget at which something is said."""
+
+    percent: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    """Percent of the budget's amount."""
+
+    of: BudgetMeasure
+    """What is compared."""
+
+
+class CreditPart(Part):
+    """An amount of one grant, taken for one project."""
+
+    grant_id: Label
+    """The grant."""
+
+    project_id: Label
+    """The project whose usage it pays for."""
+
+    amount: NonNegativeDecimal
+    """How much, in whole minor units of the currency."""
 
 
 class InvoiceLine(Part):
@@ -93,6 +132,16 @@ class Price(Part):
     """Price of one unit in the book's currency."""
 
 
+class ProjectAmount(Part):
+    """An amount of one project."""
+
+    project_id: Label
+    """The project."""
+
+    amount: NonNegativeDecimal
+    """How much."""
+
+
 class BillingRunCompleted(Event):
     """Billing run completed. A billing run wrote all its invoices."""
 
@@ -138,6 +187,102 @@ class BillingRunStarted(Event):
 
     code_version: Annotated[str, Field(min_length=1, max_length=64)]
     """Version of the code that rates."""
+
+
+class BudgetSet(Event):
+    """Budget set. How much a tenant, one of its projects or what carries a label may cost in a
+    calendar month (UTC), and what happens on the way there. Setting it again replaces it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.budget-set.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "budget"
+    SCHEMA: ClassVar[str] = "billing/budget-set.v1.json"
+
+    budget_id: Label
+    """The budget."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    project_id: Label | None = None
+    """The only project that counts; absent: all."""
+
+    label_name: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """The only allocations that count carry a label of this name …"""
+
+    label_value: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """… with this value."""
+
+    currency: Currency
+    """Currency of the amount; the tenant's."""
+
+    amount: NonNegativeDecimal
+    """What a month may cost."""
+
+    thresholds: Annotated[tuple[BudgetThreshold, ...], Field(min_length=1, max_length=20), Unique]
+    """Where something is said, each once a month."""
+
+    action: BudgetAction
+    """What happens when the amount is spent: `notify` says so, `block` also keeps new work of the
+    scope from starting until the month ends.
+    """
+
+
+class BudgetThresholdCrossed(Event):
+    """Budget threshold crossed. Spending, or its forecast, reached a share of a budget for the first
+    time in a month.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.budget-threshold-crossed.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "budget"
+    SCHEMA: ClassVar[str] = "billing/budget-threshold-crossed.v1.json"
+
+    budget_id: Label
+    """The budget."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    month: Annotated[str, Field(min_length=7, max_length=7, pattern=r"^[0-9]{4}-[0-9]{2}$")]
+    """The calendar month (UTC), as year and month."""
+
+    percent: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    """Percent of the budget's amount that was reached."""
+
+    of: BudgetMeasure
+    """What reached it."""
+
+    currency: Currency
+    """Currency of all amounts."""
+
+    amount: NonNegativeDecimal
+    """The budget's amount."""
+
+    spent: NonNegativeDecimal
+    """Spent in the month so far."""
+
+    forecast: NonNegativeDecimal
+    """What the month will cost at the present rate."""
+
+
+class BudgetWithdrawn(Event):
+    """Budget withdrawn. A budget counts no more."""
+
+    TYPE: ClassVar[str] = "gpuaas.billing.budget-withdrawn.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "budget"
+    SCHEMA: ClassVar[str] = "billing/budget-withdrawn.v1.json"
+
+    budget_id: Label
+    """The budget."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it counts no more, for people."""
 
 
 class InvoiceFinalized(Event):
@@ -344,13 +489,195 @@ class UsageMetered(Event):
     """Id of the event that says when it ended."""
 
 
+class CreditApplied(Event):
+    """Credit applied. Prepaid credit paid for an invoice, first what was held for it, then what was
+    free. What it did not reach is due.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.credit-applied.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "wallet"
+    SCHEMA: ClassVar[str] = "billing/credit-applied.v1.json"
+
+    tenant_id: Label
+    """The tenant whose credit it is."""
+
+    currency: Currency
+    """Currency of all amounts; the tenant's."""
+
+    invoice_id: Label
+    """The invoice."""
+
+    from_hold: Annotated[tuple[CreditPart, ...], Field(max_length=1000)]
+    """What had been held for it, in the order it was taken."""
+
+    from_free: Annotated[tuple[CreditPart, ...], Field(max_length=1000)]
+    """What was taken from grants only now."""
+
+    amount: NonNegativeDecimal
+    """Sum of the parts."""
+
+    due: NonNegativeDecimal
+    """What is left of the invoice."""
+
+
+class CreditGranted(Event):
+    """Credit granted. A tenant was given prepaid credit, bought or for free. Usage burns it before
+    anything is owed: grants with a lower `priority` first, then those that end sooner, then what
+    was given for free, then the older.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.credit-granted.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "wallet"
+    SCHEMA: ClassVar[str] = "billing/credit-granted.v1.json"
+
+    grant_id: Label
+    """The grant."""
+
+    tenant_id: Label
+    """The tenant whose credit it is."""
+
+    currency: Currency
+    """Currency of all amounts; the tenant's."""
+
+    amount: NonNegativeDecimal
+    """What was granted, in whole minor units of the currency."""
+
+    kind: CreditKind
+    """Whether it was `purchased` (money came in) or is `promotional` (given for free)."""
+
+    priority: Annotated[int, Field(strict=True, ge=0, le=100)]
+    """Order of burning: lower first."""
+
+    project_ids: Annotated[tuple[Label, ...], Field(max_length=100), Unique]
+    """The only projects whose usage it pays for; empty: all."""
+
+    effective_from: Moment
+    """First instant from which it can be used."""
+
+    expires_at: Moment | None = None
+    """First instant at which what is left of it lapses; absent: never."""
+
+    reference: Annotated[str, Field(min_length=1, max_length=200)]
+    """What it rests on: an order, a contract, a campaign."""
+
+
+class CreditHeld(Event):
+    """Credit held. Prepaid credit was set aside for usage that is on no invoice yet, up to
+    `covers_until`: renewed each interval while something runs. `collected` and `returned` are the
+    changes against the hold before; a hold that is not renewed ends at `expires_at`.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.credit-held.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "wallet"
+    SCHEMA: ClassVar[str] = "billing/credit-held.v1.json"
+
+    tenant_id: Label
+    """The tenant whose credit it is."""
+
+    currency: Currency
+    """Currency of all amounts; the tenant's."""
+
+    as_of: Moment
+    """The instant it was computed at."""
+
+    covers_until: Moment
+    """Usage up to here is covered as it runs now."""
+
+    expires_at: Moment
+    """First instant at which the hold counts no more unless it was renewed."""
+
+    collected: Annotated[tuple[CreditPart, ...], Field(max_length=1000)]
+    """What was taken from grants, in order."""
+
+    returned: Annotated[tuple[CreditPart, ...], Field(max_length=1000)]
+    """What went back to grants, in order: the reverse of how it was taken."""
+
+    held: NonNegativeDecimal
+    """Everything held after this."""
+
+    uncovered: Annotated[tuple[ProjectAmount, ...], Field(max_length=1000)]
+    """Cost of uninvoiced usage that no grant covers, by project."""
+
+    burn_per_hour: NonNegativeDecimal
+    """What is spent in an hour at the present rate."""
+
+
+class CreditLapsed(Event):
+    """Credit lapsed. What was left of a grant can be used no more: it reached its end, or somebody
+    took it back. What is held for usage before then stays held.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.credit-lapsed.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "wallet"
+    SCHEMA: ClassVar[str] = "billing/credit-lapsed.v1.json"
+
+    tenant_id: Label
+    """The tenant whose credit it is."""
+
+    currency: Currency
+    """Currency of all amounts; the tenant's."""
+
+    grant_id: Label
+    """The grant."""
+
+    amount: NonNegativeDecimal
+    """What was left of it."""
+
+    reason: LapseReason
+    """Whether it `expired` or was `voided`."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Why it was taken back, for people."""
+
+
+class CreditRestored(Event):
+    """Credit restored. Prepaid credit that had paid for an invoice went back to its grants, in the
+    reverse order in which it had been taken.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.credit-restored.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "wallet"
+    SCHEMA: ClassVar[str] = "billing/credit-restored.v1.json"
+
+    tenant_id: Label
+    """The tenant whose credit it is."""
+
+    currency: Currency
+    """Currency of all amounts; the tenant's."""
+
+    invoice_id: Label
+    """The invoice it had paid for."""
+
+    document_id: Label
+    """The credit note that gives it back."""
+
+    parts: Annotated[tuple[CreditPart, ...], Field(max_length=1000)]
+    """What each grant got back, in order."""
+
+    amount: NonNegativeDecimal
+    """Sum of the parts."""
+
+
 EVENTS: tuple[type[Event], ...] = (
     BillingRunCompleted,
     BillingRunStarted,
+    BudgetSet,
+    BudgetThresholdCrossed,
+    BudgetWithdrawn,
     InvoiceFinalized,
     InvoiceNumberAssigned,
     LedgerTransferPosted,
     PriceBookPublished,
     SpendingLevelChanged,
     UsageMetered,
+    CreditApplied,
+    CreditGranted,
+    CreditHeld,
+    CreditLapsed,
+    CreditRestored,
 )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from gpuaas.billing.desk import Asked, Desk, page_of
 from gpuaas.billing.domain.billing_run import StartRun, Unstarted
 from gpuaas.billing.domain.metering import Interval, instant_ms
 from gpuaas.billing.domain.price_book import PRICE_BOOK, PriceBook, PublishPrices, digest_of, list_book_of
 from gpuaas.billing.domain.rating import RATING_VERSION, Usage
-from gpuaas.billing.ports import Standing
-from gpuaas.billing.projections.charges import ChargesQuestions
 from gpuaas.billing.projections.metered_usage import Pinned
-from gpuaas.billing.projections.views import Views
 from gpuaas.billing.reactions import RUNS, SERVICE
+from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.shapes import (
     BalanceShown,
     BalancesShown,
@@ -44,43 +41,33 @@ from gpuaas.billing.shapes import (
     shown,
     totals,
 )
-from gpuaas.common.clock import Clock
-from gpuaas.common.commands import Commands, Entity
+from gpuaas.common.commands import Entity
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
 from gpuaas.common.events import Vocabulary
-from gpuaas.common.http import Accepted, Caller, Paging, fresh, paging, permit
-from gpuaas.common.log import EventLog
-from gpuaas.common.projections import Database, Record
+from gpuaas.common.http import Accepted, Caller, Paging, fresh, permit
 from gpuaas.contracts.billing import PriceBookPublished
 
 PRICE_BOOKS: Final[Entity[PriceBook, PublishPrices]] = Entity(
     SERVICE, "price-book", PRICE_BOOK, Vocabulary(PriceBookPublished)
 )
 CSV: Final = "text/csv; charset=utf-8; header=present"
-Asked = Annotated[Paging, Depends(paging)]
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the routes work with."""
-
-    commands: Commands
-    log: EventLog
-    clock: Clock
-    database: Database
-    views: Views
-    standing: Standing
-
-    @property
-    def charges(self) -> ChargesQuestions:
-        return ChargesQuestions(self.database, self.views)
 
 
 def router(desk: Desk) -> APIRouter:
     """All routes of billing."""
     routes = APIRouter()
-    for part in (_prices, _tenant_usage, _invoices, _ledger, _runs):
+    for part in (
+        _prices,
+        _tenant_usage,
+        _invoices,
+        _ledger,
+        _runs,
+        credit_routes,
+        balance_routes,
+        spending_routes,
+        budget_routes,
+    ):
         part(routes, desk)
     return routes
 
@@ -115,7 +102,7 @@ def _prices(routes: APIRouter, desk: Desk) -> None:
     async def price_books(
         caller: Annotated[Caller, Depends(permit("billing.price-book.read"))], asked: Asked
     ) -> PriceVersionsPage:
-        rows, cursor = _page(asked, await views.prices.versions(db, asked.key(int) or 0, asked.limit + 1))
+        rows, cursor = page_of(asked, await views.prices.versions(db, asked.key(int) or 0, asked.limit + 1))
         return PriceVersionsPage(items=shown(PriceVersionShown, rows), next_cursor=cursor)
 
     @routes.post(
@@ -139,7 +126,7 @@ def _tenant_usage(routes: APIRouter, desk: Desk) -> None:
 
     async def usage_page(tenant_id: str, project_id: str | None, asked: Paging) -> UsagePage:
         found = await views.usage.used_by(db, tenant_id, project_id, asked.key(int) or 0, asked.limit + 1)
-        rows, cursor = _page(asked, found)
+        rows, cursor = page_of(asked, found)
         return UsagePage(items=shown(UsageShown, rows), next_cursor=cursor)
 
     @routes.get("/v1/tenants/{tenant_id}/usage", dependencies=seen, summary="A tenant's usage records.")
@@ -190,7 +177,7 @@ def _invoices(routes: APIRouter, desk: Desk) -> None:
         tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.invoice.read"))], asked: Asked
     ) -> InvoicesPage:
         found = await views.invoices.of_tenant(db, tenant_id, asked.key(int), asked.limit + 1)
-        rows, cursor = _page(asked, found)
+        rows, cursor = page_of(asked, found)
         return InvoicesPage(items=shown(InvoiceShown, rows), next_cursor=cursor)
 
     @routes.get(
@@ -238,7 +225,7 @@ def _ledger(routes: APIRouter, desk: Desk) -> None:
         tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.ledger.read"))], asked: Asked
     ) -> TransfersPage:
         found = await views.ledger.transfers_of(db, tenant_id, asked.key(int), asked.limit + 1)
-        rows, cursor = _page(asked, found)
+        rows, cursor = page_of(asked, found)
         return TransfersPage(items=shown(TransferShown, rows), next_cursor=cursor)
 
     @routes.get("/v1/trial-balance", dependencies=seen, summary="All ledgers together, by currency: zero.")
@@ -264,7 +251,7 @@ def _runs(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get("/v1/billing-runs", dependencies=seen, summary="Billing runs, newest first.")
     async def billing_runs(caller: Annotated[Caller, Depends(permit("billing.run.read"))], asked: Asked) -> RunsPage:
-        rows, cursor = _page(asked, await views.runs.runs(db, asked.key(int), asked.limit + 1))
+        rows, cursor = page_of(asked, await views.runs.runs(db, asked.key(int), asked.limit + 1))
         return RunsPage(items=shown(RunShown, rows), next_cursor=cursor)
 
     @routes.get("/v1/billing-runs/{run_id}", dependencies=seen, summary="One billing run and how far it is.")
@@ -312,9 +299,3 @@ async def _start_order(desk: Desk, run_id: str, body: StartBillingRun) -> StartR
         await views.runs.refuse_void(db, body.period_start, body.period_end)
         await desk.charges.refuse_unbillable(Pinned(period, 0, position), books)
     return order
-
-
-def _page(asked: Paging, found: Sequence[Mapping[str, Any] | Record]) -> tuple[list[dict[str, Any]], str | None]:
-    """The rows of the page out of up to `limit + 1`, and the cursor of the next."""
-    page = asked.page([dict(row) for row in found], ["position"])
-    return page.items, page.next_cursor

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpuaas.billing import api
+from gpuaas.billing.desk import Desk
 from gpuaas.billing.projections.views import Views
 from gpuaas.billing.reactions import SERVICE, BillTenants, Metering
+from gpuaas.billing.settings import BillingSettings
+from gpuaas.billing.spending import BookCredit, LookAtOnce, PayWithCredit, SpendingWatch
 from gpuaas.common.reactions import Reactor
 from gpuaas.common.readers import Reader
 from gpuaas.common.service import Service, run
-from gpuaas.common.settings import Settings
 
 
 class OwnReaders:
@@ -29,7 +31,7 @@ class OwnReaders:
             await view.reached(position, self._within_s)
 
 
-def build(settings: Settings) -> Service:
+def build(settings: BillingSettings) -> Service:
     """The service, not yet started."""
     service = Service(SERVICE, settings)
     views = Views()
@@ -39,11 +41,18 @@ def build(settings: Settings) -> Service:
     readers = [service.reader(view) for view in views.all()]
     standing = OwnReaders(metering, readers, settings.ready_timeout_s)
     service.react(BillTenants(service.commands, service.log, service.database, views, standing))
-    desk = api.Desk(service.commands, service.log, service.clock, service.database, views, standing)
+    watch = SpendingWatch(service.commands, service.clock, service.database, views, standing, settings)
+    service.react(
+        LookAtOnce(watch, service.database, views, standing),
+        PayWithCredit(service.commands, service.database, views, standing),
+        BookCredit(service.commands),
+    )
+    service.background("spending", watch.run)
+    desk = Desk(service.commands, service.log, service.clock, service.database, views, standing)
     service.serve(api.router(desk))
     return service
 
 
 def main() -> None:
     """Run the service until it is told to stop."""
-    run(build, Settings)
+    run(build, BillingSettings)

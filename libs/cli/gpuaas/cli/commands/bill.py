@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-from gpuaas.cli.here import in_tenant, open_suite, tenant_path
+from gpuaas.cli.commands.bill_credit import budget_commands, credit_commands
+from gpuaas.cli.here import open_suite, tenant_path
 from gpuaas.cli.output import as_json, fail, finish, print_json, print_table
 
 
-@click.command()
-@in_tenant
+@click.group(invoke_without_command=True)
+@click.option("--tenant", envvar="GPUAAS_TENANT", help="Tenant id [GPUAAS_TENANT].")
 @click.option("--invoice", "number", help="This invoice with its lines (number or id).")
 @click.option("--bundle", type=click.Path(dir_okay=False, path_type=Path), help="Save its proof for `gpuaas verify`.")
 @as_json
-def command(tenant: str, number: str | None, bundle: Path | None, json_: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, tenant: str | None, number: str | None, bundle: Path | None, json_: bool) -> None:
     """Invoices of a tenant, what is not billed yet, and its ledger; with --invoice one of them."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if tenant is None:
+        fail("say which tenant with --tenant, or a command such as `gpuaas bill credit`", 2)
     if number is None:
         if bundle is not None:
             fail("--bundle saves the proof of one invoice: say which with --invoice", 2)
@@ -78,3 +84,7 @@ def _summary(tenant: str, json_: bool) -> None:
     print_table(f"Invoices of {tenant}", ["invoice", "from", "to", charges["currency"]], rows, note)
     accounts = [[each["account"], each["balance"], each["currency"]] for each in told["balances"]]
     print_table("Ledger", ["account", "balance", "currency"], accounts)
+
+
+for _part in (*credit_commands, *budget_commands):
+    command.add_command(_part)

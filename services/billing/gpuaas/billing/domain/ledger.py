@@ -23,12 +23,20 @@ ENTRIES_MAX: Final = 100
 ACCOUNTS_MAX: Final = 1_000
 BALANCE_END: Final = Decimal(10) ** 15
 REVENUE: Final = "revenue:gpu"
+PREPAID_CASH: Final = "cash:prepaid"
+PROMOTION: Final = "expense:promotion"
+BREAKAGE: Final = "revenue:breakage"
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]{0,127}")
 
 
 def receivable_of(tenant_id: str) -> str:
     """The account of what a tenant owes us."""
     return f"receivable:{tenant_id}"
+
+
+def prepaid_of(tenant_id: str) -> str:
+    """The account of credit that a tenant has and has not used: what we owe it (negative)."""
+    return f"prepaid:{tenant_id}"
 
 
 def transfer_of(document_id: str) -> str:

@@ -65,6 +65,11 @@ class Line:
     usage_count: int
     usage_sha256: str
 
+    @property
+    def exact(self) -> Fraction:
+        """What the line's own quantity costs, before rounding."""
+        return charge(gpu_hour(self.unit_price), Fraction(self.gpu_ms))
+
 
 @dataclass(slots=True)
 class _Sum:

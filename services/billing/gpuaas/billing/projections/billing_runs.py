@@ -88,6 +88,10 @@ class BillingRuns(Projection):
             for row in await db.fetch(query.order_by(RUNS.c.period_start))
         ]
 
+    async def is_running(self, db: Database) -> bool:
+        """Whether a run is writing invoices."""
+        return await db.fetch_one(select(RUNS.c.run_id).where(RUNS.c.status == "running").limit(1)) is not None
+
     async def billed_until(self, db: Database) -> datetime | None:
         """The end of the latest billed period, or None before the first."""
         row = await db.fetch_one(select(func.max(RUNS.c.period_end).label("until")).where(RUNS.c.status != "void"))

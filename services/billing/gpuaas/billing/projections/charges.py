@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from gpuaas.billing.domain.invoice import LINES_MAX
-from gpuaas.billing.domain.metering import Interval, instant_ms
+from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, instant_ms
 from gpuaas.billing.domain.price_book import PriceBook
 from gpuaas.billing.domain.rating import Line, Usage, rate
 from gpuaas.billing.domain.unbilled import unbilled_parts
@@ -20,7 +20,7 @@ from gpuaas.billing.projections.metered_usage import Demand, Pinned
 from gpuaas.billing.projections.views import Views
 from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.money import minor_digits
-from gpuaas.common.projections import Database
+from gpuaas.common.projections import Database, Record
 
 RECORDS_MAX = 50_000
 """Usage records that are rated for one question."""
@@ -74,12 +74,36 @@ class ChargesQuestions:
         parts = [part for usage, position in found for part in unbilled_parts(usage, position, billed)]
         return book, await asyncio.to_thread(_charges, parts, book)
 
-    async def running(self, tenant_id: str, now: datetime) -> tuple[PriceBook, Charges]:
-        """What runs, as if it ended at `now`; raises as `unbilled`."""
+    async def running(self, tenant_id: str, now: datetime, since: datetime | None = None) -> tuple[PriceBook, Charges]:
+        """What runs, as if it ended at `now` (and had not begun before `since`); raises as `unbilled`."""
         book = await self.book_of(tenant_id)
-        found = await self._views.held.held_by(self._database, tenant_id, instant_ms(now), RECORDS_MAX + 1)
+        since_ms = 0 if since is None else instant_ms(since)
+        found = await self._views.held.held_by(self._database, tenant_id, instant_ms(now), RECORDS_MAX + 1, since_ms)
         _refuse_too_many(len(found), "running allocations; ask project by project")
         return book, await asyncio.to_thread(_charges, found, book)
+
+    async def spent(self, tenant_id: str, scope: Record, period: Interval, now: datetime) -> tuple[Decimal, Decimal]:
+        """What a scope (`project_id`, `label_name`, `label_value`; None: any) used in `period` until `now` costs, and
+        what it spends in an hour as it runs now; raises as `unbilled`."""
+        book = await self.book_of(tenant_id)
+        upto = Pinned(period, 0, 2**63 - 1)
+        metered = (await self._views.usage.usage_of(self._database, [tenant_id], upto)).get(tenant_id, [])
+        held = await self._views.held.held_by(self._database, tenant_id, instant_ms(now), RECORDS_MAX + 1)
+        _refuse_too_many(len(metered) + len(held), "usage records in one month; budget by shorter periods")
+        carrying: set[str] | None = None
+        if scope["label_name"] is not None:
+            label = (scope["label_name"], scope["label_value"])
+            carrying = await self._views.labels.carrying(self._database, tenant_id, *label)
+
+        def counts(usage: Usage) -> bool:
+            of_project = scope["project_id"] in (None, usage.project_id)
+            return of_project and (carrying is None or usage.usage_id in carrying)
+
+        counted = [usage for usage in [*metered, *held] if counts(usage)]
+        now_ms = instant_ms(now)
+        hour = [replace(usage, interval=Interval(now_ms, now_ms + MS_PER_HOUR)) for usage in held if counts(usage)]
+        spent = await asyncio.to_thread(_charges, counted, book, period)
+        return spent.total, _charges(hour, book).total
 
     async def refuse_unbillable(self, pinned: Pinned, books: dict[str, PriceBook]) -> None:
         """Return if everything to bill has a tenant, a currency, a price and room on an invoice.
@@ -112,11 +136,12 @@ def _priced_throughout(demand: Demand, book: PriceBook) -> bool:
     return priced == demand.span.length_ms
 
 
-def _charges(usages: Sequence[Usage], book: PriceBook) -> Charges:
+def _charges(usages: Sequence[Usage], book: PriceBook, period: Interval | None = None) -> Charges:
     lines: tuple[Line, ...] = ()
     if usages:
         first = min(usage.interval.start_ms for usage in usages)
-        lines = rate(usages, book, Interval(first, max(usage.interval.end_ms for usage in usages)))
+        whole = Interval(first, max(usage.interval.end_ms for usage in usages))
+        lines = rate(usages, book, period or whole)
     nothing = Decimal(0).scaleb(-minor_digits(book.currency))
     return Charges(lines, sum((line.amount for line in lines), nothing))
 

@@ -52,8 +52,8 @@ class HeldAllocations(Projection):
                 [allocation_id for _, allocation_id in released],
             )
 
-    async def held_by(self, db: Database, tenant_id: str, until_ms: int, limit: int) -> list[Usage]:
-        """Up to `limit` allocations of a tenant that run, as if they ended at `until_ms`."""
+    async def held_by(self, db: Database, tenant_id: str, until_ms: int, limit: int, since_ms: int = 0) -> list[Usage]:
+        """Up to `limit` allocations of a tenant that run, as if they ended at `until_ms`, and not before `since_ms`."""
         query = select(HELD).where(HELD.c.tenant_id == tenant_id, HELD.c.start_ms < until_ms)
         return [
             Usage(
@@ -61,7 +61,7 @@ class HeldAllocations(Projection):
                 project_id=row["project_id"],
                 gpu_model=row["gpu_model"],
                 gpu_count=row["gpu_count"],
-                interval=Interval(row["start_ms"], until_ms),
+                interval=Interval(max(since_ms, row["start_ms"]), until_ms),
             )
             for row in await db.fetch(query.order_by(HELD.c.position).limit(limit))
         ]

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 
 from gpuaas.billing.projections.billed_tenants import BilledTenants
 from gpuaas.billing.projections.billing_runs import BillingRuns
+from gpuaas.billing.projections.budgets import Budgets
 from gpuaas.billing.projections.held_allocations import HeldAllocations
 from gpuaas.billing.projections.invoices import Invoices
+from gpuaas.billing.projections.labelled_allocations import LabelledAllocations
 from gpuaas.billing.projections.ledger_balances import LedgerBalances
 from gpuaas.billing.projections.metered_usage import MeteredUsage
 from gpuaas.billing.projections.price_books import PriceBooks
+from gpuaas.billing.projections.wallets import Wallets
 from gpuaas.common.projections import Projection
 
 
@@ -26,5 +29,10 @@ class Views:
     ledger: LedgerBalances = field(default_factory=LedgerBalances)
     runs: BillingRuns = field(default_factory=BillingRuns)
 
+    wallets: Wallets = field(default_factory=Wallets)
+    budgets: Budgets = field(default_factory=Budgets)
+    labels: LabelledAllocations = field(default_factory=LabelledAllocations)
+
     def all(self) -> tuple[Projection, ...]:
-        return (self.usage, self.held, self.tenants, self.prices, self.invoices, self.ledger, self.runs)
+        ledger = (self.prices, self.invoices, self.ledger, self.runs)
+        return (self.usage, self.held, self.tenants, *ledger, self.wallets, self.budgets, self.labels)
