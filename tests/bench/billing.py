@@ -26,11 +26,11 @@ from gpuaas.billing.domain.metering import MS_PER_HOUR, Began, Ended, Interval, 
 from gpuaas.billing.domain.price_book import PRICE_BOOK, PriceBook, PublishPrices
 from gpuaas.billing.domain.rating import Line, Usage, rate
 from gpuaas.billing.reactions import booking_of
+from gpuaas.billing.settings import BillingSettings
 from gpuaas.common.embedded.process import free_port
 from gpuaas.common.events import Event
 from gpuaas.common.money import rounded
 from gpuaas.common.service import Service
-from gpuaas.common.settings import Settings
 from gpuaas.common.testing.neighbours import Identities
 from gpuaas.common.testing.running import running
 from gpuaas.common.testing.stack import TestStack
@@ -202,7 +202,7 @@ async def invoice_run(stack: TestStack) -> list[Row]:
         address = await opened.enter_async_context(stack.fresh_log())
         dsn = await opened.enter_async_context(stack.fresh_database())
         folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="gpuaas-bench-"))
-        settings = Settings(
+        settings = BillingSettings(
             nats_url=address.url,
             postgres_dsn=dsn,
             http_port=free_port(),
