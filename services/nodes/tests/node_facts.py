@@ -9,7 +9,7 @@ from typing import Any
 
 from gpuaas.common.events import Event
 from gpuaas.contracts.nodes import Topology
-from gpuaas.nodes.domain.axes import Expected, Hold, Node, NodeState
+from gpuaas.nodes.domain.axes import Expected, Hold, Isolation, Node, NodeState
 from gpuaas.nodes.domain.hardware import SeenDevice, SeenMachine
 from gpuaas.nodes.domain.node import NODE
 from gpuaas.nodes.domain.orders import NodeCommand, RecordHardware, RegisterNode, ValidateNode
@@ -19,6 +19,9 @@ MODEL = "nvidia-h100-sxm5-80gb"
 PLACE = Topology(region="eu-central", site="fra1", pod="p2", rack="r07")
 ORDER = Expected(topology=PLACE, gpu_model=MODEL, gpu_count=8, pool_id="h100-fra")
 REGISTER = RegisterNode(node_id="n-1", expected=ORDER)
+WHOLE = replace(ORDER, isolation=Isolation.MACHINE)
+"""The same machine, let to one tenant at a time."""
+REGISTER_WHOLE = RegisterNode(node_id="n-1", expected=WHOLE)
 
 
 def at(minutes: float) -> datetime:
@@ -67,3 +70,4 @@ def last_of(*commands: NodeCommand) -> list[Event]:
 
 
 AVAILABLE = (REGISTER, RecordHardware(hardware()), ValidateNode())
+AVAILABLE_WHOLE = (REGISTER_WHOLE, RecordHardware(hardware()), ValidateNode())

@@ -7,15 +7,25 @@ from typing import Any
 
 from gpuaas.common.errors import GpuaasError, Rejected
 from gpuaas.common.events import Event
+from gpuaas.contracts.nodes import (
+    NodeAllocated,
+    NodeAllocationEnded,
+    NodeBecameAvailable,
+    NodeHardwareObserved,
+    NodeMaintenanceEnded,
+    NodeWiped,
+)
 from gpuaas.nodes.domain.admission import HOLDS_MAX
 from gpuaas.nodes.domain.axes import (
     CUSTODY,
     DRAIN_HOLD,
     OWN_HOLD,
+    TENANCY_HOLD,
     TRANSITIONS,
     Condition,
     Custody,
     DrainMode,
+    Isolation,
     Lifecycle,
     Node,
     NodeState,
@@ -24,27 +34,33 @@ from gpuaas.nodes.domain.axes import (
 from gpuaas.nodes.domain.hardware import Field
 from gpuaas.nodes.domain.node import NODE
 from gpuaas.nodes.domain.orders import (
+    BeginNodeMaintenance,
+    BeginOnboarding,
     CancelDrain,
+    EndNodeMaintenance,
     ExpireHold,
     LiftHold,
     NodeCommand,
     OrderDrain,
     PlaceHold,
+    RecordAllocated,
+    RecordAllocationEnded,
     RecordDrained,
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
     RecordUnusableHardware,
+    RecordWiped,
     RetireNode,
     ValidateNode,
 )
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from node_facts import MODEL, REGISTER, at, device, hardware, hold
+from node_facts import MODEL, REGISTER, REGISTER_WHOLE, at, device, hardware, hold
 
 MOMENTS = st.integers(0, 40).map(at)
-HOLDS = st.sampled_from(["a", "b", "c", OWN_HOLD, DRAIN_HOLD])
+HOLDS = st.sampled_from(["a", "b", "c", OWN_HOLD, DRAIN_HOLD, TENANCY_HOLD])
 WINDOWS = st.sampled_from([None, None, "mw-1"])
 PEOPLE = st.sampled_from(["u-jonas", "u-mara"])
 
@@ -56,6 +72,8 @@ class NodesLife(RuleBasedStateMachine):
         super().__init__()
         self.state: NodeState = NODE.initial
         self.history: list[Event] = []
+        self.claims = 0
+        self.looks = 0
 
     def give(self, command: NodeCommand) -> list[Event]:
         before = self.state
@@ -86,9 +104,44 @@ class NodesLife(RuleBasedStateMachine):
         elif was.lifecycle is not self.state.lifecycle:
             assert TRANSITIONS[was.lifecycle, type(event)] is self.state.lifecycle
 
-    @rule()
-    def register(self) -> None:
-        self.give(REGISTER)
+    @rule(whole=st.booleans())
+    def register(self, whole: bool) -> None:
+        self.give(REGISTER_WHOLE if whole else REGISTER)
+
+    @rule(moment=MOMENTS)
+    def begin_onboarding(self, moment: Any) -> None:
+        self.give(BeginOnboarding(moment))
+
+    @rule(tenant=st.sampled_from(["acme", "kyoto"]))
+    def grant(self, tenant: str) -> None:
+        self.claims += 1
+        self.give(RecordAllocated(f"alloc-{self.claims}", tenant, "p", self.claims))
+
+    @rule(back=st.integers(0, 2))
+    def give_back(self, back: int) -> None:
+        self.give(RecordAllocationEnded(f"alloc-{self.claims - back}", "completed"))
+
+    @rule(moment=MOMENTS)
+    def wipe(self, moment: Any) -> None:
+        self.give(RecordWiped("secure-erase", 8, 8, moment, "0" * 64))
+
+    @rule(window_id=st.sampled_from(["mw-1", "mw-2"]))
+    def begin_maintenance(self, window_id: str) -> None:
+        empty = isinstance(self.state, Node) and self.state.drain is not None and not self.state.occupants
+        if self.give(BeginNodeMaintenance(window_id)):
+            assert empty
+
+    @rule(window_id=st.sampled_from(["mw-1", "mw-2"]), failed=st.sampled_from([None, None, "the flash failed"]))
+    def end_maintenance(self, window_id: str, failed: str | None) -> None:
+        self.give(EndNodeMaintenance(window_id, failed))
+
+    @rule(moment=MOMENTS, seed=st.integers(0, 1))
+    def ready_again(self, moment: Any, seed: int) -> None:
+        """What the platform does in order when nothing goes wrong, so that long lives are lived too."""
+        self.give(RecordWiped("secure-erase", 8, 8, moment, "0" * 64))
+        self.give(RecordHardware(hardware(observed_at=at(41 + self.looks))))
+        self.looks += 1
+        self.give(ValidateNode())
 
     @rule(
         count=st.sampled_from([8, 8, 8, 7]),
@@ -161,10 +214,15 @@ class NodesLife(RuleBasedStateMachine):
             return
         hands = {CUSTODY[node.lifecycle]} if node.lifecycle in CUSTODY else set(Custody)
         assert node.custody in hands
+        assert (node.hands is Custody.TENANT) >= bool(node.occupants)
+        assert (node.lifecycle is Lifecycle.ALLOCATED) <= bool(node.occupants)
+        assert bool(node.occupants) <= (node.unclean is not None)
+        assert (node.lifecycle is Lifecycle.MAINTENANCE) <= (node.window_id is not None)
         if node.lifecycle is not Lifecycle.RETIRED:
             assert (node.lifecycle is Lifecycle.REPAIR) <= bool(node.mismatches)
             assert (node.health.hardware is Condition.FAILED) is bool(node.mismatches)
             assert (node.lifecycle is Lifecycle.AVAILABLE) <= (node.in_service is node.hardware)
+            assert (node.lifecycle is Lifecycle.AVAILABLE) <= (node.unclean is None and not node.look_due)
         assert len(node.holds) <= HOLDS_MAX
         assert len({h.hold_id for h in node.holds}) == len(node.holds)
 
@@ -192,7 +250,33 @@ class NodesLife(RuleBasedStateMachine):
     @invariant()
     def a_drain_and_its_hold_stand_and_fall_together(self) -> None:
         if isinstance(self.state, Node):
-            assert (self.state.drain is not None) is (self.state.hold(DRAIN_HOLD) is not None)
+            assert (self.state.drain is not None) <= (self.state.hold(DRAIN_HOLD) is not None)
+            if self.state.lifecycle is Lifecycle.AVAILABLE and not self.ever_serviced():
+                assert (self.state.drain is not None) is (self.state.hold(DRAIN_HOLD) is not None)
+
+    def ever_serviced(self) -> bool:
+        return any(isinstance(event, NodeMaintenanceEnded) for event in self.history)
+
+    @invariant()
+    def it_returns_only_wiped_seen_and_validated_since_its_last_tenant(self) -> None:
+        node = self.state
+        if not isinstance(node, Node) or node.lifecycle is not Lifecycle.AVAILABLE:
+            return
+        kinds = [type(event) for event in self.history]
+        if NodeAllocated not in kinds:
+            return
+        assert node.expected.isolation is Isolation.MACHINE
+        since = kinds[len(kinds) - kinds[::-1].index(NodeAllocated) :]
+        ended, wiped = since.index(NodeAllocationEnded), since.index(NodeWiped)
+        seen = since.index(NodeHardwareObserved, wiped)
+        assert ended < wiped < seen < since.index(NodeBecameAvailable, seen)
+
+    @invariant()
+    def a_machine_with_a_tenant_is_closed_for_others(self) -> None:
+        node = self.state
+        if isinstance(node, Node) and (node.occupants or node.unclean):
+            assert node.hold(TENANCY_HOLD) is not None
+            assert not node.placeable
 
 
 TestNodesLife = NodesLife.TestCase

@@ -94,7 +94,12 @@ async def test_fifty_nodes_are_enrolled_and_become_available(settings: NodesSett
         more = await client.get("/v1/nodes", params=rest, headers=operator)
         assert len(placeable.json()["items"]) + len(more.json()["items"]) == 50
         found = await node(client, operator, "n-7")
-        assert facts_of(found) == ["node-registered", "node-hardware-observed", "node-became-available"]
+        assert facts_of(found) == [
+            "node-registered",
+            "node-onboarding-started",
+            "node-hardware-observed",
+            "node-became-available",
+        ]
         assert (found["lifecycle"], found["health"], found["custody"], found["admission"]) == (
             "available",
             {"hardware": "healthy", "agent": "healthy"},
@@ -133,7 +138,7 @@ async def test_a_silent_machine_is_looked_at_again_on_demand(settings: NodesSett
         assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:gpuaas:unknown-machine")
         again = await client.post("/v1/nodes/fine/observations", headers=operator)
         assert again.status_code == 202
-        assert len((await node(client, operator, "fine"))["history"]) == 3
+        assert len((await node(client, operator, "fine"))["history"]) == 4
         assert (await client.post("/v1/nodes/ghost/observations", headers=operator)).status_code == 404
 
 
@@ -258,7 +263,7 @@ async def test_what_was_begun_before_a_restart_is_finished_after_it(settings: No
     async with running(service) as client:
         operator = await (await Identities.on(service.log)).operator()
         await enrolled(client, operator, "n-1", "n-2")
-        assert len((await node(client, operator, "n-1"))["history"]) == 3
+        assert len((await node(client, operator, "n-1"))["history"]) == 4
 
 
 async def test_a_rebuild_of_everything_is_byte_identical_and_says_nothing_twice(
@@ -273,7 +278,7 @@ async def test_a_rebuild_of_everything_is_byte_identical_and_says_nothing_twice(
         last = await service.log.last_position()
         await service.reader(_nodes_of(service)).reached(last, 10)
         live = await digest(service.database, _nodes_of(service))
-        await client.post("/v1/projections/nodes_v2/rebuild", headers=operator)
+        await client.post("/v1/projections/nodes_v3/rebuild", headers=operator)
 
         async def rebuilt() -> bool:
             page = (await client.get("/v1/projections", headers=operator)).json()["items"]

@@ -15,16 +15,23 @@ from gpuaas.nodes.domain.axes import DrainMode, Node
 from gpuaas.nodes.domain.hardware import Field
 from gpuaas.nodes.domain.node import VOCABULARY
 from gpuaas.nodes.domain.orders import (
+    BeginNodeMaintenance,
     CancelDrain,
+    EndNodeMaintenance,
     LiftHold,
     NodeCommand,
     OrderDrain,
     PlaceHold,
+    RecordAllocated,
+    RecordAllocationEnded,
     RecordDrained,
+    RecordFirmware,
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
     RecordUnusableHardware,
+    RecordWiped,
+    RegisterNode,
     RetireNode,
     ValidateNode,
 )
@@ -32,7 +39,7 @@ from gpuaas.nodes.projections.nodes import row_after
 from gpuaas.nodes.reactions import NODE_ENTITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from node_facts import REGISTER, at, device, hardware, hold
+from node_facts import REGISTER, REGISTER_WHOLE, at, device, hardware, hold
 
 COMMANDS: st.SearchStrategy[NodeCommand] = st.one_of(
     st.builds(RecordHardware, st.integers(0, 30).map(lambda m: hardware(observed_at=at(m)))),
@@ -46,18 +53,28 @@ COMMANDS: st.SearchStrategy[NodeCommand] = st.one_of(
     st.builds(OrderDrain, st.sampled_from(DrainMode), st.just(60), st.just("fans"), st.just(at(3))),
     st.just(CancelDrain("not today")),
     st.just(RecordDrained(at(9), 7)),
+    st.builds(RecordAllocated, st.sampled_from(["a", "b"]), st.just("acme"), st.just("p"), st.integers(1, 20)),
+    st.builds(RecordAllocationEnded, st.sampled_from(["a", "b"]), st.just("completed")),
+    st.just(RecordWiped("secure-erase", 8, 8, at(4), "0" * 64)),
+    st.just(BeginNodeMaintenance("mw-1")),
+    st.builds(RecordFirmware, st.just("mw-1"), st.just("bmc"), st.sampled_from(["1", "2"]), st.none(), st.just(at(5))),
+    st.builds(EndNodeMaintenance, st.just("mw-1"), st.sampled_from([None, "the flash failed"])),
     st.just(RetireNode("end of lease")),
 )
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(COMMANDS, max_size=14))
-def test_row_and_state_agree_on_every_axis(orders: list[NodeCommand]) -> None:
-    state, facts = asyncio.run(_lived([REGISTER, *orders]))
+@given(st.sampled_from([REGISTER, REGISTER_WHOLE]), st.lists(COMMANDS, max_size=20))
+def test_row_and_state_agree_on_every_axis(first: RegisterNode, orders: list[NodeCommand]) -> None:
+    state, facts = asyncio.run(_lived([first, *orders]))
     row: dict[str, Any] = {}
     for fact in facts:
         row = row_after(row, fact)
     assert (row["lifecycle"], row["custody"], row["placeable"]) == (state.lifecycle, state.custody, state.placeable)
+    assert row["isolation"] == state.expected.isolation
+    assert set(row["occupants"]) == {each.allocation_id for each in state.occupants}
+    assert (row["unclean"], row["look_due"]) == (state.unclean is not None, state.look_due)
+    assert (row["window_id"], row["firmware"]) == (state.window_id, dict(state.firmware))
     assert (row["health_hardware"], row["health_agent"]) == (state.health.hardware, state.health.agent)
     assert set(row["holds"]) == {each.hold_id for each in state.holds}
     assert row["hold_expires_at"] == min((h.expires_at for h in state.holds if h.expires_at), default=None)

@@ -29,6 +29,11 @@ FaultSource = Literal["kernel-log", "nvml", "agent", "heartbeat", "operator", "s
 HealthAction = Literal["none", "watch", "reset", "reboot", "inspect", "repair"]
 """The ladder of what is done about a component, from nothing upwards."""
 
+Isolation = Literal["device", "machine"]
+"""What keeps tenants on one machine apart: `device`: the runtime scrubs each GPU when it is given
+back; `machine`: the whole machine is wiped, looked at and validated after its last tenant.
+"""
+
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
 (RFC 1123 label).
@@ -38,6 +43,14 @@ MaintenanceOutcome = Literal["completed", "incomplete", "cancelled"]
 """How a window ended: `completed`: every machine came back through validation; `incomplete`: some did
 not; `cancelled`: called off.
 """
+
+NodeMaintenanceOutcome = Literal["done", "failed"]
+"""How the work on one machine ended: `done`: as planned; `failed`: a step did not succeed, so the
+machine goes to repair.
+"""
+
+Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 digest in lower-case hexadecimal."""
 
 
 class Device(Part):
@@ -454,6 +467,55 @@ class MaintenanceStarted(Event):
     """When the machines are expected back."""
 
 
+class NodeAllocated(Event):
+    """Node allocated. A machine whose isolation is `machine` passed into a tenant's hands: a claim on
+    it was granted. From here on it needs a wipe before it is anybody else's.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-allocated.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-allocated.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    allocation_id: Label
+    """The allocation that has it."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    project_id: Label
+    """The project, inside the tenant."""
+
+    pool_position: Count64
+    """Position in the log of the claim that says so."""
+
+    unclean: Annotated[bool, Field(strict=True)] | None = None
+    """True: another tenant had it and it was not wiped in between. That must not happen and is said
+    where it does.
+    """
+
+
+class NodeAllocationEnded(Event):
+    """Node allocation ended. A tenant gave a machine back: the claim on it was returned."""
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-allocation-ended.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-allocation-ended.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    allocation_id: Label
+    """The allocation that had it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why the claim was returned, in the pool's words."""
+
+
 class NodeBecameAvailable(Event):
     """Node became available. A machine passed its checks and may be given work. Inventory takes it
     into the books.
@@ -478,6 +540,9 @@ class NodeBecameAvailable(Event):
 
     topology: Topology
     """Where the machine stands."""
+
+    isolation: Isolation | None = None
+    """What keeps tenants on it apart; absent: `device`."""
 
 
 class NodeDrainCancelled(Event):
@@ -554,6 +619,35 @@ class NodeDrained(Event):
 
     window_id: Label | None = None
     """The maintenance window it belongs to; absent: none."""
+
+
+class NodeFirmwareUpdated(Event):
+    """Node firmware updated. A piece of firmware on a machine under maintenance is at another version
+    now.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-firmware-updated.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-firmware-updated.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    window_id: Label
+    """The maintenance window."""
+
+    component: Label
+    """What the firmware is in, such as `bmc`, `bios` or `gpu`."""
+
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    """The version that the provider reported afterwards."""
+
+    previous_version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """The version before; absent: the provider did not say."""
+
+    updated_at: Moment
+    """When the provider had finished."""
 
 
 class NodeHardwareObserved(Event):
@@ -666,6 +760,61 @@ class NodeHoldPlaced(Event):
     """When the hold is lifted by itself; absent: never."""
 
 
+class NodeMaintenanceEnded(Event):
+    """Node maintenance ended. The work on a machine is done. It is looked at and validated anew, and
+    wiped if a tenant left it unclean, before it is available.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-maintenance-ended.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-maintenance-ended.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    window_id: Label
+    """The maintenance window."""
+
+    outcome: NodeMaintenanceOutcome
+    """How the work on one machine ended."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """What did not succeed; absent: nothing."""
+
+
+class NodeMaintenanceStarted(Event):
+    """Node maintenance started. An empty machine is handed to those who work on it."""
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-maintenance-started.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-maintenance-started.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    window_id: Label
+    """The maintenance window."""
+
+
+class NodeOnboardingStarted(Event):
+    """Node onboarding started. A machine is being bound to a registered node: the provider is asked
+    for it next.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-onboarding-started.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-onboarding-started.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    started_at: Moment
+    """When it began."""
+
+
 class NodeRegistered(Event):
     """Node registered. An operator announced a machine: what it should be and where it stands. Nothing
     has been seen of it yet.
@@ -691,6 +840,9 @@ class NodeRegistered(Event):
     pool_id: Label
     """The pool it is meant for."""
 
+    isolation: Isolation | None = None
+    """What keeps tenants on it apart; absent: `device`."""
+
 
 class NodeRetired(Event):
     """Node retired. A machine left the fleet for good. Its id is never used again."""
@@ -705,6 +857,23 @@ class NodeRetired(Event):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why it left."""
+
+
+class NodeSanitizingStarted(Event):
+    """Node sanitizing started. The last tenant has left a machine: it is wiped before anybody else
+    gets it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-sanitizing-started.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-sanitizing-started.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    after_allocation_id: Label
+    """The last allocation that had it."""
 
 
 class NodeValidationFailed(Event):
@@ -724,6 +893,35 @@ class NodeValidationFailed(Event):
     """Everything that differed."""
 
 
+class NodeWiped(Event):
+    """Node wiped. The provider erased what tenants may have left on a machine and reported on it. A
+    look and a verdict follow before it is available.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-wiped.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-wiped.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    method: Label
+    """How it was erased, such as `secure-erase` or `metadata`."""
+
+    disks: Annotated[int, Field(strict=True, ge=0, le=1024)]
+    """How many disks were erased."""
+
+    gpus: Annotated[int, Field(strict=True, ge=0, le=64)]
+    """How many GPUs' memory was cleared."""
+
+    wiped_at: Moment
+    """When the provider had finished."""
+
+    report_sha256: Sha256
+    """Digest of the provider's report, so that the report can be held against it."""
+
+
 EVENTS: tuple[type[Event], ...] = (
     AutomaticWithdrawalEnded,
     AutomaticWithdrawalGranted,
@@ -737,16 +935,24 @@ EVENTS: tuple[type[Event], ...] = (
     MaintenancePostponed,
     MaintenanceScheduled,
     MaintenanceStarted,
+    NodeAllocated,
+    NodeAllocationEnded,
     NodeBecameAvailable,
     NodeDrainCancelled,
     NodeDrainOrdered,
     NodeDrained,
+    NodeFirmwareUpdated,
     NodeHardwareObserved,
     NodeHeartbeatLost,
     NodeHeartbeatRestored,
     NodeHoldLifted,
     NodeHoldPlaced,
+    NodeMaintenanceEnded,
+    NodeMaintenanceStarted,
+    NodeOnboardingStarted,
     NodeRegistered,
     NodeRetired,
+    NodeSanitizingStarted,
     NodeValidationFailed,
+    NodeWiped,
 )

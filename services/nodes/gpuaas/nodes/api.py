@@ -16,7 +16,7 @@ from gpuaas.common.wire import Moment
 from gpuaas.contracts.nodes import Label, Topology
 from gpuaas.nodes.domain.admission import REASON_MAX
 from gpuaas.nodes.domain.automation import CloseBreaker
-from gpuaas.nodes.domain.axes import Expected, Hold, Lifecycle, Node
+from gpuaas.nodes.domain.axes import Expected, Hold, Isolation, Lifecycle, Node
 from gpuaas.nodes.domain.component import RecordRecovery, ReportFault
 from gpuaas.nodes.domain.faults import FaultClass, FaultRules, replayed
 from gpuaas.nodes.domain.hardware import DEVICES_MAX
@@ -46,6 +46,9 @@ class NewNode(Body):
     expected_gpu_model: Annotated[Label, Field(description="Catalogue name of its GPUs.")]
     expected_gpu_count: Annotated[int, Field(strict=True, ge=1, le=DEVICES_MAX)]
     pool_id: Annotated[Label, Field(description="The pool whose capacity it becomes.")]
+    isolation: Annotated[
+        Isolation, Field(description="`machine`: wiped and validated between tenants; `device`: shared.")
+    ] = Isolation.DEVICE
 
     def order(self) -> RegisterNode:
         return RegisterNode(
@@ -55,6 +58,7 @@ class NewNode(Body):
                 gpu_model=self.expected_gpu_model,
                 gpu_count=self.expected_gpu_count,
                 pool_id=self.pool_id,
+                isolation=self.isolation,
             ),
         )
 
@@ -259,7 +263,13 @@ def _shown(row: Record) -> dict[str, Any]:
         "placeable": row["placeable"],
         "lifecycle": row["lifecycle"],
         "health": {"hardware": row["health_hardware"], "agent": row["health_agent"]},
-        "custody": row["custody"],
+        "custody": "tenant" if row["occupants"] else row["custody"],
+        "isolation": row["isolation"],
+        "occupants": [{"allocation_id": name, **told} for name, told in sorted(row["occupants"].items())],
+        "unclean": row["unclean"],
+        "maintenance_window": row["window_id"],
+        "firmware": row["firmware"],
+        "lifecycle_since": row["lifecycle_since"],
         "admission": {"open": not holds, "holds": holds},
         "topology": {name: row[name] for name in ("region", "site", "pod", "rack")},
         "pool_id": row["pool_id"],

@@ -29,7 +29,7 @@ def build(settings: NodesSettings) -> Service:
     monitor = HeartbeatMonitor(nodes, service.database, service.commands, service.clock, settings.patience())
     stream = HeartbeatStream(service.broker, monitor)
     service.project(nodes)
-    service.react(EnrolNodes(onlooker, service.commands, settings.enrol_concurrency))
+    service.react(EnrolNodes(onlooker, service.commands, service.clock, settings.enrol_concurrency))
     rules, health = built_in(), ComponentHealth()
     service.project(health)
     guard = settings.guard()

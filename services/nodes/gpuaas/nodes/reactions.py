@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands, Entity
 from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.errors import Invalid, NotFound, Rejected
@@ -31,13 +32,14 @@ from gpuaas.nodes.domain.automation import (
     Guard,
 )
 from gpuaas.nodes.domain.automation import VOCABULARY as AUTOMATION_VOCABULARY
-from gpuaas.nodes.domain.axes import OWN_NAME, Condition, Hold, Lifecycle, Node, NodeState
+from gpuaas.nodes.domain.axes import OWN_NAME, SERVING, Condition, Hold, Lifecycle, Node, NodeState
 from gpuaas.nodes.domain.component import COMPONENT, Component, ComponentCommand, ReportFault
 from gpuaas.nodes.domain.component import VOCABULARY as COMPONENT_VOCABULARY
 from gpuaas.nodes.domain.faults import CLOSING, ComponentCondition, FaultClass, FaultRules
 from gpuaas.nodes.domain.hardware import Field, SeenMachine
 from gpuaas.nodes.domain.node import NODE, VOCABULARY
 from gpuaas.nodes.domain.orders import (
+    BeginOnboarding,
     LiftHold,
     NodeCommand,
     PlaceHold,
@@ -149,25 +151,32 @@ class Onlooker:
             raise Unanswered(f"the provider did not answer for {node_id} within {waited_s:g} s") from None
 
 
+_ENROLLING: Final = frozenset({Lifecycle.REGISTERED, Lifecycle.ONBOARDING, Lifecycle.VALIDATING})
+
+
 class EnrolNodes(Reaction):
     """A registered node is adopted, observed and judged."""
 
     name = "enrol-nodes"
     reads = (NodeRegistered,)
 
-    def __init__(self, onlooker: Onlooker, commands: Commands, concurrency: int) -> None:
+    def __init__(self, onlooker: Onlooker, commands: Commands, clock: Clock, concurrency: int) -> None:
         self.concurrency = concurrency  # type: ignore[misc] # a setting here, a constant elsewhere
         self._onlooker = onlooker
         self._commands = commands
+        self._clock = clock
 
     async def react(self, fact: Fact) -> None:
         event = fact.event
         assert isinstance(event, NodeRegistered)
         state, _ = await self._commands.state(NODE_ENTITY, PLATFORM, event.node_id)
-        if not isinstance(state, Node) or state.lifecycle not in (Lifecycle.REGISTERED, Lifecycle.VALIDATING):
+        if not isinstance(state, Node) or state.lifecycle not in _ENROLLING:
             return  # a repeat after a crash or a rebuilt database: this node is past its enrolment
         wanted = Wanted(gpu_model=event.expected_gpu_model, gpu_count=event.expected_gpu_count)
         try:
+            begin = BeginOnboarding(self._clock.now())
+            cause = Cause.of(fact, OWN_NAME, "begin")
+            await self._commands.execute(NODE_ENTITY, PLATFORM, event.node_id, begin, cause)
             await self._onlooker.enrol(event.node_id, wanted, Cause.of(fact, OWN_NAME, "enrol"))
         except (Rejected, NotFound) as moved_on:
             _log.info("node %s was not enrolled: %s", event.node_id, moved_on.detail)
@@ -235,7 +244,7 @@ class GuardHealth(Reaction):
             reason=event.reason,
             now=event.decided_at,
             in_service=await self._in_service(pool_id),
-            serving=node.lifecycle is Lifecycle.AVAILABLE and node.health.hardware is Condition.HEALTHY,
+            serving=node.lifecycle in SERVING and node.health.hardware is Condition.HEALTHY,
             guard=self._guard,
         )
         cause = Cause.of(fact, OWN_NAME, "ask")
@@ -280,8 +289,8 @@ class CountSilences(Reaction):
         event = fact.event
         assert isinstance(event, NodeHeartbeatLost)
         node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, event.node_id)
-        if not isinstance(node, Node) or node.hardware is None:
-            return
+        if not isinstance(node, Node) or node.hardware is None or node.lifecycle not in SERVING:
+            return  # a machine that is wiped, serviced or repaired falls silent by design
         component_id = machine_component_of(node.hardware.machine_serial)
         report = ReportFault(
             component_id=component_id,

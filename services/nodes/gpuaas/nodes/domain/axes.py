@@ -6,31 +6,60 @@ admission (open, or closed by holds that only their owner or their expiry lifts)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from importlib.resources import files
 from typing import Final, TypeAlias
 
 from gpuaas.common.events import Event
 from gpuaas.contracts.nodes import (
     Mismatch,
+    NodeAllocated,
     NodeBecameAvailable,
     NodeHardwareObserved,
+    NodeMaintenanceEnded,
+    NodeMaintenanceStarted,
+    NodeOnboardingStarted,
     NodeRetired,
+    NodeSanitizingStarted,
     NodeValidationFailed,
     Topology,
 )
 from gpuaas.nodes.domain.hardware import Hardware
+
+_MOVING: Final[tuple[type[Event], ...]] = (
+    NodeOnboardingStarted,
+    NodeHardwareObserved,
+    NodeBecameAvailable,
+    NodeValidationFailed,
+    NodeAllocated,
+    NodeSanitizingStarted,
+    NodeMaintenanceStarted,
+    NodeMaintenanceEnded,
+    NodeRetired,
+)
+"""The events that can move a lifecycle; the data names no other."""
 
 
 class Lifecycle(StrEnum):
     """What is being done with the machine."""
 
     REGISTERED = "registered"
+    ONBOARDING = "onboarding"
     VALIDATING = "validating"
     AVAILABLE = "available"
+    ALLOCATED = "allocated"
+    SANITIZING = "sanitizing"
+    MAINTENANCE = "maintenance"
     REPAIR = "repair"
     RETIRED = "retired"
+
+
+SERVING: Final = frozenset({Lifecycle.AVAILABLE, Lifecycle.ALLOCATED})
+"""In service: what falls silent or fails here is a loss."""
 
 
 class Condition(StrEnum):
@@ -58,33 +87,34 @@ class Custody(StrEnum):
 
     PROVIDER = "provider"
     POOL = "pool"
+    TENANT = "tenant"
     REPAIR = "repair"
 
 
-TRANSITIONS: Final[dict[tuple[Lifecycle, type[Event]], Lifecycle]] = {
-    (Lifecycle.REGISTERED, NodeHardwareObserved): Lifecycle.VALIDATING,
-    (Lifecycle.REGISTERED, NodeValidationFailed): Lifecycle.REPAIR,
-    (Lifecycle.REGISTERED, NodeRetired): Lifecycle.RETIRED,
-    (Lifecycle.VALIDATING, NodeHardwareObserved): Lifecycle.VALIDATING,
-    (Lifecycle.VALIDATING, NodeBecameAvailable): Lifecycle.AVAILABLE,
-    (Lifecycle.VALIDATING, NodeValidationFailed): Lifecycle.REPAIR,
-    (Lifecycle.VALIDATING, NodeRetired): Lifecycle.RETIRED,
-    (Lifecycle.AVAILABLE, NodeHardwareObserved): Lifecycle.VALIDATING,
-    (Lifecycle.AVAILABLE, NodeValidationFailed): Lifecycle.REPAIR,
-    (Lifecycle.AVAILABLE, NodeRetired): Lifecycle.RETIRED,
-    (Lifecycle.REPAIR, NodeHardwareObserved): Lifecycle.VALIDATING,
-    (Lifecycle.REPAIR, NodeValidationFailed): Lifecycle.REPAIR,
-    (Lifecycle.REPAIR, NodeRetired): Lifecycle.RETIRED,
-}
-"""Every step a lifecycle can take. An event that is not here leaves the lifecycle alone or is unreadable."""
+class Isolation(StrEnum):
+    """What keeps tenants apart: each GPU scrubbed by the runtime, or the whole machine wiped and validated."""
 
-CUSTODY: Final[dict[Lifecycle, Custody]] = {
-    Lifecycle.REGISTERED: Custody.PROVIDER,
-    Lifecycle.AVAILABLE: Custody.POOL,
-    Lifecycle.REPAIR: Custody.REPAIR,
-    Lifecycle.RETIRED: Custody.PROVIDER,
-}
-"""Who takes the machine over when a lifecycle is entered; entering one that is not here hands nothing over."""
+    DEVICE = "device"
+    MACHINE = "machine"
+
+
+def _table() -> tuple[dict[tuple[Lifecycle, type[Event]], Lifecycle], dict[Lifecycle, Custody], str]:
+    """The steps, the hands and the markdown of `lifecycle.v1.json`."""
+    told = json.loads(files(__package__).joinpath("lifecycle.v1.json").read_text("utf-8"))
+    moving = {event.TYPE.split(".")[2]: event for event in _MOVING}
+    steps = {
+        (Lifecycle(start), moving[step["event"]]): Lifecycle(step["to"])
+        for step in told["transitions"]
+        for start in step["from"]
+    }
+    rows = [f"| {', '.join(s['from'])} | `{s['event']}` | {s['to']} | {s['because']} |" for s in told["transitions"]]
+    page = "\n".join(["| from | event | to | because |", "|---|---|---|---|", *rows])
+    return steps, {Lifecycle(name): Custody(hands) for name, hands in told["custody"].items()}, page
+
+
+TRANSITIONS, CUSTODY, TABLE = _table()
+"""Every step a lifecycle can take; who takes the machine over when one is entered (entering one that is not there hands
+nothing over); both as the page that the README shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +125,7 @@ class Expected:
     gpu_model: str
     gpu_count: int
     pool_id: str
+    isolation: Isolation = Isolation.DEVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +155,17 @@ OWN_HOLD: Final = "hardware-changed"
 """Placed when a node in service turns out to be another machine."""
 DRAIN_HOLD: Final = "drain"
 """Placed with a drain, lifted with its end."""
-OWN_HOLDS: Final = frozenset({OWN_HOLD, DRAIN_HOLD})
+TENANCY_HOLD: Final = "tenancy"
+"""Placed when a tenant gets the whole machine, lifted when it has been wiped and validated after its last tenant."""
+OWN_HOLDS: Final = frozenset({OWN_HOLD, DRAIN_HOLD, TENANCY_HOLD})
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """An allocation that has the machine, and whose it is."""
+
+    allocation_id: str
+    tenant_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +199,14 @@ class Node:
         mismatches: why it is in repair; empty otherwise.
         known_serial: the chassis that became available under this id first; another one is another machine.
         agent_seen_at: the newest sign of life that the log knows, in either direction.
+        custody: whose it is as far as the lifecycle says; `hands` knows of tenants too.
+        occupants: the allocations that have it, where the isolation is `machine`.
+        unclean: the newest tenant since whose claim it was not wiped; None: clean.
+        claims_seen: position of the newest claim on it that was recorded.
+        wiped_at: when it was wiped last.
+        look_due: whether the newest look is older than what was done with it since.
+        window_id: the maintenance window it is worked on in.
+        firmware: component → version, as recorded in maintenance.
     """
 
     node_id: str
@@ -172,6 +221,18 @@ class Node:
     known_serial: str | None = None
     agent_seen_at: datetime | None = None
     drain: Drain | None = None
+    occupants: tuple[Occupant, ...] = ()
+    unclean: Occupant | None = None
+    claims_seen: int = 0
+    wiped_at: datetime | None = None
+    look_due: bool = False
+    window_id: str | None = None
+    firmware: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def hands(self) -> Custody:
+        """In whose hands the machine is: a tenant's as long as one has it, whatever else is done with it."""
+        return Custody.TENANT if self.occupants else self.custody
 
     @property
     def placeable(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event
@@ -14,12 +15,23 @@ from gpuaas.contracts.nodes import (
     NodeHardwareObserved,
     NodeHoldLifted,
     NodeHoldPlaced,
+    NodeOnboardingStarted,
     NodeRegistered,
     NodeValidationFailed,
 )
-from gpuaas.nodes.domain.axes import OWN_HOLD, OWN_NAME, Condition, Lifecycle, Node
+from gpuaas.nodes.domain.axes import DRAIN_HOLD, OWN_HOLD, OWN_NAME, Condition, Isolation, Lifecycle, Node
 from gpuaas.nodes.domain.hardware import DEVICES_MAX, DIFFERENCE_MAX, Field, Hardware, differences
-from gpuaas.nodes.domain.orders import RecordUnusableHardware, RegisterNode
+from gpuaas.nodes.domain.orders import BeginOnboarding, RecordUnusableHardware, RegisterNode
+from gpuaas.nodes.domain.tenancy import sanitizing_again
+
+_CLOSED_TO_LOOKS: Final = frozenset({Lifecycle.ALLOCATED, Lifecycle.MAINTENANCE})
+"""A tenant, or those who work on it, have the machine: what is seen of it then is no ground for a verdict."""
+
+
+def onboarding(node: Node, order: BeginOnboarding) -> list[Event]:
+    if node.lifecycle is not Lifecycle.REGISTERED:
+        return []
+    return [NodeOnboardingStarted(node_id=node.node_id, started_at=order.now)]
 
 
 def registered(order: RegisterNode) -> list[Event]:
@@ -41,6 +53,7 @@ def registered(order: RegisterNode) -> list[Event]:
             expected_gpu_model=expected.gpu_model,
             expected_gpu_count=expected.gpu_count,
             pool_id=expected.pool_id,
+            isolation=None if expected.isolation is Isolation.DEVICE else expected.isolation.value,
         )
     ]
 
@@ -57,8 +70,15 @@ def looked_at(node: Node, seen: Hardware) -> list[Event]:
     if node.hardware is not None and seen.observed_at < node.hardware.observed_at:
         raise Rejected(f"a newer look at node {node.node_id} is on record; look again")
     again = node.hardware is not None and seen.observed_at == node.hardware.observed_at
-    if seen.same_as(node.hardware) and (again or node.lifecycle is not Lifecycle.REPAIR):
+    due = node.look_due or node.lifecycle is Lifecycle.REPAIR
+    if seen.same_as(node.hardware) and (again or not due):
         return []
+    if node.lifecycle in _CLOSED_TO_LOOKS:
+        raise Rejected(f"node {node.node_id} is {node.lifecycle.value}; it is looked at when that is over")
+    if node.lifecycle is Lifecycle.SANITIZING and node.unclean is not None:
+        raise Rejected(f"node {node.node_id} is not wiped yet; it is looked at afterwards")
+    if node.wiped_at is not None and seen.observed_at < node.wiped_at:
+        raise Rejected(f"node {node.node_id} was wiped after that look; look again")
     return [
         NodeHardwareObserved(
             node_id=node.node_id,
@@ -75,7 +95,7 @@ def looked_at(node: Node, seen: Hardware) -> list[Event]:
 def validated(node: Node) -> list[Event]:
     if (seen := node.hardware) is None:
         raise Rejected(f"nobody has looked at node {node.node_id} yet; record its hardware first")
-    if node.lifecycle is not Lifecycle.VALIDATING:
+    if node.lifecycle is not Lifecycle.VALIDATING or node.look_due:
         return []
     found = differences(
         gpu_model=node.expected.gpu_model,
@@ -86,16 +106,22 @@ def validated(node: Node) -> list[Event]:
     )
     if found:
         return _failed(node, found)
+    if node.unclean is not None:
+        return sanitizing_again(node)
     available = NodeBecameAvailable(
         node_id=node.node_id,
         pool_id=node.expected.pool_id,
         gpu_model=seen.gpu_model,
         devices=seen.devices,
         topology=node.expected.topology,
+        isolation=None if node.expected.isolation is Isolation.DEVICE else node.expected.isolation.value,
     )
-    own = node.hold(OWN_HOLD)
-    lifted = NodeHoldLifted(node_id=node.node_id, hold_id=OWN_HOLD, reason="validated again")
-    return [available, lifted] if own is not None and own.owner == OWN_NAME else [available]
+    over = [
+        NodeHoldLifted(node_id=node.node_id, hold_id=hold.hold_id, reason="validated again")
+        for hold in node.holds
+        if hold.owner == OWN_NAME and (hold.hold_id != DRAIN_HOLD or node.drain is None)
+    ]
+    return [available, *over]
 
 
 def _failed(node: Node, found: Sequence[Mismatch]) -> list[Event]:
@@ -110,8 +136,10 @@ def _failed(node: Node, found: Sequence[Mismatch]) -> list[Event]:
 
 
 def unusable(node: Node, look: RecordUnusableHardware) -> list[Event]:
-    if look.field is Field.PROVIDER and node.lifecycle is not Lifecycle.REGISTERED:
+    if look.field is Field.PROVIDER and node.lifecycle not in (Lifecycle.REGISTERED, Lifecycle.ONBOARDING):
         raise Rejected(f"node {node.node_id} was looked at before; a silent provider says nothing new about it")
+    if node.lifecycle in _CLOSED_TO_LOOKS:
+        raise Rejected(f"node {node.node_id} is {node.lifecycle.value}; it is judged when that is over")
     found = [
         Mismatch(
             field=look.field,
@@ -135,7 +163,7 @@ def with_findings(node: Node, event: Event) -> Node:
                 devices=tuple(fact.devices),
                 observed_at=fact.observed_at,
             )
-            return replace(node, hardware=hardware)
+            return replace(node, hardware=hardware, look_due=False)
         case NodeBecameAvailable():
             serial = node.hardware.machine_serial if node.hardware else None
             return replace(

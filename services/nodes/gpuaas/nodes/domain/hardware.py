@@ -34,6 +34,8 @@ class Field(StrEnum):
     DEVICE_SERIAL = "device_serial"
     OBSERVATION = "observation"
     PROVIDER = "provider"
+    WIPE = "wipe"
+    MAINTENANCE = "maintenance"
 
 
 @dataclass(frozen=True, slots=True)

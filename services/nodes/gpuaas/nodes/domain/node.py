@@ -14,18 +14,26 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.nodes import (
+    NodeAllocated,
+    NodeAllocationEnded,
     NodeBecameAvailable,
     NodeDrainCancelled,
     NodeDrained,
     NodeDrainOrdered,
+    NodeFirmwareUpdated,
     NodeHardwareObserved,
     NodeHeartbeatLost,
     NodeHeartbeatRestored,
     NodeHoldLifted,
     NodeHoldPlaced,
+    NodeMaintenanceEnded,
+    NodeMaintenanceStarted,
+    NodeOnboardingStarted,
     NodeRegistered,
     NodeRetired,
+    NodeSanitizingStarted,
     NodeValidationFailed,
+    NodeWiped,
 )
 from gpuaas.nodes.domain.admission import expired, held, lifted, said
 from gpuaas.nodes.domain.axes import (
@@ -34,6 +42,7 @@ from gpuaas.nodes.domain.axes import (
     Condition,
     Expected,
     Hold,
+    Isolation,
     Lifecycle,
     Node,
     NodeState,
@@ -42,6 +51,7 @@ from gpuaas.nodes.domain.axes import (
 from gpuaas.nodes.domain.drains import cancelled, drain_after, emptied, ordered
 from gpuaas.nodes.domain.enrolment import (
     looked_at,
+    onboarding,
     registered,
     registered_again,
     unusable,
@@ -50,21 +60,30 @@ from gpuaas.nodes.domain.enrolment import (
 )
 from gpuaas.nodes.domain.hardware import checked
 from gpuaas.nodes.domain.orders import (
+    BeginNodeMaintenance,
+    BeginOnboarding,
     CancelDrain,
+    EndNodeMaintenance,
     ExpireHold,
     LiftHold,
     NodeCommand,
     OrderDrain,
     PlaceHold,
+    RecordAllocated,
+    RecordAllocationEnded,
     RecordDrained,
+    RecordFirmware,
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
     RecordUnusableHardware,
+    RecordWiped,
     RegisterNode,
     RetireNode,
     ValidateNode,
 )
+from gpuaas.nodes.domain.servicing import begun, ended, updated, with_service
+from gpuaas.nodes.domain.tenancy import allocated, given_back, wiped, with_tenancy
 
 VOCABULARY: Final = Vocabulary(
     NodeRegistered,
@@ -78,6 +97,14 @@ VOCABULARY: Final = Vocabulary(
     NodeDrainOrdered,
     NodeDrainCancelled,
     NodeDrained,
+    NodeOnboardingStarted,
+    NodeAllocated,
+    NodeAllocationEnded,
+    NodeSanitizingStarted,
+    NodeWiped,
+    NodeMaintenanceStarted,
+    NodeFirmwareUpdated,
+    NodeMaintenanceEnded,
     NodeRetired,
 )
 
@@ -112,6 +139,20 @@ def decide(command: NodeCommand, state: NodeState) -> Sequence[Event]:
             return cancelled(node, order)
         case Node() as node, RecordDrained() as look:
             return emptied(node, look)
+        case Node() as node, BeginOnboarding() as order:
+            return onboarding(node, order)
+        case Node() as node, RecordAllocated() as claim:
+            return allocated(node, claim)
+        case Node() as node, RecordAllocationEnded() as end:
+            return given_back(node, end)
+        case Node() as node, RecordWiped() as proof:
+            return wiped(node, proof)
+        case Node() as node, BeginNodeMaintenance() as order:
+            return begun(node, order)
+        case Node() as node, RecordFirmware() as done:
+            return updated(node, done)
+        case Node() as node, EndNodeMaintenance() as order:
+            return ended(node, order)
         case Node() as node, RecordHeartbeatLost() as silence:
             return _fell_silent(node, silence.last_seen_at)
         case Node() as node, RecordHeartbeatRestored() as sign:
@@ -130,6 +171,7 @@ def evolve(state: NodeState, event: Event) -> NodeState:
                 gpu_model=fact.expected_gpu_model,
                 gpu_count=fact.expected_gpu_count,
                 pool_id=fact.pool_id,
+                isolation=Isolation(fact.isolation or Isolation.DEVICE),
             )
             return Node(node_id=fact.node_id, expected=expected)
         case Node() as node, NodeHeartbeatLost() as fact:
@@ -144,14 +186,22 @@ def evolve(state: NodeState, event: Event) -> NodeState:
             return replace(node, holds=tuple(h for h in node.holds if h.hold_id != fact.hold_id))
         case Node() as node, NodeDrainOrdered() | NodeDrained() | NodeDrainCancelled():
             return replace(node, drain=drain_after(node, event))
-        case Node() as node, _ if (step := TRANSITIONS.get((node.lifecycle, type(event)))) is not None:
-            moved = replace(node, lifecycle=step, custody=CUSTODY.get(step, node.custody))
-            return with_findings(moved, event)
+        case Node() as node, NodeAllocated() | NodeAllocationEnded() | NodeWiped() | NodeFirmwareUpdated():
+            return _moved(node, event)
+        case Node() as node, _ if (node.lifecycle, type(event)) in TRANSITIONS:
+            return _moved(node, event)
         case _:
             raise Unreadable(f"{event.TYPE} cannot follow in a history that has come to {state}")
 
 
 NODE: Final[Decider[NodeState, NodeCommand]] = Decider(initial=Unregistered(), decide=decide, evolve=evolve)
+
+
+def _moved(node: Node, event: Event) -> Node:
+    """The node after an event that may move its lifecycle, with all that the event says of it."""
+    step = TRANSITIONS.get((node.lifecycle, type(event)), node.lifecycle)
+    moved = replace(node, lifecycle=step, custody=CUSTODY.get(step, node.custody))
+    return with_service(with_tenancy(with_findings(moved, event), event), event)
 
 
 def _fell_silent(node: Node, last_seen_at: datetime) -> list[Event]:

@@ -102,6 +102,66 @@ class RecordDrained:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginOnboarding:
+    """The provider is asked for a machine next."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAllocated:
+    """The pool granted a claim on the machine, at `pool_position` of the log."""
+
+    allocation_id: str
+    tenant_id: str
+    project_id: str
+    pool_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAllocationEnded:
+    """The claim was returned."""
+
+    allocation_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWiped:
+    """The provider's report: how, how many disks and GPUs, when it was done, and the report's digest."""
+
+    method: str
+    disks: int
+    gpus: int
+    wiped_at: datetime
+    report_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeginNodeMaintenance:
+    window_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFirmware:
+    """The provider reports `version` of `component`; `previous_version` None: it did not say."""
+
+    window_id: str
+    component: str
+    version: str
+    previous_version: str | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndNodeMaintenance:
+    """The work is done; `failed` says what did not succeed, None: everything did."""
+
+    window_id: str
+    failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RecordHeartbeatLost:
     last_seen_at: datetime
 
@@ -127,6 +187,13 @@ NodeCommand: TypeAlias = (
     | OrderDrain
     | CancelDrain
     | RecordDrained
+    | BeginOnboarding
+    | RecordAllocated
+    | RecordAllocationEnded
+    | RecordWiped
+    | BeginNodeMaintenance
+    | RecordFirmware
+    | EndNodeMaintenance
     | RecordHeartbeatLost
     | RecordHeartbeatRestored
     | RetireNode

@@ -13,20 +13,28 @@ from typing import Any, Final
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.nodes import (
+    NodeAllocated,
+    NodeAllocationEnded,
     NodeBecameAvailable,
     NodeDrainCancelled,
     NodeDrained,
     NodeDrainOrdered,
+    NodeFirmwareUpdated,
     NodeHardwareObserved,
     NodeHeartbeatLost,
     NodeHeartbeatRestored,
     NodeHoldLifted,
     NodeHoldPlaced,
+    NodeMaintenanceEnded,
+    NodeMaintenanceStarted,
+    NodeOnboardingStarted,
     NodeRegistered,
     NodeRetired,
+    NodeSanitizingStarted,
     NodeValidationFailed,
+    NodeWiped,
 )
-from gpuaas.nodes.domain.axes import CUSTODY, TRANSITIONS, Condition, Custody, Lifecycle
+from gpuaas.nodes.domain.axes import CUSTODY, SERVING, TRANSITIONS, Condition, Custody, Isolation, Lifecycle
 from gpuaas.nodes.domain.node import VOCABULARY
 from sqlalchemy import (
     BigInteger,
@@ -48,7 +56,7 @@ WATCHED_MAX: Final = 100_000
 EXPIRED_AT_ONCE_MAX: Final = 500
 
 NODES: Final = Table(
-    "nodes_v2",
+    "nodes_v3",
     MetaData(),
     Column("node_id", Text, primary_key=True),
     Column("lifecycle", Text, nullable=False),
@@ -68,13 +76,21 @@ NODES: Final = Table(
     Column("mismatches", JSONB, nullable=False),
     Column("agent_seen_at", DateTime(timezone=True)),
     Column("drain", JSONB, nullable=False),
+    Column("isolation", Text, nullable=False),
+    Column("occupants", JSONB, nullable=False),
+    Column("unclean", Boolean, nullable=False),
+    Column("look_due", Boolean, nullable=False),
+    Column("window_id", Text),
+    Column("firmware", JSONB, nullable=False),
+    Column("lifecycle_since", DateTime(timezone=True), nullable=False),
     Column("hold_expires_at", DateTime(timezone=True)),
     Column("registered_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("version", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("nodes_v2_by_pool", "pool_id", "node_id"),
-    Index("nodes_v2_by_hold_expiry", "hold_expires_at"),
+    Index("nodes_v3_by_lifecycle", "lifecycle", "lifecycle_since"),
+    Index("nodes_v3_by_pool", "pool_id", "node_id"),
+    Index("nodes_v3_by_hold_expiry", "hold_expires_at"),
 )
 FILTERS: Final = ("lifecycle", "pool_id", "region", "site", "pod", "rack", "expected_gpu_model", "health_agent")
 
@@ -89,13 +105,13 @@ class Nodes(Projection):
     """Answers where a node stands, which ones match, whom to listen to and which holds have run out."""
 
     answer = "nodes"
-    version = 2
+    version = 3
     reads = VOCABULARY.types
     tables = (NODES,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         ids = sorted({_node_id(fact) for fact in facts})
-        known = await rows.fetch("SELECT * FROM nodes_v2 WHERE node_id = ANY($1)", ids)
+        known = await rows.fetch("SELECT * FROM nodes_v3 WHERE node_id = ANY($1)", ids)
         standing: dict[str, dict[str, Any]] = {row["node_id"]: dict(row) for row in known}
         for fact in facts:
             row = row_after(standing.get(_node_id(fact), {}), fact)
@@ -124,7 +140,8 @@ class Nodes(Projection):
 
     async def in_service(self, db: Database, pool_id: str) -> int:
         """Machines of the pool in service, held ones included."""
-        query = select(func.count()).where(NODES.c.pool_id == pool_id, NODES.c.lifecycle == Lifecycle.AVAILABLE)
+        serving = NODES.c.lifecycle.in_(sorted(SERVING))
+        query = select(func.count()).where(NODES.c.pool_id == pool_id, serving)
         row = await db.fetch_one(query)
         return int(row[0]) if row is not None else 0
 
@@ -162,6 +179,8 @@ def row_after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
         changed = row | _changes(row, fact)
         step = TRANSITIONS.get((Lifecycle(row["lifecycle"]), type(event)))
         if step is not None:
+            if step.value != row["lifecycle"]:
+                changed["lifecycle_since"] = fact.time
             changed["lifecycle"] = step.value
             changed["custody"] = CUSTODY.get(step, Custody(row["custody"])).value
     changed["placeable"] = (
@@ -196,6 +215,13 @@ def _registered(event: NodeRegistered, at: datetime) -> dict[str, Any]:
         "mismatches": {},
         "agent_seen_at": None,
         "drain": {},
+        "isolation": event.isolation or Isolation.DEVICE.value,
+        "occupants": {},
+        "unclean": False,
+        "look_due": False,
+        "window_id": None,
+        "firmware": {},
+        "lifecycle_since": at,
         "hold_expires_at": None,
         "registered_at": at,
     }
@@ -204,7 +230,7 @@ def _registered(event: NodeRegistered, at: datetime) -> dict[str, Any]:
 def _changes(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
     match fact.event:
         case NodeHardwareObserved() as event:
-            return {"hardware": event.model_dump(mode="json", exclude={"node_id"})}
+            return {"hardware": event.model_dump(mode="json", exclude={"node_id"}), "look_due": False}
         case NodeBecameAvailable():
             return {"health_hardware": Condition.HEALTHY.value, "mismatches": {}}
         case NodeValidationFailed() as event:
@@ -219,17 +245,44 @@ def _changes(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
             hold = {"owner": event.owner, "cause": event.cause, "expires_at": expires_at}
             return _with_holds({**row["holds"], event.hold_id: hold})
         case NodeHoldLifted() as event:
-            return _with_holds({name: hold for name, hold in row["holds"].items() if name != event.hold_id})
+            return _with_holds(_without(row["holds"], event.hold_id))
+        case NodeRetired() | NodeOnboardingStarted():
+            return {}
+        case _:
+            return _changes_in_use(row, fact)
+
+
+def _changes_in_use(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
+    """What tenants, drains and maintenance change."""
+    match fact.event:
         case NodeDrainOrdered() as event:
             return {"drain": event.model_dump(mode="json", exclude={"node_id"}) | {"drained_at": None}}
         case NodeDrained() as event:
             return {"drain": {**row["drain"], **event.model_dump(mode="json", include={"drained_at", "pool_position"})}}
         case NodeDrainCancelled():
             return {"drain": {}}
-        case NodeRetired():
-            return {}
+        case NodeAllocated() as event:
+            told = {"tenant_id": event.tenant_id, "pool_position": event.pool_position}
+            return {"occupants": {**row["occupants"], event.allocation_id: told}, "unclean": True}
+        case NodeAllocationEnded() as event:
+            return {"occupants": _without(row["occupants"], event.allocation_id)}
+        case NodeSanitizingStarted():
+            return {"look_due": True}
+        case NodeWiped():
+            return {"unclean": False}
+        case NodeMaintenanceStarted() as event:
+            return {"window_id": event.window_id}
+        case NodeFirmwareUpdated() as event:
+            return {"firmware": {**row["firmware"], event.component: event.version}}
+        case NodeMaintenanceEnded() as event:
+            own = row["drain"].get("window_id") == event.window_id
+            return {"window_id": None, "look_due": True, "drain": {} if own else row["drain"]}
         case other:
             raise AssertionError(f"{type(other).__name__} is read but not folded")
+
+
+def _without(things: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: thing for key, thing in things.items() if key != name}
 
 
 def _with_holds(holds: Mapping[str, Any]) -> dict[str, Any]:
