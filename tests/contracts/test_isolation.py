@@ -24,6 +24,7 @@ from gpuaas.common.testing.neighbours import tell
 from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.contracts.billing import InvoiceFinalized
+from gpuaas.contracts.nodes import MaintenanceScheduled
 
 from tests.contracts.isolation_callers import OPEN, Caller, Headers, callers
 from tests.contracts.plausible import BY_NAME, plausible
@@ -280,6 +281,15 @@ def _without(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, str]:
     return status, text
 
 
+async def _maintenance(world: World) -> str:
+    """A window that is far away; what a tenant sees of one that touches it is a test of the service that plans it."""
+    plan = catalogue_example("nodes/maintenance-scheduled.v1.json")
+    plan |= {name: plan[name].replace("2026", "2099") for name in ("starts_at", "ends_at")}
+    window = MaintenanceScheduled.model_validate_json(json.dumps(plan))
+    await tell(world.suite.log, window, tenant_id="platform", entity_id=window.window_id)
+    return window.window_id
+
+
 async def _things_of_umbrella(world: World) -> dict[str, str]:
     """Path parameter → id of such a thing of the tenant `umbrella`, which its own admin can see."""
     operator = next(caller for caller in world.callers if caller.name == "the operator")
@@ -313,6 +323,7 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
         "invoice_id": invoice.invoice_id,
         "grant_id": await made("billing", f"{home}/credits", amount="10.00", reference="for a test"),
         "budget_id": await made("billing", f"{home}/budgets", **_BUDGET),
+        "window_id": await _maintenance(world),
     }
     seen = {**operator.headers, "GPUaaS-At-Least": str(position)}
     invoice_page, allocation_page = f"{home}/invoices/{ids['invoice_id']}", f"{allocations}/{ids['allocation_id']}"

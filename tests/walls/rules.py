@@ -34,6 +34,9 @@ SERVICE_EXTRAS: Final = {
     "inventory/routes": "its door in parts; api.py names them",
     "nodes/agent.py": "the process on the machines, not in the service",
     "nodes/monitor.py": "a reader of TELEMETRY, not of the log",
+    "nodes/routes": "its door in parts; api.py names them",
+    "nodes/upkeep.py": "rounds over machines that slow work is done on, where a reaction would wait for an hour",
+    "nodes/windows.py": "rounds over maintenance windows, whose steps are due by the clock and not by an event",
 }
 """What one service has beyond the shape, and why. A new line here is a decision, not a convenience."""
 

@@ -7,6 +7,7 @@ do the first with a proxy in front and the second by counting at their back end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -18,11 +19,13 @@ from gpuaas.common.ids import new_id
 from gpuaas.common.logs.memory import MemoryLog
 from gpuaas.nodes.domain.axes import Lifecycle, Node
 from gpuaas.nodes.domain.hardware import SeenMachine
-from gpuaas.nodes.ports import MachineProvider, Unanswered, UnknownMachine, Wanted
+from gpuaas.nodes.ports import EnrolsMachines, MachineProvider, Unanswered, UnknownMachine, Wanted, WipeReport
 from gpuaas.nodes.reactions import NODE_ENTITY, Onlooker, Persistence
 from node_facts import MODEL, REGISTER
 
 WANTED = Wanted(gpu_model=MODEL, gpu_count=8)
+LOOKS_MAX = 200
+LOOK_PAUSE_S = 0.01
 PERSISTENCE = Persistence(timeout_s=0.5, attempts_max=4, pause_s=0.001)
 
 
@@ -32,6 +35,9 @@ class Trouble(StrEnum):
     BEFORE = "timeout-before"
     AFTER = "timeout-after"
     SLOW = "slow"
+    CONFLICT = "conflict"
+    ERROR = "server-error"
+    WRONG_JSON = "wrong-json"
     NONE = "none"
 
 
@@ -139,6 +145,10 @@ class MachineProviderContract:
             {"adopt": [Trouble.AFTER], "observe": [Trouble.BEFORE]},
             {"adopt": [Trouble.BEFORE, Trouble.AFTER], "observe": [Trouble.NONE, Trouble.AFTER]},
             {"observe": [Trouble.BEFORE, Trouble.AFTER, Trouble.SLOW]},
+            {"adopt": [Trouble.CONFLICT]},
+            {"adopt": [Trouble.ERROR]},
+            {"adopt": [Trouble.WRONG_JSON], "observe": [Trouble.ERROR]},
+            {"observe": [Trouble.WRONG_JSON, Trouble.CONFLICT]},
         ],
     )
     async def test_enrolment_ends_with_one_machine_whatever_the_trouble(
@@ -165,6 +175,40 @@ class MachineProviderContract:
         assert node.lifecycle is Lifecycle.AVAILABLE
         assert world.effects("adopt") == 1
 
+    @pytest.mark.parametrize("trouble", [t for t in Trouble if t is not Trouble.NONE])
+    async def test_a_wipe_is_begun_once_and_reported_whatever_the_trouble(self, world: World, trouble: Trouble) -> None:
+        await world.provider().adopt("n-1", WANTED)
+        report = await _reported(world.provider(erase=[trouble]), "order-1")
+        assert report.gpus == 8
+        assert len(report.sha256) == 64
+        # A second client asks for the same order, as after a crash between the call and its record.
+        again = await _reported(world.provider(), "order-1")
+        assert again.gpus == 8
+        assert world.effects("erase") == 1
+
+    async def test_another_order_is_another_wipe(self, world: World) -> None:
+        await world.provider().adopt("n-1", WANTED)
+        for order_id in ("order-1", "order-2"):
+            await _reported(world.provider(), order_id)
+        assert world.effects("erase") == 2
+
+    @pytest.mark.parametrize("trouble", [Trouble.NONE, Trouble.BEFORE, Trouble.AFTER, Trouble.CONFLICT, Trouble.ERROR])
+    async def test_power_is_as_ordered_after_any_trouble(self, world: World, trouble: Trouble) -> None:
+        await world.provider().adopt("n-1", WANTED)
+        provider = world.provider(power=[trouble])
+        if trouble is Trouble.NONE:
+            await provider.power("n-1", False)
+        else:
+            with pytest.raises(Unanswered):
+                await provider.power("n-1", False)
+            await provider.power("n-1", False)
+        assert (await provider.observe("n-1")).powered is False
+        assert world.effects("power") == 1
+
+    async def test_what_is_unknown_is_not_wiped(self, world: World) -> None:
+        with pytest.raises(UnknownMachine):
+            await world.provider().erase("n-9", "order-1")
+
     async def test_a_provider_that_never_answers_is_a_typed_failure(self, world: World) -> None:
         node = await _enrolled(world.provider(adopt=[Trouble.BEFORE] * 9))
         assert node.lifecycle is Lifecycle.REPAIR
@@ -174,7 +218,7 @@ class MachineProviderContract:
 class _Listening:
     """Hands every call on and writes down its name."""
 
-    def __init__(self, inner: MachineProvider, asked: list[str]) -> None:
+    def __init__(self, inner: EnrolsMachines, asked: list[str]) -> None:
         self._inner = inner
         self._asked = asked
 
@@ -186,15 +230,11 @@ class _Listening:
         self._asked.append("observe")
         return await self._inner.observe(node_id)
 
-    async def power(self, node_id: str, on: bool) -> None:
-        self._asked.append("power")
-        await self._inner.power(node_id, on)
-
 
 class _Late(_Listening):
     """Does not show a machine the first two times, as a provider does that answers from a cache."""
 
-    def __init__(self, inner: MachineProvider) -> None:
+    def __init__(self, inner: EnrolsMachines) -> None:
         super().__init__(inner, [])
 
     async def observe(self, node_id: str) -> SeenMachine:
@@ -204,7 +244,17 @@ class _Late(_Listening):
         return seen
 
 
-async def _enrolled(provider: MachineProvider) -> Node:
+async def _reported(provider: MachineProvider, order_id: str) -> WipeReport:
+    """Asked again and again, as the rounds of the upkeep do."""
+    for _ in range(LOOKS_MAX):
+        with contextlib.suppress(Unanswered):
+            if (report := await provider.erase("n-1", order_id)) is not None:
+                return report
+        await asyncio.sleep(LOOK_PAUSE_S)
+    raise AssertionError("the wipe never ended")
+
+
+async def _enrolled(provider: EnrolsMachines) -> Node:
     commands = Commands(MemoryLog(), WallClock(), "nodes", "dev")
     cause = Cause(id=new_id(), actor="tester", actor_kind="user")
     await commands.execute(NODE_ENTITY, "platform", "n-1", REGISTER, cause)

@@ -15,7 +15,7 @@ _COMMANDS: Final = {
     "profile": ("profile", "Environments: show, diff, check."),
     "events": ("events", "The log: tail, show, replay, stats."),
     "projections": ("projections", "Read models: status, rebuild."),
-    "nodes": ("fleet", "The fleet: list, capacity, hold."),
+    "nodes": ("fleet", "The fleet: list, show, capacity, hold, cordon, drain, maintenance."),
     "inventory": ("inventory", "What exists, what was expected, what is missing."),
     "allocate": ("allocate", "Ask for GPUs in a project."),
     "release": ("release", "Give GPUs back."),

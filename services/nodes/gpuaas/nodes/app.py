@@ -10,9 +10,14 @@ from gpuaas.nodes.api import health_router, router
 from gpuaas.nodes.domain.faults import built_in
 from gpuaas.nodes.monitor import FaultRecorder, HeartbeatMonitor
 from gpuaas.nodes.projections.component_health import ComponentHealth
+from gpuaas.nodes.projections.maintenance_windows import MaintenanceWindows
+from gpuaas.nodes.projections.node_claims import NodeClaims
 from gpuaas.nodes.projections.nodes import Nodes
-from gpuaas.nodes.reactions import CountSilences, EnrolNodes, GuardHealth, Onlooker, Persistence
+from gpuaas.nodes.reactions import CountSilences, EnrolNodes, GuardHealth, KeepCustody, Onlooker, Persistence
+from gpuaas.nodes.routes.maintenance import maintenance_router
 from gpuaas.nodes.settings import NodesSettings
+from gpuaas.nodes.upkeep import Upkeep, Views, again_and_again
+from gpuaas.nodes.windows import WindowKeeper
 
 
 def build(settings: NodesSettings) -> Service:
@@ -35,11 +40,24 @@ def build(settings: NodesSettings) -> Service:
     guard = settings.guard()
     service.react(GuardHealth(service.commands, guard, lambda pool_id: nodes.in_service(service.database, pool_id)))
     service.react(CountSilences(service.commands, rules))
+    service.react(KeepCustody(service.commands))
+    claims, windows = NodeClaims(), MaintenanceWindows()
+    service.project(claims, windows)
+    wait_s = settings.upkeep_wait_s
+
+    async def windows_settled() -> None:
+        await service.reader(windows).reached(await service.log.last_position(), wait_s)
+
+    views = Views(nodes, claims, service.database, lambda p: service.reader(claims).reached(p, wait_s), windows_settled)
+    upkeep = Upkeep(views, service.commands, service.clock, provider, onlooker)
+    keeper = WindowKeeper(views, windows, service.commands, service.clock, provider)
+    service.background("upkeep", lambda: again_and_again((upkeep.round, keeper.round), settings.upkeep_tick_s))
     recorder = FaultRecorder(service.commands, service.clock, rules)
     faults = FaultStream(service.broker, recorder.record, lambda: monitor.deaf)
     service.background("faults", lambda: faults.run(settings.heartbeat_tick_s))
     service.background("heartbeats", lambda: monitor.run(stream, settings.heartbeat_tick_s))
     service.serve(router(nodes, service.database, service.log, service.commands, onlooker))
+    service.serve(maintenance_router(views, windows, service.commands, service.clock))
     service.serve(health_router(health, service.database, service.commands, service.clock, rules))
     return service
 

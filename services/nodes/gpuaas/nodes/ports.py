@@ -1,12 +1,13 @@
 """What this service needs of the outside. One law: ids are ours, so that asking twice can never make two machines.
 
-A provider is anything that owns machines: a bare-metal manager, a cloud, a simulation. It is one value that keeps
-all three abilities; what it cannot do, it does not have.
+A provider is anything that owns machines: a bare-metal manager, a cloud, a simulation. Slow work (erasing, firmware) is
+an order with an id that is asked for again until it reports, so that nothing waits inside one call for an hour.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from gpuaas.common.errors import NotFound, Rejected, Unavailable
@@ -80,5 +81,61 @@ class PowersMachines(Protocol):
         ...
 
 
-class MachineProvider(AdoptsMachines, ObservesMachines, PowersMachines, Protocol):
-    """Everything a real machine's life needs today."""
+@dataclass(frozen=True, slots=True)
+class WipeReport:
+    """What a finished erasure did.
+
+    Attributes:
+        method: how, as a name: `secure-erase`, `metadata`.
+        disks, gpus: how many were erased and cleared.
+        finished_at: when, aware.
+        sha256: digest of the provider's own report.
+    """
+
+    method: str
+    disks: int
+    gpus: int
+    finished_at: datetime
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareReport:
+    """The version a component has now, and the one it had before (None: unknown)."""
+
+    version: str
+    previous: str | None
+
+
+class ErasesMachines(Protocol):
+    async def erase(self, node_id: str, order_id: str) -> WipeReport | None:
+        """Erase what tenants may have left, once per `order_id`; the report, or None while it is under way.
+
+        It is asked again with the same order until it reports; an order is begun at most once.
+
+        Raises:
+            UnknownMachine: none is bound.
+            Unanswered: unknown whether it was begun; ask again.
+            ProviderRefused: it ended without success, or cannot be done.
+        """
+        ...
+
+
+class UpdatesFirmware(Protocol):
+    async def update_firmware(self, node_id: str, component: str, version: str, order_id: str) -> FirmwareReport | None:
+        """Bring `component` to `version`, once per `order_id`; the report, or None while it is under way.
+
+        Raises:
+            UnknownMachine: none is bound.
+            Unanswered: unknown whether it was begun; ask again.
+            ProviderRefused: it ended without success, or there is no such component.
+        """
+        ...
+
+
+class EnrolsMachines(AdoptsMachines, ObservesMachines, Protocol):
+    """What it takes to find out which machine stands behind an id."""
+
+
+class MachineProvider(EnrolsMachines, PowersMachines, ErasesMachines, UpdatesFirmware, Protocol):
+    """Everything a machine's life needs; what a provider cannot do it refuses in a sentence."""

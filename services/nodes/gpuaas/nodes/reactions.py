@@ -22,6 +22,7 @@ from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.ids import derived_id
 from gpuaas.common.reactions import Reaction
+from gpuaas.contracts.allocations import ClaimGranted
 from gpuaas.contracts.nodes import NodeHealthChanged, NodeHeartbeatLost, NodeRegistered, NodeRetired
 from gpuaas.nodes.domain.automation import (
     AUTOMATION,
@@ -32,7 +33,7 @@ from gpuaas.nodes.domain.automation import (
     Guard,
 )
 from gpuaas.nodes.domain.automation import VOCABULARY as AUTOMATION_VOCABULARY
-from gpuaas.nodes.domain.axes import OWN_NAME, SERVING, Condition, Hold, Lifecycle, Node, NodeState
+from gpuaas.nodes.domain.axes import OWN_NAME, SERVING, Condition, Hold, Isolation, Lifecycle, Node, NodeState
 from gpuaas.nodes.domain.component import COMPONENT, Component, ComponentCommand, ReportFault
 from gpuaas.nodes.domain.component import VOCABULARY as COMPONENT_VOCABULARY
 from gpuaas.nodes.domain.faults import CLOSING, ComponentCondition, FaultClass, FaultRules
@@ -43,13 +44,15 @@ from gpuaas.nodes.domain.orders import (
     LiftHold,
     NodeCommand,
     PlaceHold,
+    RecordAllocated,
     RecordHardware,
     RecordUnusableHardware,
     ValidateNode,
 )
-from gpuaas.nodes.ports import MachineProvider, ProviderRefused, Unanswered, UnknownMachine, Wanted
+from gpuaas.nodes.ports import EnrolsMachines, ProviderRefused, Unanswered, UnknownMachine, Wanted
 
 NODE_ENTITY: Final[Entity[NodeState, NodeCommand]] = Entity("nodes", "node", NODE, VOCABULARY)
+REMEMBERED_MAX: Final = 100_000
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ class Onlooker:
         provider: adopts and observes; one order per machine is under way at a time.
     """
 
-    def __init__(self, provider: MachineProvider, commands: Commands, persistence: Persistence) -> None:
+    def __init__(self, provider: EnrolsMachines, commands: Commands, persistence: Persistence) -> None:
         self._provider = provider
         self._commands = commands
         self._persistence = persistence
@@ -308,3 +311,42 @@ class CountSilences(Reaction):
             await self._commands.execute(COMPONENT_ENTITY, PLATFORM, component_id, report, cause)
         except Rejected as refused:
             _log.warning("silence of %s is not counted: %s", node.node_id, refused.detail)
+
+
+class KeepCustody(Reaction):
+    """A claim on a machine that is let whole passes it into the tenant's hands, at once and in the pool's order.
+
+    That it comes back is noticed by the upkeep, which compares what stands here with the pool's claims: meanwhile the
+    machine is closed anyway.
+    """
+
+    name = "keep-custody"
+    reads = (ClaimGranted,)
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._isolation: dict[str, Isolation] = {}
+
+    async def react(self, fact: Fact) -> None:
+        event = fact.event
+        assert isinstance(event, ClaimGranted)
+        for node_id in sorted({member.node_id for member in event.members}):
+            if await self._isolated(node_id) is Isolation.MACHINE:
+                claim = RecordAllocated(event.allocation_id, event.tenant_id, event.project_id, fact.position)
+                cause = Cause.of(fact, OWN_NAME, "custody")
+                try:
+                    await self._commands.execute(NODE_ENTITY, PLATFORM, node_id, claim, cause)
+                except (Rejected, NotFound) as overtaken:
+                    _log.warning("claim of %s on %s: %s", event.allocation_id, node_id, overtaken.detail)
+
+    async def _isolated(self, node_id: str) -> Isolation | None:
+        """What was said at the registration, which never changes; None: no such node."""
+        known = self._isolation.get(node_id)
+        if known is None:
+            node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, node_id)
+            if not isinstance(node, Node):
+                return None
+            if len(self._isolation) >= REMEMBERED_MAX:
+                self._isolation.clear()
+            known = self._isolation[node_id] = node.expected.isolation
+        return known

@@ -27,6 +27,8 @@ class NodesSettings(Settings):
         heartbeat_silence_s: real seconds without a heartbeat after which a node is lost.
         heartbeat_grace_s: real seconds after a start, or after a node joined, in which nothing is declared lost.
         heartbeat_tick_s: real seconds between two looks at who is silent.
+        upkeep_tick_s: real seconds between two rounds over machines that are drained, unclean or in a window.
+        upkeep_wait_s: longest wait in a round for the pools' claims to be folded, real seconds.
         health_automation: whether unhealthy machines are closed by the platform itself; else it only says so.
         drain_budget_share: share of a pool's machines in service that may be closed automatically; at least one.
         breaker_burst_max: automatic closings within `breaker_burst_s` world seconds that are believed.
@@ -43,7 +45,8 @@ class NodesSettings(Settings):
     heartbeat_silence_s: float = Field(default=30.0, gt=0, le=3600)
     heartbeat_grace_s: float = Field(default=45.0, ge=0, le=3600)
     heartbeat_tick_s: float = Field(default=2.0, gt=0, le=60)
-
+    upkeep_tick_s: float = Field(default=1.0, gt=0, le=600)
+    upkeep_wait_s: float = Field(default=5.0, gt=0, le=60)
     health_automation: bool = True
     drain_budget_share: float = Field(default=0.1, gt=0, le=1)
     breaker_burst_max: int = Field(default=20, ge=1, le=900)

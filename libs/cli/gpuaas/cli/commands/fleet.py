@@ -1,18 +1,25 @@
-"""`gpuaas nodes`: the fleet. One law: a hold says why, and its owner lifts it."""
+"""`gpuaas nodes`: the fleet. One law: a hold says why, and its owner lifts it.
+
+`cordon` is a hold of the caller's own under a fixed name; `drain` is an order that also ends what runs there.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
+from gpuaas.cli.commands.maintenance import command as maintenance
 from gpuaas.cli.here import open_suite
-from gpuaas.cli.output import as_json, finish, print_items, print_json
+from gpuaas.cli.output import as_json, finish, print_items, print_json, print_table
 
 
 @click.group()
 def command() -> None:
-    """Machines: list them, see capacity, hold and lift."""
+    """Machines: list them, see capacity, hold, cordon, drain, and maintain them."""
+
+
+command.add_command(maintenance, "maintenance")
 
 
 @command.command(name="list")
@@ -72,10 +79,101 @@ def lift(node_id: str, hold_id: str, reason: str, json_: bool) -> None:
     _give(node_id, f"holds/{quote(hold_id, safe='')}/lift", {"reason": reason}, json_)
 
 
-def _give(node_id: str, what: str, body: dict[str, str], json_: bool) -> None:
+@command.command()
+@click.argument("node_id")
+@as_json
+def show(node_id: str, json_: bool) -> None:
+    """One machine: where it stands, why it is closed, who has GPUs on it."""
+
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
-            accepted: dict[str, Any] = await suite.post("nodes", f"/v1/nodes/{quote(node_id, safe='')}/{what}", body)
+            found: dict[str, Any] = await suite.get("nodes", _path(node_id))
+            found["claims"] = (await suite.get("nodes", f"{_path(node_id)}/claims"))["items"]
+            return found
+
+    found = finish(work)
+    if json_:
+        print_json(found)
+        return
+    holds = "; ".join(f"{hold['hold_id']} ({hold['owner']}): {hold['cause']}" for hold in found["admission"]["holds"])
+    drained = found["drain"]
+    emptied = drained and (f"empty since {drained['drained_at']}" if drained["drained_at"] else "not yet empty")
+    lines = {
+        "lifecycle": f"{found['lifecycle']} since {found['lifecycle_since']}",
+        "health": ", ".join(f"{part} {state}" for part, state in found["health"].items()),
+        "custody": found["custody"],
+        "admission": holds or "open",
+        "drain": drained and f"{drained['mode']}, {emptied}",
+        "maintenance window": found["maintenance_window"],
+        "placeable": found["placeable"],
+    }
+    print_table(node_id, ["", ""], list(lines.items()))
+    columns = {"allocation": "allocation_id", "tenant": "tenant_id", "project": "project_id", "GPUs": "gpus"}
+    print_items("Claims", columns, found["claims"], json_)
+
+
+CORDON: Final = "cordon"
+"""Name of the hold that `cordon` places."""
+
+
+@command.command()
+@click.argument("node_id")
+@click.option("--reason", required=True, help="Why, for those who find it.")
+@as_json
+def cordon(node_id: str, reason: str, json_: bool) -> None:
+    """Close NODE_ID for new work; what runs there goes on."""
+    _give(node_id, "holds", {"hold_id": CORDON, "cause": reason}, json_)
+
+
+@command.command()
+@click.argument("node_id")
+@click.option("--reason", required=True)
+@as_json
+def uncordon(node_id: str, reason: str, json_: bool) -> None:
+    """Open NODE_ID again: lift your cordon, and call off a drain that an operator ordered."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with open_suite() as suite:
+            found = await suite.get("nodes", _path(node_id))
+            steps = []
+            if found["drain"] and not found["drain"]["window_id"]:
+                steps.append("drain/cancel")
+            if any(hold["hold_id"] == CORDON for hold in found["admission"]["holds"]):
+                steps.append(f"holds/{CORDON}/lift")
+            return [await suite.post("nodes", f"{_path(node_id)}/{step}", {"reason": reason}) for step in steps]
+
+    done = finish(work)
+    if json_:
+        print_json(done)
+    else:
+        click.echo(f"accepted at position {done[-1]['position']}" if done else f"{node_id} has no cordon and no drain")
+
+
+@command.command()
+@click.argument("node_id")
+@click.option(
+    "--mode",
+    type=click.Choice(["let-finish", "notice-then-stop", "now"]),
+    default="let-finish",
+    show_default=True,
+    help="How what runs there ends.",
+)
+@click.option("--notice-s", type=click.IntRange(0), default=0, show_default=True, help="Seconds that tenants get.")
+@click.option("--reason", required=True, help="Why, in a sentence that tenants may read.")
+@as_json
+def drain(node_id: str, mode: str, notice_s: int, reason: str, json_: bool) -> None:
+    """Have NODE_ID become empty: nothing new lands there, and what runs ends as the mode says."""
+    _give(node_id, "drain", {"mode": mode, "notice_s": notice_s, "reason": reason}, json_)
+
+
+def _path(node_id: str) -> str:
+    return f"/v1/nodes/{quote(node_id, safe='')}"
+
+
+def _give(node_id: str, what: str, body: dict[str, Any], json_: bool) -> None:
+    async def work() -> dict[str, Any]:
+        async with open_suite() as suite:
+            accepted: dict[str, Any] = await suite.post("nodes", f"{_path(node_id)}/{what}", body)
             return accepted
 
     accepted = finish(work)

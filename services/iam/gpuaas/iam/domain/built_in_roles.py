@@ -19,6 +19,7 @@ _VIEWER: Final = (
     "iam.project.read",
     "allocations.*.read",
     "billing.usage.read",
+    "nodes.notice.read",
 )
 _MEMBER: Final = (
     *_VIEWER,
@@ -40,6 +41,7 @@ _TENANT_ADMIN: Final = (
     "iam.tenant-ceiling.read",
     "billing.*.read",
     "audit.*.read",
+    "nodes.notice.*",
 )
 
 BUILT_IN: Final[dict[str, BuiltInRole]] = {

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gpuaas.common.clock import Clock
 from gpuaas.nodes.domain.hardware import SeenDevice, SeenMachine
-from gpuaas.nodes.ports import Unanswered, UnknownMachine, Wanted
+from gpuaas.nodes.ports import FirmwareReport, ProviderRefused, Unanswered, UnknownMachine, Wanted, WipeReport
 
 REPORTED_MIB: Final[dict[str, int]] = {
     "nvidia-b200-sxm-180gb": 183_359,
@@ -38,6 +38,9 @@ REPORTED_MIB: Final[dict[str, int]] = {
 REPORTED_MIB_DEFAULT: Final = 16_384
 CPU_COUNT: Final = 192
 MEMORY_MIB: Final = 2 * 1024 * 1024
+DISKS: Final = 8
+FIRMWARE: Final[dict[str, str]] = {"bmc": "1.0.0", "bios": "1.0.0", "gpu": "96.00.1", "nvswitch": "96.10.1"}
+"""Components of a simulated machine and the versions they are delivered with."""
 _FAULT_SCALE: Final = 1 << 32
 
 
@@ -47,6 +50,14 @@ class Fault(StrEnum):
     TIMEOUT_BEFORE = "timeout-before"
     TIMEOUT_AFTER = "timeout-after"
     SLOW = "slow"
+    CONFLICT = "conflict"
+    SERVER_ERROR = "server-error"
+    WRONG_JSON = "wrong-json"
+    REFUSED = "refused"
+
+
+_RANDOM: Final = (Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_AFTER, Fault.SLOW)
+"""What chance may do to a call: what goes away when one asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Script:
     """What the simulation does besides behaving well.
 
     Attributes:
+        work_looks: how often slow work (erasing, firmware) is looked at before it is done.
         latency_s: real seconds every call takes; a slow one takes ten times that, at least `slow_s`.
         fault_rate: share of calls (0 to 1) that end in a fault chosen by hash.
         faults: `<verb>/<node id>` → the faults of its first calls in order, None for none; `fault_rate` begins after.
@@ -78,6 +90,7 @@ class Script:
     latency_s: float = 0.0
     slow_s: float = 0.2
     fault_rate: float = 0.0
+    work_looks: int = 1
     faults: Mapping[str, tuple[Fault | None, ...]] = field(default_factory=dict)
     deviations: Mapping[str, Deviation] = field(default_factory=dict)
 
@@ -95,6 +108,7 @@ class Script:
             latency_s=float(given.get("latency_s", 0.0)),
             slow_s=float(given.get("slow_s", 0.2)),
             fault_rate=float(given.get("fault_rate", 0.0)),
+            work_looks=int(given.get("work_looks", 1)),
             faults={
                 call: tuple(Fault(fault) if fault else None for fault in said)
                 for call, said in given.get("faults", {}).items()
@@ -110,6 +124,8 @@ class Script:
 class _Machine:
     wanted: Wanted
     powered: bool = True
+    orders: dict[str, int] = field(default_factory=dict)
+    firmware: dict[str, str] = field(default_factory=dict)
 
 
 class SimulatedProvider:
@@ -138,7 +154,7 @@ class SimulatedProvider:
         if node_id not in self._machines:
             self._machines[node_id] = _Machine(wanted)
             self.effects["adopt"] += 1
-            self._keep({"node_id": node_id, "wanted": asdict(wanted), "powered": True})
+            self._keep_machine(node_id, self._machines[node_id])
         self._leave("adopt", node_id, fault)
 
     async def observe(self, node_id: str) -> SeenMachine:
@@ -153,8 +169,40 @@ class SimulatedProvider:
         if machine.powered != on:
             machine.powered = on
             self.effects["power"] += 1
-            self._keep({"node_id": node_id, "wanted": asdict(machine.wanted), "powered": on})
+            self._keep_machine(node_id, machine)
         self._leave("power", node_id, fault)
+
+    async def erase(self, node_id: str, order_id: str) -> WipeReport | None:
+        fault = await self._arrive("erase", node_id)
+        machine = self._machine(node_id)
+        done = self._carried_on("erase", node_id, machine, order_id)
+        self._leave("erase", node_id, fault)
+        if not done:
+            return None
+        report = f"{node_id} {order_id}: {machine.wanted.gpu_count} GPUs and {DISKS} disks cleared"
+        digest = hashlib.sha256(report.encode()).hexdigest()
+        return WipeReport("simulated-erase", DISKS, machine.wanted.gpu_count, self._clock.now(), digest)
+
+    async def update_firmware(self, node_id: str, component: str, version: str, order_id: str) -> FirmwareReport | None:
+        fault = await self._arrive("firmware", node_id)
+        machine = self._machine(node_id)
+        if component not in FIRMWARE:
+            raise ProviderRefused(f"{node_id} has no firmware {component}; it has {', '.join(sorted(FIRMWARE))}")
+        before = machine.firmware.get(component, FIRMWARE[component])
+        done = self._carried_on("firmware", node_id, machine, order_id)
+        if done and before != version:
+            machine.firmware[component] = version
+            self._keep_machine(node_id, machine)
+        self._leave("firmware", node_id, fault)
+        return FirmwareReport(version, before) if done else None
+
+    def _carried_on(self, verb: str, node_id: str, machine: _Machine, order_id: str) -> bool:
+        """Begin slow work, or look at it again; whether it is done. It takes `work_looks` looks."""
+        if order_id not in machine.orders:
+            self.effects[verb] += 1
+        machine.orders[order_id] = machine.orders.get(order_id, 0) + 1
+        self._keep_machine(node_id, machine)
+        return machine.orders[order_id] > self._script.work_looks
 
     def _machine(self, node_id: str) -> _Machine:
         if (machine := self._machines.get(node_id)) is None:
@@ -168,12 +216,15 @@ class SimulatedProvider:
             pause_s = max(self._script.slow_s, 10 * pause_s)
         if pause_s:
             await asyncio.sleep(pause_s)
-        if fault is Fault.TIMEOUT_BEFORE:
+        if fault is Fault.REFUSED:
+            raise ProviderRefused(f"{verb} {node_id}: the machine will not do it")
+        if fault in (Fault.TIMEOUT_BEFORE, Fault.CONFLICT, Fault.SERVER_ERROR):
+            # Lost on the way, busy with another order, broken: nothing has happened, and it may be asked again.
             raise Unanswered(f"{verb} {node_id}: no answer; observe the machine")
         return fault
 
     def _leave(self, verb: str, node_id: str, fault: Fault | None) -> None:
-        if fault is Fault.TIMEOUT_AFTER:
+        if fault in (Fault.TIMEOUT_AFTER, Fault.WRONG_JSON):
             raise Unanswered(f"{verb} {node_id}: no answer; observe the machine")
 
     def _fault(self, verb: str, node_id: str) -> Fault | None:
@@ -188,7 +239,7 @@ class SimulatedProvider:
         draw = _number(f"fault/{call}/{number}")
         if draw % _FAULT_SCALE >= self._script.fault_rate * _FAULT_SCALE:
             return None
-        return list(Fault)[(draw // _FAULT_SCALE) % len(Fault)]
+        return _RANDOM[(draw // _FAULT_SCALE) % len(_RANDOM)]
 
     def _seen(self, node_id: str, machine: _Machine) -> SeenMachine:
         deviation = self._script.deviations.get(node_id, Deviation())
@@ -209,6 +260,9 @@ class SimulatedProvider:
             observed_at=self._clock.now(),
         )
 
+    def _keep_machine(self, node_id: str, machine: _Machine) -> None:
+        self._keep({"node_id": node_id, **asdict(machine)})
+
     def _keep(self, line: Mapping[str, object]) -> None:
         if self._kept is not None:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +276,12 @@ class SimulatedProvider:
                 kept = json.loads(line)
             except ValueError:
                 continue  # an empty line, or one cut short by a kill; its adoption is made again on demand
-            self._machines[kept["node_id"]] = _Machine(Wanted(**kept["wanted"]), kept["powered"])
+            self._machines[kept["node_id"]] = _Machine(
+                wanted=Wanted(**kept["wanted"]),
+                powered=kept["powered"],
+                orders=kept.get("orders", {}),
+                firmware=kept.get("firmware", {}),
+            )
 
 
 def serial_of(node_id: str, slot: int) -> str:

@@ -54,6 +54,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 WATCHED_MAX: Final = 100_000
 EXPIRED_AT_ONCE_MAX: Final = 500
+WANTING_MAX: Final = 5_000
 
 NODES: Final = Table(
     "nodes_v3",
@@ -76,6 +77,7 @@ NODES: Final = Table(
     Column("mismatches", JSONB, nullable=False),
     Column("agent_seen_at", DateTime(timezone=True)),
     Column("drain", JSONB, nullable=False),
+    Column("drained_for", Text),
     Column("isolation", Text, nullable=False),
     Column("occupants", JSONB, nullable=False),
     Column("unclean", Boolean, nullable=False),
@@ -83,11 +85,14 @@ NODES: Final = Table(
     Column("window_id", Text),
     Column("firmware", JSONB, nullable=False),
     Column("lifecycle_since", DateTime(timezone=True), nullable=False),
+    Column("wanting", Boolean, nullable=False),
     Column("hold_expires_at", DateTime(timezone=True)),
     Column("registered_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("version", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
+    Index("nodes_v3_by_drained_for", "drained_for"),
+    Index("nodes_v3_by_wanting", "wanting", "node_id"),
     Index("nodes_v3_by_lifecycle", "lifecycle", "lifecycle_since"),
     Index("nodes_v3_by_pool", "pool_id", "node_id"),
     Index("nodes_v3_by_hold_expiry", "hold_expires_at"),
@@ -145,6 +150,20 @@ class Nodes(Projection):
         row = await db.fetch_one(query)
         return int(row[0]) if row is not None else 0
 
+    async def wanting(self, db: Database) -> list[Record]:
+        """Machines that something is to be done for: drained, left by a tenant, unclean, or not yet looked at."""
+        return await db.fetch(select(NODES).where(NODES.c.wanting).order_by(NODES.c.node_id).limit(WANTING_MAX))
+
+    async def draining(self, db: Database) -> list[Record]:
+        """Machines with a drain that stands, emptied or not."""
+        standing = and_(NODES.c.drained_for.is_not(None), NODES.c.lifecycle != Lifecycle.RETIRED)
+        return await db.fetch(select(NODES).where(standing).order_by(NODES.c.node_id).limit(WANTING_MAX))
+
+    async def among(self, db: Database, node_ids: Sequence[str]) -> dict[str, Record]:
+        """Those of these nodes that there are."""
+        found = await db.fetch(select(NODES).where(NODES.c.node_id.in_(list(node_ids)[:WANTING_MAX])))
+        return {row["node_id"]: row for row in found}
+
     async def watched(self, db: Database) -> dict[str, bool]:
         """Every node that has not retired → whether the log counts its agent as lost."""
         query = select(NODES.c.node_id, NODES.c.health_agent).where(NODES.c.lifecycle != Lifecycle.RETIRED)
@@ -188,6 +207,12 @@ def row_after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
         and changed["health_hardware"] == Condition.HEALTHY
         and changed["health_agent"] == Condition.HEALTHY
         and not changed["holds"]
+    )
+    draining = bool(changed["drain"]) and changed["drain"]["drained_at"] is None
+    between = changed["look_due"] and changed["lifecycle"] in (Lifecycle.SANITIZING, Lifecycle.VALIDATING)
+    changed["drained_for"] = (changed["drain"]["window_id"] or "an operator") if changed["drain"] else None
+    changed["wanting"] = changed["lifecycle"] != Lifecycle.RETIRED and (
+        draining or bool(changed["occupants"]) or between
     )
     return changed | {
         "changed_at": fact.time,
