@@ -25,7 +25,6 @@ from node_facts import MODEL, REGISTER
 
 WANTED = Wanted(gpu_model=MODEL, gpu_count=8)
 LOOKS_MAX = 200
-LOOK_PAUSE_S = 0.01
 PERSISTENCE = Persistence(timeout_s=0.5, attempts_max=4, pause_s=0.001)
 
 
@@ -42,7 +41,15 @@ class Trouble(StrEnum):
 
 
 class World(Protocol):
-    """A provider under the tester's control."""
+    """A provider under the tester's control.
+
+    Attributes:
+        persistence: how long it is asked again.
+        look_pause_s: real seconds between two looks at slow work.
+    """
+
+    persistence: Persistence
+    look_pause_s: float
 
     def provider(self, **trouble: Sequence[Trouble]) -> MachineProvider:
         """A fresh client of one and the same back end; `adopt=[BEFORE]` troubles its first adoption of `n-1`."""
@@ -154,42 +161,42 @@ class MachineProviderContract:
     async def test_enrolment_ends_with_one_machine_whatever_the_trouble(
         self, world: World, trouble: dict[str, list[Trouble]]
     ) -> None:
-        node = await _enrolled(world.provider(**trouble))
+        node = await _enrolled(world, world.provider(**trouble))
         assert node.lifecycle is Lifecycle.AVAILABLE
         assert world.effects("adopt") == 1
 
     async def test_after_silence_the_next_call_is_a_look(self, world: World) -> None:
         asked: list[str] = []
-        node = await _enrolled(_Listening(world.provider(adopt=[Trouble.AFTER]), asked))
+        node = await _enrolled(world, _Listening(world.provider(adopt=[Trouble.AFTER]), asked))
         assert node.lifecycle is Lifecycle.AVAILABLE
         assert asked == ["adopt", "observe"]
 
     async def test_a_machine_that_shows_up_late_is_waited_for(self, world: World) -> None:
-        node = await _enrolled(_Late(world.provider()))
+        node = await _enrolled(world, _Late(world.provider()))
         assert node.lifecycle is Lifecycle.AVAILABLE
         assert world.effects("adopt") == 1
 
     async def test_a_restart_between_the_call_and_its_record_makes_no_second_machine(self, world: World) -> None:
         await world.provider().adopt("n-1", WANTED)  # and then the process died before it wrote anything down
-        node = await _enrolled(world.provider())
+        node = await _enrolled(world, world.provider())
         assert node.lifecycle is Lifecycle.AVAILABLE
         assert world.effects("adopt") == 1
 
     @pytest.mark.parametrize("trouble", [t for t in Trouble if t is not Trouble.NONE])
     async def test_a_wipe_is_begun_once_and_reported_whatever_the_trouble(self, world: World, trouble: Trouble) -> None:
         await world.provider().adopt("n-1", WANTED)
-        report = await _reported(world.provider(erase=[trouble]), "order-1")
+        report = await _reported(world, "order-1", trouble)
         assert report.gpus == 8
         assert len(report.sha256) == 64
         # A second client asks for the same order, as after a crash between the call and its record.
-        again = await _reported(world.provider(), "order-1")
+        again = await _reported(world, "order-1")
         assert again.gpus == 8
         assert world.effects("erase") == 1
 
     async def test_another_order_is_another_wipe(self, world: World) -> None:
         await world.provider().adopt("n-1", WANTED)
         for order_id in ("order-1", "order-2"):
-            await _reported(world.provider(), order_id)
+            await _reported(world, order_id)
         assert world.effects("erase") == 2
 
     @pytest.mark.parametrize("trouble", [Trouble.NONE, Trouble.BEFORE, Trouble.AFTER, Trouble.CONFLICT, Trouble.ERROR])
@@ -210,7 +217,7 @@ class MachineProviderContract:
             await world.provider().erase("n-9", "order-1")
 
     async def test_a_provider_that_never_answers_is_a_typed_failure(self, world: World) -> None:
-        node = await _enrolled(world.provider(adopt=[Trouble.BEFORE] * 9))
+        node = await _enrolled(world, world.provider(adopt=[Trouble.BEFORE] * 9))
         assert node.lifecycle is Lifecycle.REPAIR
         assert [m.field for m in node.mismatches] == ["provider"]
 
@@ -244,21 +251,22 @@ class _Late(_Listening):
         return seen
 
 
-async def _reported(provider: MachineProvider, order_id: str) -> WipeReport:
+async def _reported(world: World, order_id: str, *trouble: Trouble) -> WipeReport:
     """Asked again and again, as the rounds of the upkeep do."""
+    provider = world.provider(erase=trouble)
     for _ in range(LOOKS_MAX):
         with contextlib.suppress(Unanswered):
             if (report := await provider.erase("n-1", order_id)) is not None:
                 return report
-        await asyncio.sleep(LOOK_PAUSE_S)
+        await asyncio.sleep(world.look_pause_s)
     raise AssertionError("the wipe never ended")
 
 
-async def _enrolled(provider: EnrolsMachines) -> Node:
+async def _enrolled(world: World, provider: EnrolsMachines) -> Node:
     commands = Commands(MemoryLog(), WallClock(), "nodes", "dev")
     cause = Cause(id=new_id(), actor="tester", actor_kind="user")
     await commands.execute(NODE_ENTITY, "platform", "n-1", REGISTER, cause)
-    await Onlooker(provider, commands, PERSISTENCE).enrol("n-1", WANTED, cause.at("enrol"))
+    await Onlooker(provider, commands, world.persistence).enrol("n-1", WANTED, cause.at("enrol"))
     node, _ = await commands.state(NODE_ENTITY, "platform", "n-1")
     assert isinstance(node, Node)
     return node

@@ -11,11 +11,14 @@ import pytest
 from gpuaas.common.clock import WallClock
 from gpuaas.nodes.adapters.sim import Deviation, Fault, Script, SimulatedProvider, serial_of
 from gpuaas.nodes.ports import MachineProvider, Unanswered
-from provider_contract import WANTED, MachineProviderContract, Trouble
+from provider_contract import PERSISTENCE, WANTED, MachineProviderContract, Trouble
 
 
 class SimulatedWorld:
     """Clients of one simulated back end, which is its file."""
+
+    persistence = PERSISTENCE
+    look_pause_s = 0.001
 
     def __init__(self, directory: Path) -> None:
         self._kept = directory / "machines.jsonl"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gpuaas.common.service import Service, run
 from gpuaas.nodes.adapters.fault_stream import FaultStream
-from gpuaas.nodes.adapters.sim import SimulatedProvider
 from gpuaas.nodes.adapters.telemetry import HeartbeatStream
 from gpuaas.nodes.api import health_router, router
 from gpuaas.nodes.domain.faults import built_in
@@ -24,7 +23,7 @@ def build(settings: NodesSettings) -> Service:
     """The service, not yet started."""
     service = Service("nodes", settings)
     nodes = Nodes()
-    provider = SimulatedProvider(service.clock, settings.script(), settings.state_dir / "simulated-machines.jsonl")
+    provider = settings.provider(service.clock)
     persistence = Persistence(
         timeout_s=settings.provider_timeout_s,
         attempts_max=settings.provider_attempts_max,

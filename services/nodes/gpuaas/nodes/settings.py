@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal, Self
 
+from gpuaas.common.clock import Clock
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.settings import Settings
-from gpuaas.nodes.adapters.sim import Script
+from gpuaas.nodes.adapters.ironic import IronicProvider, WipePlan, enrolments
+from gpuaas.nodes.adapters.sim import Script, SimulatedProvider
 from gpuaas.nodes.domain.automation import Guard
 from gpuaas.nodes.domain.heartbeats import Patience
-from pydantic import Field, model_validator
+from gpuaas.nodes.ports import MachineProvider
+from pydantic import Field, SecretStr, model_validator
 
 
 class NodesSettings(Settings):
     """Settings of this service.
 
     Attributes:
-        machine_provider: which provider owns the machines; `sim` makes them up.
+        machine_provider: which provider owns the machines; `sim` makes them up, `ironic` is OpenStack Ironic.
+        ironic_url: Ironic's API, without `/v1`; over https outside a machine's own network.
+        ironic_token: sent as `X-Auth-Token`, where Ironic asks for one.
+        ironic_machines: JSON file, node id → how Ironic reaches it (`adapters.ironic.Enrolment`).
+        ironic_wipe_steps: JSON list of the manual clean steps that a wipe is; absent: `deploy.erase_devices`.
+        ironic_cell: keeps installations that share one Ironic apart.
         simulated_machines_allowed: let the production profile run on `sim`, for a rehearsal.
         sim_script: JSON file with what the simulation does besides behaving well (`adapters.sim.Script`).
         provider_timeout_s: longest wait for one answer of the provider.
@@ -35,7 +44,12 @@ class NodesSettings(Settings):
         breaker_burst_s: see above.
     """
 
-    machine_provider: Literal["sim"] = "sim"
+    machine_provider: Literal["sim", "ironic"] = "sim"
+    ironic_url: str | None = None
+    ironic_token: SecretStr | None = None
+    ironic_machines: Path | None = None
+    ironic_wipe_steps: str | None = Field(default=None, max_length=10_000)
+    ironic_cell: str = Field(default="gpuaas", min_length=1, max_length=40)
     simulated_machines_allowed: bool = False
     sim_script: Path | None = None
     provider_timeout_s: float = Field(default=10.0, gt=0, le=600)
@@ -60,6 +74,36 @@ class NodesSettings(Settings):
                 "simulated_machines_allowed"
             )
         return self
+
+    @model_validator(mode="after")
+    def _ironic_is_reachable(self) -> Self:
+        if self.machine_provider == "ironic" and (self.ironic_url is None or self.ironic_machines is None):
+            raise ValueError("machine_provider is ironic; set ironic_url and ironic_machines too")
+        return self
+
+    def provider(self, clock: Clock) -> MachineProvider:
+        """The provider these settings name.
+
+        Raises:
+            Misconfigured: a file or list it needs is missing or not readable.
+        """
+        if self.machine_provider == "sim" or self.ironic_url is None or self.ironic_machines is None:
+            return SimulatedProvider(clock, self.script(), self.state_dir / "simulated-machines.jsonl")
+        try:
+            machines = enrolments(self.ironic_machines.read_text("utf-8"))
+            wipe = WipePlan(json.loads(self.ironic_wipe_steps), "clean-steps") if self.ironic_wipe_steps else None
+        except (OSError, ValueError, TypeError) as wrong:
+            raise Misconfigured(f"GPUAAS_IRONIC_MACHINES or GPUAAS_IRONIC_WIPE_STEPS: {wrong}") from None
+        token = self.ironic_token.get_secret_value() if self.ironic_token else None
+        return IronicProvider(
+            self.ironic_url,
+            machines,
+            clock,
+            cell=self.ironic_cell,
+            token=token,
+            wipe=wipe,
+            timeout_s=self.provider_timeout_s,
+        )
 
     def patience(self) -> Patience:
         """How long silence is borne. Two beats closer than a hundredth of that count as one."""
