@@ -58,18 +58,15 @@ def permissions_json(catalogue: Catalogue) -> str:
     """The users as JSON: name → why, and `permissions` as a NATS server configuration spells them."""
     document: dict[str, Any] = {
         "generated": "from schemas/events by `python -m tools.contracts generate`; do not edit",
-        "users": {
-            user.name: {
-                "why": user.why,
-                "permissions": {
-                    "publish": {"allow": list(user.publish)},
-                    "subscribe": {"allow": list(user.subscribe)},
-                },
-            }
-            for user in users_of(catalogue)
-        },
+        "users": {user.name: _written(user) for user in users_of(catalogue)},
+        "templates": {AGENT_OF_ONE.name: _written(AGENT_OF_ONE)},
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _written(user: User) -> dict[str, Any]:
+    allowed = {"publish": {"allow": list(user.publish)}, "subscribe": {"allow": list(user.subscribe)}}
+    return {"why": user.why, "permissions": allowed}
 
 
 def _reading(stream: str) -> tuple[str, ...]:
@@ -100,7 +97,7 @@ _OTHERS: Final = (
     ),
     User(
         name="agent",
-        why="the agents on the machines: they report and are told nothing",
+        why="one agent for many simulated machines: it reports and is told nothing; a real one has its own user",
         publish=("telemetry.nodes.>",),
         subscribe=(_inbox("agent"),),
     ),
@@ -111,3 +108,11 @@ _OTHERS: Final = (
         subscribe=(_inbox("operator"), CLOCK),
     ),
 )
+
+AGENT_OF_ONE: Final = User(
+    name="agent-{node_id}",
+    why="the agent on one machine: it reports on this machine alone and is told nothing",
+    publish=("telemetry.nodes.{node_id}.>",),
+    subscribe=(_inbox("agent-{node_id}"),),
+)
+"""A user per machine, made where machines are enrolled. A node id is one token and no wildcard: it names no other."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -164,6 +165,29 @@ def uncordon(node_id: str, reason: str, json_: bool) -> None:
 def drain(node_id: str, mode: str, notice_s: int, reason: str, json_: bool) -> None:
     """Have NODE_ID become empty: nothing new lands there, and what runs ends as the mode says."""
     _give(node_id, "drain", {"mode": mode, "notice_s": notice_s, "reason": reason}, json_)
+
+
+@command.command()
+@click.argument("node_ids", nargs=-1, required=True)
+@click.option("--broker", required=True, help="host:port that the machines reach.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where the files are written."
+)
+@as_json
+def agents(node_ids: tuple[str, ...], broker: str, folder: Path, json_: bool) -> None:
+    """Make a broker user for the agent on each of NODE_IDS, who can report on that machine alone."""
+    from gpuaas.cli.agent_users import agent_name, write_users
+
+    async def work() -> Path:
+        return write_users(node_ids, broker, folder)
+
+    written = finish(work)
+    made = [{"node_id": each, "user": agent_name(each), "file": str(folder / f"{each}.env")} for each in node_ids]
+    if json_:
+        print_json({"users_file": str(written), "agents": made})
+        return
+    print_items("Agents", {"node": "node_id", "user": "user", "for the machine": "file"}, made, json_)
+    click.echo(f"put the entries of {written} into the users of the broker's account, and reload it")
 
 
 def _path(node_id: str) -> str:
