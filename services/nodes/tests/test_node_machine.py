@@ -49,6 +49,7 @@ from gpuaas.nodes.domain.orders import (
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
+    RecordOverdue,
     RecordUnusableHardware,
     RecordWiped,
     RetireNode,
@@ -86,6 +87,8 @@ class NodesLife(RuleBasedStateMachine):
             self.state = NODE.evolve(was, event)
             self._named_step(was, event)
         self.history += events
+        if isinstance(command, RecordOverdue):
+            return events  # said again when its next step is due by then
         if not isinstance(command, ExpireHold | LiftHold) or events:
             assert self._quiet(command), "the same command again has nothing to add"
         return events
@@ -193,6 +196,12 @@ class NodesLife(RuleBasedStateMachine):
     @rule(moment=MOMENTS)
     def find_it_empty(self, moment: Any) -> None:
         self.give(RecordDrained(now=moment, pool_position=7))
+
+    @rule(lifecycle=st.sampled_from(Lifecycle), minute=st.integers(0, 200))
+    def stay_too_long(self, lifecycle: Lifecycle, minute: int) -> None:
+        steps = ("look-again", "power-cycle", "call-a-person")
+        self.give(RecordOverdue(lifecycle.value, at(0), 600, steps, "1", at(minute)))
+        assert not isinstance(self.state, Node) or self.state.overdue <= len(steps)
 
     @rule(moment=MOMENTS)
     def fall_silent(self, moment: Any) -> None:

@@ -29,6 +29,7 @@ from gpuaas.nodes.domain.orders import (
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
+    RecordOverdue,
     RecordUnusableHardware,
     RecordWiped,
     RegisterNode,
@@ -40,6 +41,11 @@ from gpuaas.nodes.reactions import NODE_ENTITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from node_facts import REGISTER, REGISTER_WHOLE, at, device, hardware, hold
+
+
+def _overdue(lifecycle: str, minute: int) -> RecordOverdue:
+    return RecordOverdue(lifecycle, at(0), 60, ("look-again", "call-a-person"), "1", at(minute))
+
 
 COMMANDS: st.SearchStrategy[NodeCommand] = st.one_of(
     st.builds(RecordHardware, st.integers(0, 30).map(lambda m: hardware(observed_at=at(m)))),
@@ -59,6 +65,7 @@ COMMANDS: st.SearchStrategy[NodeCommand] = st.one_of(
     st.just(BeginNodeMaintenance("mw-1")),
     st.builds(RecordFirmware, st.just("mw-1"), st.just("bmc"), st.sampled_from(["1", "2"]), st.none(), st.just(at(5))),
     st.builds(EndNodeMaintenance, st.just("mw-1"), st.sampled_from([None, "the flash failed"])),
+    st.builds(_overdue, st.sampled_from(["validating", "repair", "sanitizing"]), st.integers(0, 40)),
     st.just(RetireNode("end of lease")),
 )
 
@@ -74,6 +81,7 @@ def test_row_and_state_agree_on_every_axis(first: RegisterNode, orders: list[Nod
     assert row["isolation"] == state.expected.isolation
     assert set(row["occupants"]) == {each.allocation_id for each in state.occupants}
     assert (row["unclean"], row["look_due"]) == (state.unclean is not None, state.look_due)
+    assert row["overdue"] == state.overdue
     assert (row["window_id"], row["firmware"]) == (state.window_id, dict(state.firmware))
     assert (row["health_hardware"], row["health_agent"]) == (state.health.hardware, state.health.agent)
     assert set(row["holds"]) == {each.hold_id for each in state.holds}

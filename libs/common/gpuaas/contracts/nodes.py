@@ -49,6 +49,12 @@ NodeMaintenanceOutcome = Literal["done", "failed"]
 machine goes to repair.
 """
 
+OverdueStep = Literal["onboard-again", "look-again", "wipe-again", "power-cycle", "call-a-person"]
+"""What is done next: `onboard-again`, `look-again` and `wipe-again` repeat what did not end,
+`power-cycle` switches the machine off and on, `call-a-person` ends what the platform does by
+itself.
+"""
+
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
 
@@ -876,6 +882,45 @@ class NodeSanitizingStarted(Event):
     """The last allocation that had it."""
 
 
+class NodeStateOverdue(Event):
+    """Node state overdue. A machine has stayed in one state of its life longer than expected. The
+    event names the next step of a bounded list; every automatic step is said here first, with its
+    cause.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-state-overdue.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-state-overdue.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    lifecycle: Label
+    """The state it stays in, such as `sanitizing`."""
+
+    since: Moment
+    """Since when it is in that state."""
+
+    expected_s: Annotated[int, Field(strict=True, ge=1, le=31536000)]
+    """Seconds it is expected to take at most, before each step."""
+
+    overdue_at: Moment
+    """When it was found to be overdue."""
+
+    attempt: Annotated[int, Field(strict=True, ge=1, le=16)]
+    """Which step of the list this is, from 1."""
+
+    step: OverdueStep
+    """What is done next."""
+
+    policy_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the expectations."""
+
+    withheld: Annotated[bool, Field(strict=True)] | None = None
+    """True: automation is switched off here, so the step was named and not done."""
+
+
 class NodeValidationFailed(Event):
     """Node validation failed. A machine is not what was registered. It gets no work until somebody
     corrects the machine or the registration.
@@ -953,6 +998,7 @@ EVENTS: tuple[type[Event], ...] = (
     NodeRegistered,
     NodeRetired,
     NodeSanitizingStarted,
+    NodeStateOverdue,
     NodeValidationFailed,
     NodeWiped,
 )

@@ -270,6 +270,7 @@ def _shown(row: Record) -> dict[str, Any]:
         "maintenance_window": row["window_id"],
         "firmware": row["firmware"],
         "lifecycle_since": row["lifecycle_since"],
+        "overdue": {"steps_taken": row["overdue"], "newest": row["overdue_step"]} if row["overdue"] else None,
         "admission": {"open": not holds, "holds": holds},
         "topology": {name: row[name] for name in ("region", "site", "pod", "rack")},
         "pool_id": row["pool_id"],

@@ -15,7 +15,7 @@ from gpuaas.nodes.projections.nodes import Nodes
 from gpuaas.nodes.reactions import CountSilences, EnrolNodes, GuardHealth, KeepCustody, Onlooker, Persistence
 from gpuaas.nodes.routes.maintenance import maintenance_router
 from gpuaas.nodes.settings import NodesSettings
-from gpuaas.nodes.upkeep import Upkeep, Views, again_and_again
+from gpuaas.nodes.upkeep import Overseer, TakeSteps, Upkeep, Views, again_and_again
 from gpuaas.nodes.windows import WindowKeeper
 
 
@@ -50,7 +50,12 @@ def build(settings: NodesSettings) -> Service:
     views = Views(nodes, claims, service.database, lambda p: service.reader(claims).reached(p, wait_s), windows_settled)
     upkeep = Upkeep(views, service.commands, service.clock, provider, onlooker)
     keeper = WindowKeeper(views, windows, service.commands, service.clock, provider)
-    service.background("upkeep", lambda: again_and_again((upkeep.round, keeper.round), settings.upkeep_tick_s))
+    overseer = Overseer(
+        views, service.commands, service.clock, settings.expectations(), enabled=settings.state_automation
+    )
+    service.react(TakeSteps(service.commands, provider, onlooker))
+    rounds = (upkeep.round, keeper.round, overseer.round)
+    service.background("upkeep", lambda: again_and_again(rounds, settings.upkeep_tick_s))
     recorder = FaultRecorder(service.commands, service.clock, rules)
     faults = FaultStream(service.broker, recorder.record, lambda: monitor.deaf)
     service.background("faults", lambda: faults.run(settings.heartbeat_tick_s))

@@ -12,6 +12,7 @@ from gpuaas.common.settings import Settings
 from gpuaas.nodes.adapters.ironic import IronicProvider, WipePlan, enrolments
 from gpuaas.nodes.adapters.sim import Script, SimulatedProvider
 from gpuaas.nodes.domain.automation import Guard
+from gpuaas.nodes.domain.expectations import Expectations, usual
 from gpuaas.nodes.domain.heartbeats import Patience
 from gpuaas.nodes.ports import MachineProvider
 from pydantic import Field, SecretStr, model_validator
@@ -38,6 +39,8 @@ class NodesSettings(Settings):
         heartbeat_tick_s: real seconds between two looks at who is silent.
         upkeep_tick_s: real seconds between two rounds over machines that are drained, unclean or in a window.
         upkeep_wait_s: longest wait in a round for the pools' claims to be folded, real seconds.
+        state_automation: whether the steps for machines that stay too long in a state are carried out, or only named.
+        state_expectations: JSON file that takes the place of `domain/expectations.v1.json`.
         health_automation: whether unhealthy machines are closed by the platform itself; else it only says so.
         drain_budget_share: share of a pool's machines in service that may be closed automatically; at least one.
         breaker_burst_max: automatic closings within `breaker_burst_s` world seconds that are believed.
@@ -61,6 +64,8 @@ class NodesSettings(Settings):
     heartbeat_tick_s: float = Field(default=2.0, gt=0, le=60)
     upkeep_tick_s: float = Field(default=1.0, gt=0, le=600)
     upkeep_wait_s: float = Field(default=5.0, gt=0, le=60)
+    state_automation: bool = True
+    state_expectations: Path | None = None
     health_automation: bool = True
     drain_budget_share: float = Field(default=0.1, gt=0, le=1)
     breaker_burst_max: int = Field(default=20, ge=1, le=900)
@@ -113,6 +118,15 @@ class NodesSettings(Settings):
     def guard(self) -> Guard:
         """What keeps automation from emptying a pool."""
         return Guard(self.health_automation, self.drain_budget_share, self.breaker_burst_max, self.breaker_burst_s)
+
+    def expectations(self) -> Expectations:
+        """How long machines may stay where they are. Raises Misconfigured: the file is missing or is none."""
+        if self.state_expectations is None:
+            return usual()
+        try:
+            return Expectations.read(self.state_expectations.read_text("utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as wrong:
+            raise Misconfigured(f"GPUAAS_STATE_EXPECTATIONS: {self.state_expectations}: {wrong}") from None
 
     def script(self) -> Script:
         """The simulation's script; an empty one without a file.

@@ -10,29 +10,36 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands
-from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.errors import NotFound, Rejected, Unavailable
 from gpuaas.common.ids import derived_id
 from gpuaas.common.projections import Database, Record
-from gpuaas.nodes.domain.axes import OWN_NAME, Lifecycle
+from gpuaas.common.reactions import Reaction
+from gpuaas.contracts.nodes import NodeStateOverdue
+from gpuaas.nodes.domain.axes import OWN_NAME, Lifecycle, Node
+from gpuaas.nodes.domain.expectations import Expectation, Expectations, Step
 from gpuaas.nodes.domain.hardware import Field
 from gpuaas.nodes.domain.orders import (
     NodeCommand,
     RecordAllocationEnded,
     RecordDrained,
+    RecordOverdue,
     RecordUnusableHardware,
     RecordWiped,
 )
-from gpuaas.nodes.ports import MachineProvider, ProviderRefused, Unanswered, UnknownMachine
+from gpuaas.nodes.ports import MachineProvider, ProviderRefused, Unanswered, UnknownMachine, Wanted
 from gpuaas.nodes.projections.node_claims import NodeClaims
 from gpuaas.nodes.projections.nodes import Nodes
 from gpuaas.nodes.reactions import NODE_ENTITY, Onlooker
+from prometheus_client import Counter
 
 CONCURRENT: Final = 16
+OVERDUE = Counter("gpuaas_nodes_overdue_total", "Steps named because a machine stayed too long, by state.", ("state",))
 _log = logging.getLogger(__name__)
 
 
@@ -112,7 +119,9 @@ class Upkeep:
 
     async def _wipe(self, row: Record) -> None:
         node_id = row["node_id"]
-        order_id = derived_id("wipe", node_id, row["lifecycle_since"].isoformat())
+        # `wipe-again` is another order; every other step leaves the one that was given.
+        again = row["overdue"] if row["overdue_step"] == Step.WIPE_AGAIN else 0
+        order_id = derived_id("wipe", node_id, row["lifecycle_since"].isoformat(), again)
         try:
             report = await self._provider.erase(node_id, order_id)
         except (Unanswered, UnknownMachine) as again:
@@ -134,6 +143,92 @@ class Upkeep:
 
     def _cause(self, row: Record, step: str) -> Cause:
         return Cause(derived_id("upkeep", row["node_id"], row["version"], step), OWN_NAME, "service")
+
+
+class Overseer:
+    """Says which machines stay too long where they are; the step is carried out by a reaction to that.
+
+    Where the world runs faster than machines do, its clock says nothing about them and nobody is overdue.
+    """
+
+    def __init__(
+        self, views: Views, commands: Commands, clock: Clock, expectations: Expectations, *, enabled: bool
+    ) -> None:
+        self._views = views
+        self._commands = commands
+        self._clock = clock
+        self._expectations = expectations
+        self._enabled = enabled
+
+    async def round(self) -> None:
+        """One look at everybody that stays."""
+        if self._clock.real_seconds(1.0) != 1.0:
+            return
+        now = self._clock.now()
+        for lifecycle, expected in self._expectations.states.items():
+            since = now - timedelta(seconds=expected.expected_s)
+            rows = await self._views.nodes.staying(self._views.database, lifecycle.value, since, len(expected.steps))
+            due = [row for row in rows if self._is_due(row, expected, now)]
+            await side_by_side([self._say(row, expected, now) for row in due])
+
+    def _is_due(self, row: Record, expected: Expectation, now: datetime) -> bool:
+        return bool(now >= row["lifecycle_since"] + timedelta(seconds=expected.expected_s * (row["overdue"] + 1)))
+
+    async def _say(self, row: Record, expected: Expectation, now: datetime) -> None:
+        found = RecordOverdue(
+            lifecycle=row["lifecycle"],
+            since=row["lifecycle_since"],
+            expected_s=expected.expected_s,
+            steps=tuple(step.value for step in expected.steps),
+            policy_version=self._expectations.version,
+            now=now,
+            enabled=self._enabled,
+        )
+        cause = Cause(derived_id("overdue", row["node_id"], row["version"]), OWN_NAME, "service")
+        try:
+            await self._commands.execute(NODE_ENTITY, PLATFORM, row["node_id"], found, cause)
+            OVERDUE.labels(row["lifecycle"]).inc()
+        except (Rejected, NotFound) as overtaken:
+            _log.info("node %s: %s", row["node_id"], overtaken.detail)
+        except Unavailable as away:
+            _log.warning("node %s: %s", row["node_id"], away.detail)
+
+
+class TakeSteps(Reaction):
+    """A machine that stays too long gets the step that was said, unless automation is switched off here."""
+
+    name = "take-steps"
+    reads = (NodeStateOverdue,)
+
+    def __init__(self, commands: Commands, provider: MachineProvider, onlooker: Onlooker) -> None:
+        self._commands = commands
+        self._provider = provider
+        self._onlooker = onlooker
+
+    async def react(self, fact: Fact) -> None:
+        event = fact.event
+        assert isinstance(event, NodeStateOverdue)
+        node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, event.node_id)
+        if event.withheld or not isinstance(node, Node) or node.lifecycle.value != event.lifecycle:
+            return
+        try:
+            await self._take(Step(event.step), node, Cause.of(fact, OWN_NAME, "step"))
+        except (Rejected, NotFound, Unavailable) as refused:
+            # A step that does not succeed is followed by the next one of the list, when its time has come.
+            _log.warning("node %s, %s: %s", event.node_id, event.step, refused.detail)
+
+    async def _take(self, step: Step, node: Node, cause: Cause) -> None:
+        match step:
+            case Step.ONBOARD_AGAIN:
+                wanted = Wanted(gpu_model=node.expected.gpu_model, gpu_count=node.expected.gpu_count)
+                await self._onlooker.enrol(node.node_id, wanted, cause)
+            case Step.LOOK_AGAIN:
+                await self._onlooker.record(node.node_id, await self._onlooker.look(node.node_id), cause)
+            case Step.POWER_CYCLE:
+                await self._provider.power(node.node_id, False)
+                await self._provider.power(node.node_id, True)
+            case Step.WIPE_AGAIN | Step.CALL_A_PERSON:
+                _log.warning("node %s stays %s: %s", node.node_id, node.lifecycle.value, step.value)
 
 
 async def side_by_side(orders: Sequence[Awaitable[None]]) -> None:

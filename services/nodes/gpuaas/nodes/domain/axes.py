@@ -207,6 +207,7 @@ class Node:
         look_due: whether the newest look is older than what was done with it since.
         window_id: the maintenance window it is worked on in.
         firmware: component → version, as recorded in maintenance.
+        overdue: steps taken because it stayed where it is for too long.
     """
 
     node_id: str
@@ -228,6 +229,7 @@ class Node:
     look_due: bool = False
     window_id: str | None = None
     firmware: Mapping[str, str] = field(default_factory=dict)
+    overdue: int = 0
 
     @property
     def hands(self) -> Custody:

@@ -32,6 +32,7 @@ from gpuaas.contracts.nodes import (
     NodeRegistered,
     NodeRetired,
     NodeSanitizingStarted,
+    NodeStateOverdue,
     NodeValidationFailed,
     NodeWiped,
 )
@@ -58,6 +59,7 @@ from gpuaas.nodes.domain.enrolment import (
     validated,
     with_findings,
 )
+from gpuaas.nodes.domain.expectations import overdue
 from gpuaas.nodes.domain.hardware import checked
 from gpuaas.nodes.domain.orders import (
     BeginNodeMaintenance,
@@ -76,6 +78,7 @@ from gpuaas.nodes.domain.orders import (
     RecordHardware,
     RecordHeartbeatLost,
     RecordHeartbeatRestored,
+    RecordOverdue,
     RecordUnusableHardware,
     RecordWiped,
     RegisterNode,
@@ -105,6 +108,7 @@ VOCABULARY: Final = Vocabulary(
     NodeMaintenanceStarted,
     NodeFirmwareUpdated,
     NodeMaintenanceEnded,
+    NodeStateOverdue,
     NodeRetired,
 )
 
@@ -153,6 +157,8 @@ def decide(command: NodeCommand, state: NodeState) -> Sequence[Event]:
             return updated(node, done)
         case Node() as node, EndNodeMaintenance() as order:
             return ended(node, order)
+        case Node() as node, RecordOverdue() as found:
+            return overdue(node, found)
         case Node() as node, RecordHeartbeatLost() as silence:
             return _fell_silent(node, silence.last_seen_at)
         case Node() as node, RecordHeartbeatRestored() as sign:
@@ -186,6 +192,8 @@ def evolve(state: NodeState, event: Event) -> NodeState:
             return replace(node, holds=tuple(h for h in node.holds if h.hold_id != fact.hold_id))
         case Node() as node, NodeDrainOrdered() | NodeDrained() | NodeDrainCancelled():
             return replace(node, drain=drain_after(node, event))
+        case Node() as node, NodeStateOverdue():
+            return replace(node, overdue=node.overdue + 1)
         case Node() as node, NodeAllocated() | NodeAllocationEnded() | NodeWiped() | NodeFirmwareUpdated():
             return _moved(node, event)
         case Node() as node, _ if (node.lifecycle, type(event)) in TRANSITIONS:
@@ -200,7 +208,8 @@ NODE: Final[Decider[NodeState, NodeCommand]] = Decider(initial=Unregistered(), d
 def _moved(node: Node, event: Event) -> Node:
     """The node after an event that may move its lifecycle, with all that the event says of it."""
     step = TRANSITIONS.get((node.lifecycle, type(event)), node.lifecycle)
-    moved = replace(node, lifecycle=step, custody=CUSTODY.get(step, node.custody))
+    stayed = node.overdue if step is node.lifecycle else 0
+    moved = replace(node, lifecycle=step, custody=CUSTODY.get(step, node.custody), overdue=stayed)
     return with_service(with_tenancy(with_findings(moved, event), event), event)
 
 

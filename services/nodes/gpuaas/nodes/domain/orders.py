@@ -162,6 +162,24 @@ class EndNodeMaintenance:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordOverdue:
+    """The machine has been `lifecycle` since `since`, which is expected to take `expected_s` seconds before each step.
+
+    Attributes:
+        steps: what is done, one after the other.
+        enabled: whether the steps are carried out here, or only named.
+    """
+
+    lifecycle: str
+    since: datetime
+    expected_s: int
+    steps: tuple[str, ...]
+    policy_version: str
+    now: datetime
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class RecordHeartbeatLost:
     last_seen_at: datetime
 
@@ -194,6 +212,7 @@ NodeCommand: TypeAlias = (
     | BeginNodeMaintenance
     | RecordFirmware
     | EndNodeMaintenance
+    | RecordOverdue
     | RecordHeartbeatLost
     | RecordHeartbeatRestored
     | RetireNode

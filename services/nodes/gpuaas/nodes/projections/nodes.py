@@ -31,6 +31,7 @@ from gpuaas.contracts.nodes import (
     NodeRegistered,
     NodeRetired,
     NodeSanitizingStarted,
+    NodeStateOverdue,
     NodeValidationFailed,
     NodeWiped,
 )
@@ -55,6 +56,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 WATCHED_MAX: Final = 100_000
 EXPIRED_AT_ONCE_MAX: Final = 500
 WANTING_MAX: Final = 5_000
+STAYING_MAX: Final = 500
 
 NODES: Final = Table(
     "nodes_v3",
@@ -85,6 +87,8 @@ NODES: Final = Table(
     Column("window_id", Text),
     Column("firmware", JSONB, nullable=False),
     Column("lifecycle_since", DateTime(timezone=True), nullable=False),
+    Column("overdue", Integer, nullable=False),
+    Column("overdue_step", Text),
     Column("wanting", Boolean, nullable=False),
     Column("hold_expires_at", DateTime(timezone=True)),
     Column("registered_at", DateTime(timezone=True), nullable=False),
@@ -154,6 +158,11 @@ class Nodes(Projection):
         """Machines that something is to be done for: drained, left by a tenant, unclean, or not yet looked at."""
         return await db.fetch(select(NODES).where(NODES.c.wanting).order_by(NODES.c.node_id).limit(WANTING_MAX))
 
+    async def staying(self, db: Database, lifecycle: str, since: datetime, steps: int) -> list[Record]:
+        """Machines that are `lifecycle` since `since` or longer and have steps of their list left."""
+        stay = and_(NODES.c.lifecycle == lifecycle, NODES.c.lifecycle_since <= since, NODES.c.overdue < steps)
+        return await db.fetch(select(NODES).where(stay).order_by(NODES.c.lifecycle_since).limit(STAYING_MAX))
+
     async def draining(self, db: Database) -> list[Record]:
         """Machines with a drain that stands, emptied or not."""
         standing = and_(NODES.c.drained_for.is_not(None), NODES.c.lifecycle != Lifecycle.RETIRED)
@@ -199,7 +208,7 @@ def row_after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
         step = TRANSITIONS.get((Lifecycle(row["lifecycle"]), type(event)))
         if step is not None:
             if step.value != row["lifecycle"]:
-                changed["lifecycle_since"] = fact.time
+                changed |= {"lifecycle_since": fact.time, "overdue": 0, "overdue_step": None}
             changed["lifecycle"] = step.value
             changed["custody"] = CUSTODY.get(step, Custody(row["custody"])).value
     changed["placeable"] = (
@@ -247,6 +256,8 @@ def _registered(event: NodeRegistered, at: datetime) -> dict[str, Any]:
         "window_id": None,
         "firmware": {},
         "lifecycle_since": at,
+        "overdue": 0,
+        "overdue_step": None,
         "hold_expires_at": None,
         "registered_at": at,
     }
@@ -293,6 +304,8 @@ def _changes_in_use(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
             return {"occupants": _without(row["occupants"], event.allocation_id)}
         case NodeSanitizingStarted():
             return {"look_due": True}
+        case NodeStateOverdue() as event:
+            return {"overdue": event.attempt, "overdue_step": event.step}
         case NodeWiped():
             return {"unclean": False}
         case NodeMaintenanceStarted() as event:
