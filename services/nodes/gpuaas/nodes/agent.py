@@ -16,16 +16,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import nats
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.ids import derived_id, is_name, new_id
 from gpuaas.nodes.adapters.fault_sources import FaultSource, InjectedFaults, KernelLog, RandomFaults
 from gpuaas.nodes.adapters.fault_wire import encode_fault, fault_subject_of
+from gpuaas.nodes.adapters.gauges import CounterFaults, GpuGauges, SimulatedGauges
 from gpuaas.nodes.adapters.heartbeat_wire import encode, subject_of
-from gpuaas.nodes.adapters.nvml import slots_by_address
+from gpuaas.nodes.adapters.nvml import NvmlGauges, slots_by_address
+from gpuaas.nodes.adapters.sample_wire import Sample, encode_sample, sample_subject_of
 from gpuaas.nodes.domain.faults import built_in
 from nats.aio.client import Client
 
@@ -93,8 +96,35 @@ async def tell_faults(client: Client, sources: Sequence[FaultSource]) -> None:
         await asyncio.sleep(FAULTS_EVERY_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What the machines' GPUs are read with, how it is called in samples, and how often that is done."""
+
+    gauges: GpuGauges
+    source: Literal["nvml", "simulation"]
+    every_s: float
+
+
+async def tell_utilisation(client: Client, fleet: Fleet, meter: Meter) -> None:
+    """Publish a sample of every machine each `every_s` seconds, for ever; one that cannot be read is left out."""
+    while True:
+        for node_id in fleet.read():
+            try:
+                readings = tuple(meter.gauges.read(node_id))
+                sample = Sample(node_id, datetime.now(UTC), meter.source, readings)
+                await client.publish(sample_subject_of(node_id), encode_sample(sample))
+            except (OSError, TypeError, nats.errors.Error) as failed:
+                _log.warning("utilisation of %s: %s", node_id, failed)
+        await asyncio.sleep(meter.every_s)
+
+
 async def speak(
-    nats_url: str, fleet: Fleet, interval_s: float, rounds: int | None, sources: Sequence[FaultSource] = ()
+    nats_url: str,
+    fleet: Fleet,
+    interval_s: float,
+    rounds: int | None,
+    sources: Sequence[FaultSource] = (),
+    meter: Meter | None = None,
 ) -> None:
     """Connect and beat until SIGTERM or SIGINT."""
 
@@ -113,14 +143,17 @@ async def speak(
         pending_size=PENDING_BYTES_MAX,
     )
     beating = asyncio.create_task(beat(client, fleet, interval_s, rounds))
-    telling = asyncio.create_task(tell_faults(client, sources))
+    beside = [asyncio.create_task(tell_faults(client, sources))]
+    if meter is not None:
+        beside.append(asyncio.create_task(tell_utilisation(client, fleet, meter)))
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, beating.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await beating
-    telling.cancel()
-    await asyncio.gather(telling, return_exceptions=True)
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
     await client.close()
 
 
@@ -153,13 +186,31 @@ def fleet_of(options: argparse.Namespace) -> Fleet:
     return Fleet(lambda: ids)
 
 
-def sources_of(options: argparse.Namespace, fleet: Fleet) -> list[FaultSource]:
-    """The sources of faults that the options name.
+def meter_of(options: argparse.Namespace, fleet: Fleet) -> Meter | None:
+    """What the options name to read GPUs with, if anything.
+
+    Raises:
+        Misconfigured: real GPUs are read for more than one machine, or not at all; an interval out of range.
+    """
+    if options.utilisation is None:
+        return None
+    if not 1 <= options.utilisation_every_s <= 3600:
+        raise Misconfigured(f"--utilisation-every-s is {options.utilisation_every_s}; use 1 to 3600")
+    if options.utilisation == "sim":
+        gauges = SimulatedGauges(lambda: int(time.time()), options.gauges_file)
+        return Meter(gauges, "simulation", options.utilisation_every_s)
+    if len(fleet.read()) != 1:
+        raise Misconfigured(f"the GPUs here are one machine's, and this agent speaks for {len(fleet.read())}")
+    return Meter(NvmlGauges(), "nvml", options.utilisation_every_s)
+
+
+def sources_of(options: argparse.Namespace, fleet: Fleet, meter: Meter | None = None) -> list[FaultSource]:
+    """The sources of faults that the options name; what is metered tells of its counters too.
 
     Raises:
         Misconfigured: a kernel log of more than one machine, or of one whose GPUs nobody can list; a negative rate.
     """
-    sources: list[FaultSource] = []
+    sources: list[FaultSource] = [CounterFaults(meter.gauges, fleet.read, meter.source)] if meter else []
     if options.faults_file is not None:
         sources.append(InjectedFaults(options.faults_file))
     if options.fault_rate < 0:
@@ -202,6 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--faults-file", type=Path, help="file with faults to inject, one JSON object a line")
     parser.add_argument("--fault-rate", type=float, default=0.0, help="simulated faults per GPU and hour")
     parser.add_argument("--fault-seed", type=int, default=0, help="seed of the simulated faults")
+    parser.add_argument("--utilisation", choices=["sim", "nvml"], help="publish what the GPUs do, made up or read")
+    parser.add_argument("--utilisation-every-s", type=float, default=30.0, help="seconds between two samples")
+    parser.add_argument("--gauges-file", type=Path, help="with sim: file with values to show instead of the usual ones")
     parser.add_argument("--kernel-log", type=Path, help="kernel log to watch for XID lines; needs nvidia-ml-py")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
@@ -210,7 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not 0.05 <= options.interval_s <= 3600:
             raise Misconfigured(f"--interval-s is {options.interval_s}; use 0.05 to 3600")
         fleet = fleet_of(options)
-        asyncio.run(speak(url, fleet, options.interval_s, options.rounds, sources_of(options, fleet)))
+        meter = meter_of(options, fleet)
+        sources = sources_of(options, fleet, meter)
+        asyncio.run(speak(url, fleet, options.interval_s, options.rounds, sources, meter))
     except Misconfigured as wrong:
         sys.stderr.write(f"{wrong.detail}\n")
         sys.exit(2)

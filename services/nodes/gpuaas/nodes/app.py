@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpuaas.common.service import Service, run
 from gpuaas.nodes.adapters.fault_stream import FaultStream
+from gpuaas.nodes.adapters.sample_stream import SampleStream
 from gpuaas.nodes.adapters.telemetry import HeartbeatStream
 from gpuaas.nodes.api import health_router, router
 from gpuaas.nodes.domain.faults import built_in
@@ -14,6 +15,7 @@ from gpuaas.nodes.projections.node_claims import NodeClaims
 from gpuaas.nodes.projections.nodes import Nodes
 from gpuaas.nodes.reactions import CountSilences, EnrolNodes, GuardHealth, KeepCustody, Onlooker, Persistence
 from gpuaas.nodes.routes.maintenance import maintenance_router
+from gpuaas.nodes.routes.utilisation import utilisation_router
 from gpuaas.nodes.settings import NodesSettings
 from gpuaas.nodes.upkeep import Overseer, TakeSteps, Upkeep, Views, again_and_again
 from gpuaas.nodes.windows import WindowKeeper
@@ -61,6 +63,9 @@ def build(settings: NodesSettings) -> Service:
     service.background("faults", lambda: faults.run(settings.heartbeat_tick_s))
     service.background("heartbeats", lambda: monitor.run(stream, settings.heartbeat_tick_s))
     service.serve(router(nodes, service.database, service.log, service.commands, onlooker))
+    samples = SampleStream(service.broker, lambda: monitor.deaf)
+    service.background("utilisation", lambda: samples.run(settings.heartbeat_tick_s))
+    service.serve(utilisation_router(samples))
     service.serve(maintenance_router(views, windows, service.commands, service.clock))
     service.serve(health_router(health, service.database, service.commands, service.clock, rules))
     return service
