@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from gpuaas.cli.main import main
 from gpuaas.cli.profile import NAMES, ServicePart, differences, layered, load, unsafe
 from gpuaas.common.errors import Misconfigured
-from gpuaas.common.settings import Settings
+from gpuaas.common.settings import Settings, login_of
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,3 +118,11 @@ def test_the_command_line_shows_compares_and_checks() -> None:
     broken = run.invoke(main, ["profile", "check", "production", "--set", "log.servers=1", "--json"])
     assert broken.exit_code == 1
     assert "one disk" in json.loads(broken.output)["production"][0]
+
+
+def test_a_password_stands_beside_the_brokers_addresses_not_in_one_of_them() -> None:
+    login = login_of("nats://iam:p%40ss@a:4222, tls://iam:p%40ss@b:4222")
+    assert login.servers == ["nats://a:4222", "tls://b:4222"]
+    assert (login.user, login.password) == ("iam", "p@ss")
+    assert "p@ss" not in repr(login)
+    assert login_of("nats://127.0.0.1:4222").user is None

@@ -12,8 +12,10 @@ import pytest
 from gpuaas.common.clock import WallClock
 from gpuaas.common.commands import Commands
 from gpuaas.common.embedded.nats_server import NatsServer
+from gpuaas.common.errors import Unavailable
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.provision import LogSettings, provision_log
+from gpuaas.common.settings import login_of
 from gpuaas.common.testing.counter import COUNTER, Open, Raise, cause
 from gpuaas.common.testing.event_log_contract import A, write
 from gpuaas.common.testing.stack import nats_cluster
@@ -95,3 +97,29 @@ async def _a_follower(cluster: list[NatsServer], log: JetStreamLog) -> int:
         if f"nats-{server.port}" != leader and (ours is None or server.port != ours.port) and server.pid is not None:
             return server.pid
     raise AssertionError("every server is the leader or ours")
+
+
+async def test_a_history_that_must_reach_a_position_is_never_given_without_it(cluster: list[NatsServer]) -> None:
+    connection = await _connected(cluster)
+    log = JetStreamLog(lambda: connection)
+    expected = 0
+    for number in range(150):
+        expected = (await log.append([write(A, expected, f"event-{number}")]))[0]
+        assert (await log.history(A, reaching=expected))[-1].position == expected
+    with pytest.raises(Unavailable, match="no copy"):
+        await log.history(A, reaching=expected + 1)
+    await connection.close()
+
+
+async def test_who_loses_its_server_signs_in_at_one_it_was_only_told_of(cluster: list[NatsServer]) -> None:
+    await (await _connected(cluster)).close()
+    named = login_of(cluster[0].url("admin"))
+    connection = await nats.connect(
+        named.servers, user=named.user, password=named.password, max_reconnect_attempts=-1, reconnect_time_wait=0.1
+    )
+    cluster[0].kill()
+    async with asyncio.timeout(30):
+        while not connection.is_connected or getattr(connection.connected_url, "port", 0) == cluster[0].port:
+            assert not connection.is_closed, "it took the refusal of a server it has no password for as the end"
+            await asyncio.sleep(0.05)
+    await connection.close()

@@ -20,6 +20,7 @@ from gpuaas.cli.service_table import SERVICES
 from gpuaas.cli.state import default_state_dir, running_endpoints
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.logs.jetstream import JetStreamLog
+from gpuaas.common.settings import login_of
 
 Work = TypeVar("Work", bound=Callable[..., Any])
 
@@ -75,7 +76,14 @@ async def open_log() -> AsyncIterator[JetStreamLog]:
     import nats
 
     url = os.environ.get("GPUAAS_NATS_URL") or running_endpoints(default_state_dir()).nats_url_of("operator")
-    connection = await nats.connect(url.split(","), inbox_prefix=b"_INBOX_operator", max_reconnect_attempts=3)
+    login = login_of(url)
+    connection = await nats.connect(
+        login.servers,
+        user=login.user,
+        password=login.password,
+        inbox_prefix=b"_INBOX_operator",
+        max_reconnect_attempts=3,
+    )
     try:
         yield JetStreamLog(lambda: connection)
     finally:

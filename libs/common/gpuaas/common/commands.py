@@ -357,7 +357,11 @@ class Commands:
         outcomes: list[Outcome[Any]] = []
         for order, subject, history in zip(orders, subjects, histories, strict=True):
             positions = _positions_of(cause, subject, history)
-            recorded = await self._log.history(subject, positions[0] - 1, len(positions)) if positions else []
+            recorded = (
+                await self._log.history(subject, positions[0] - 1, len(positions), reaching=positions[-1])
+                if positions
+                else []
+            )
             envelopes = [each.envelope() for each in recorded]
             if cause.digest is not None and any(each.causedigest not in (None, cause.digest) for each in envelopes):
                 raise Invalid(_KEY_IN_USE)

@@ -76,8 +76,17 @@ class EventLog(Protocol):
         """
         ...
 
-    async def history(self, subject: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
-        """The events of one subject after `after`, in order; the first `limit` of them where one is given."""
+    async def history(
+        self, subject: str, after: int = 0, limit: int | None = None, *, reaching: int = 0
+    ) -> list[Recorded]:
+        """The events of one subject after `after`, in order; the first `limit` of them where one is given.
+
+        Any copy of the log may answer, and one that is behind has not the newest. Who reacts to an event of this very
+        subject names its position in `reaching`, and gets no answer without it.
+
+        Raises:
+            Unavailable: no copy has `reaching` yet.
+        """
         ...
 
     async def at(self, position: int) -> Recorded | None:

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from faststream import FastStream
 from faststream.nats import NatsBroker
-from faststream.security import BaseSecurity
+from faststream.nats.security import NatsSecurity, NatsUserPassword
 from gpuaas.common.access import Access
 from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.commands import Commands
@@ -44,7 +44,7 @@ from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.projections import Projection, Projector, decoded
 from gpuaas.common.reactions import Reaction, Reactor
 from gpuaas.common.readers import Reader
-from gpuaas.common.settings import Settings
+from gpuaas.common.settings import BrokerLogin, Settings, login_of
 from gpuaas.common.snapshots import DatabaseSnapshots
 from gpuaas.common.tables import Database
 from gpuaas.common.telemetry import LOG_FILL, start_telemetry
@@ -99,9 +99,9 @@ class Service:
         self.name = name
         self.settings = settings
         self.clock = settings.clock()
-        tls = settings.broker_tls()
+        login = login_of(settings.nats_url)
         self.broker = NatsBroker(
-            settings.nats_urls,
+            login.servers,
             name=f"gpuaas-{name}",
             inbox_prefix=f"_INBOX_{name}",
             error_cb=self._on_broker_error,
@@ -111,7 +111,7 @@ class Service:
             max_outstanding_pings=2,
             logger=None,
             graceful_timeout=settings.drain_s,
-            security=BaseSecurity(ssl_context=tls, use_ssl=True) if tls else None,
+            security=_security(login, settings),
         )
         self.log = JetStreamLog(lambda: self.broker.connection)
         self.database = Database(settings.postgres_dsn, settings.postgres_pool_max)
@@ -403,6 +403,14 @@ def _without_reasons(told: dict[str, Any]) -> dict[str, Any]:
     elsewhere = "GET /v1/readiness says why"
     readers = [reader | {"stopped": reader["stopped"] and elsewhere} for reader in told["readers"]]
     return told | {"failures": dict.fromkeys(told["failures"], elsewhere), "readers": readers}
+
+
+def _security(login: BrokerLogin, settings: Settings) -> NatsSecurity:
+    """Who signs in, and whether through TLS."""
+    tls = settings.broker_tls()
+    if login.user is None or login.password is None:
+        return NatsSecurity(ssl_context=tls, use_ssl=tls is not None)
+    return NatsUserPassword(login.user, login.password, ssl_context=tls, use_ssl=tls is not None)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -24,6 +25,30 @@ DURABLE_PROFILES: Final = frozenset({"staging", "production"})
 PASSWORD_LENGTH_MIN: Final = 16
 KNOWN_PASSWORDS: Final = ("password", "postgres", "changeme", "secret", "gpuaas", "admin", "nats", "default", "test")
 """What a made-up password is not, however often it is repeated or numbered."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLogin:
+    """Addresses without, and the name and password beside them.
+
+    Beside, because a cluster tells its clients of its other members: a client that knows its password only as a part of
+    one address turns up at the next member as nobody, is refused, and closes for good.
+    """
+
+    servers: list[str]
+    user: str | None
+    password: str | None = field(repr=False)
+
+
+def login_of(nats_url: str) -> BrokerLogin:
+    """`nats://user:password@host:port`, several separated by commas, taken apart; the first one's name counts."""
+    places = [urlsplit(url.strip()) for url in nats_url.split(",") if url.strip()]
+    first = places[0] if places else urlsplit("")
+    return BrokerLogin(
+        servers=[place._replace(netloc=place.netloc.rpartition("@")[2]).geturl() for place in places],
+        user=None if first.username is None else unquote(first.username),
+        password=None if first.password is None else unquote(first.password),
+    )
 
 
 def trusting(ca_file: Path) -> ssl.SSLContext:

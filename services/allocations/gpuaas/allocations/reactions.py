@@ -73,7 +73,7 @@ class Capacity(Reaction):
     async def react(self, fact: Fact) -> None:
         node_id = _id_in(fact)
         machine, node = await asyncio.gather(
-            self._said_of("inventory", "machine", node_id), self._said_of("nodes", "node", node_id)
+            self._said_of("inventory", "machine", node_id, fact), self._said_of("nodes", "node", node_id, fact)
         )
         offer = offer_of(machine, node)
         if offer is None:
@@ -89,8 +89,9 @@ class Capacity(Reaction):
         except Rejected as refused:
             _log.warning("capacity of %s stays as it is: %s", node_id, refused.detail)
 
-    async def _said_of(self, service: str, entity: str, node_id: str) -> Sequence[Event]:
-        history = await self._log.history(subject_of(service, entity, PLATFORM, node_id))
+    async def _said_of(self, service: str, entity: str, node_id: str, fact: Fact) -> Sequence[Event]:
+        subject = subject_of(service, entity, PLATFORM, node_id)
+        history = await self._log.history(subject, reaching=fact.position if subject == fact.subject else 0)
         return [fact.event for fact in decoded(VOCABULARY, history)]
 
 

@@ -72,7 +72,9 @@ class Metering(Reaction):
         self._log = log
 
     async def react(self, fact: Fact) -> None:
-        order = meter_order(decoded(_ALLOCATION, await self._log.history(fact.subject)), fact.position)
+        # A copy of the log that is behind would answer without the release itself, and the run would go unmetered.
+        history = await self._log.history(fact.subject, reaching=fact.position)
+        order = meter_order(decoded(_ALLOCATION, history), fact.position)
         if order is None:
             return
         cause = Cause.of(fact, actor=SERVICE, step="meter")

@@ -23,6 +23,7 @@ from typing import Final, Literal
 import nats
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.ids import derived_id, is_name, new_id
+from gpuaas.common.settings import login_of
 from gpuaas.nodes.adapters.fault_sources import FaultSource, InjectedFaults, KernelLog, RandomFaults
 from gpuaas.nodes.adapters.fault_wire import encode_fault, fault_subject_of
 from gpuaas.nodes.adapters.gauges import CounterFaults, GpuGauges, SimulatedGauges
@@ -131,8 +132,11 @@ async def speak(
     async def complain(error: Exception) -> None:
         _log.warning("broker: %s", error)
 
+    login = login_of(nats_url)
     client = await nats.connect(
-        nats_url.split(","),
+        login.servers,
+        user=login.user,
+        password=login.password,
         name="gpuaas-node-agent",
         inbox_prefix=b"_INBOX_agent",
         error_cb=complain,

@@ -41,6 +41,9 @@ STREAM: Final = "EVENTS"
 ATTEMPTS_MAX: Final = 4
 """Tries of one append while its outcome is unknown; each carries the same ids and guard."""
 HISTORY_BATCH: Final = 512
+BEHIND_TRIES: Final = 40
+BEHIND_PAUSE_S: Final = 0.05
+"""How long a copy that is behind is asked again."""
 _RETRY_S: Final = 0.1
 _IMPOSSIBLE: Final = 2**62
 
@@ -99,7 +102,17 @@ class JetStreamLog:
             raise Conflict(f"{first.subject} has moved on since it was read")
         return list(range(after[0].position, after[0].position + len(writes)))
 
-    async def history(self, subject: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+    async def history(
+        self, subject: str, after: int = 0, limit: int | None = None, *, reaching: int = 0
+    ) -> list[Recorded]:
+        for _ in range(BEHIND_TRIES):
+            found = await self._history(subject, after, limit)
+            if not reaching or reaching <= after or (found and found[-1].position >= reaching):
+                return found
+            await asyncio.sleep(BEHIND_PAUSE_S)
+        raise Unavailable(f"no copy of the log that answers has position {reaching} of {subject} yet")
+
+    async def _history(self, subject: str, after: int, limit: int | None) -> list[Recorded]:
         found: list[Recorded] = []
         while limit is None or len(found) < limit:
             batch = HISTORY_BATCH if limit is None else min(HISTORY_BATCH, limit - len(found))

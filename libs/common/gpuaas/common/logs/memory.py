@@ -69,7 +69,9 @@ class MemoryLog:
         history = self._by_subject.get(subject)
         return history[-1].position if history else 0
 
-    async def history(self, subject: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+    async def history(
+        self, subject: str, after: int = 0, limit: int | None = None, *, reaching: int = 0
+    ) -> list[Recorded]:
         return [event for event in self._by_subject.get(subject, []) if event.position > after][:limit]
 
     async def at(self, position: int) -> Recorded | None:
