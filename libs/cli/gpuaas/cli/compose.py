@@ -18,7 +18,7 @@ from gpuaas.cli.profile import load
 from gpuaas.cli.servers import BOOTSTRAP_KEY_ID, PROVISIONER, nats_permissions
 from gpuaas.cli.service_table import SERVICES, ServiceEntry
 from gpuaas.cli.state import OPERATOR_KEY, Endpoints
-from gpuaas.cli.yaml_text import yaml_lines
+from gpuaas.cli.yaml_text import yaml_text
 from gpuaas.common.apikeys import new_api_key, read_api_key
 from gpuaas.common.embedded.nats_server import (
     ACCOUNT,
@@ -59,7 +59,7 @@ def compose_text() -> str:
         },
         "volumes": {"log": {}, "databases": {}, **{f"{entry.name}-state": {} for entry in SERVICES}},
     }
-    return CAPTION + "\n".join(yaml_lines(document)) + "\n"
+    return CAPTION + yaml_text(document)
 
 
 def _nats() -> Tree:

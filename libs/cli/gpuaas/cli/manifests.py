@@ -20,7 +20,7 @@ from gpuaas.cli.kube.servers import nats, nats_conf, network_policies, postgres,
 from gpuaas.cli.profile import NAMES, load
 from gpuaas.cli.servers import BOOTSTRAP_KEY_ID, nats_permissions
 from gpuaas.cli.service_table import SERVICES
-from gpuaas.cli.yaml_text import yaml_lines
+from gpuaas.cli.yaml_text import yaml_text
 from gpuaas.common.apikeys import new_api_key
 from gpuaas.common.errors import Misconfigured
 
@@ -65,7 +65,7 @@ def _resources() -> list[str]:
 
 
 def _text(*documents: Tree) -> str:
-    return CAPTION + "---\n".join("\n".join(yaml_lines(document)) + "\n" for document in documents)
+    return CAPTION + yaml_text(*documents)
 
 
 def differing(folder: Path, wanted: Mapping[Path, str]) -> list[Path]:
@@ -104,7 +104,7 @@ def passwords(profile_name: str) -> tuple[str, str]:
         }
         for owner, pairs in values.items()
     ]
-    return "---\n".join("\n".join(yaml_lines(document)) + "\n" for document in documents), key.text
+    return yaml_text(*documents), key.text
 
 
 def _password() -> str:

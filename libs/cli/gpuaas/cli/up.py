@@ -207,6 +207,10 @@ class Stack:
         if wait:
             await self.ready([name])
 
+    async def revive(self, name: str) -> None:
+        """Start a broker or PostgreSQL that has ended, on the same port and data."""
+        await self._servers.revive(name)
+
     async def restart(self, name: str) -> None:
         """Stop in order, start again, wait until it is ready; `nats` and `postgres` too."""
         if name in self._servers.names:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from gpuaas.cli.service_table import ServiceEntry
-from gpuaas.cli.yaml_text import yaml_items
+from gpuaas.cli.yaml_text import patch_text
 
 Tree = dict[str, Any]
 PART_OF: Final = {"app.kubernetes.io/part-of": "gpuaas"}
@@ -97,7 +96,7 @@ def of_service(entry: ServiceEntry) -> tuple[Tree, list[Tree]]:
         "nameSuffix": f"-{entry.name}",
         "labels": [{"pairs": labels | PART_OF, "includeSelectors": True, "includeTemplates": True}],
         "images": [{"name": IMAGE, "newName": f"gpuaas-{entry.name}"}],
-        "patches": [{"target": {"kind": "Deployment"}, "patch": _json_patch(_differences(entry))}],
+        "patches": [{"target": {"kind": "Deployment"}, "patch": patch_text(_differences(entry))}],
     }
     return kustomization, [_state()] if entry.keeps else []
 
@@ -182,7 +181,3 @@ CONTAINER_SECURITY: Final[Tree] = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-
-
-def _json_patch(changes: Sequence[tuple[str, str, Any]]) -> str:
-    return "\n".join(yaml_items([{"op": op, "path": path, "value": value} for op, path, value in changes])) + "\n"

@@ -8,7 +8,7 @@ from gpuaas.cli.kube.any_service import NAME, PRE_STOP_S, Tree
 from gpuaas.cli.kube.servers import NATS_IMAGE, NATS_TAG, POSTGRES_IMAGE, POSTGRES_TAG, TLS_FOLDER, log_settings
 from gpuaas.cli.profile import Profile
 from gpuaas.cli.service_table import SERVICES, ServiceEntry
-from gpuaas.cli.yaml_text import yaml_items
+from gpuaas.cli.yaml_text import patch_text
 
 KEYS_FOLDER: Final = "/etc/gpuaas/keys"
 GIVEN_KEYS: Final = {
@@ -183,8 +183,7 @@ def _https_probes() -> list[tuple[str, str, Any]]:
 
 
 def _patch(target: Tree, changes: list[tuple[str, str, Any]]) -> Tree:
-    operations = [{"op": op, "path": path, "value": value} for op, path, value in changes]
-    return _patch_text(target, "\n".join(yaml_items(operations)) + "\n")
+    return _patch_text(target, patch_text(changes))
 
 
 def _patch_text(target: Tree, text: str) -> Tree:
