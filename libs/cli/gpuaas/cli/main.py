@@ -13,6 +13,8 @@ _COMMANDS: Final = {
     "status": ("status", "Where every service and reader of the running suite stands."),
     "doctor": ("doctor", "Look for what is wrong and say what to do."),
     "profile": ("profile", "Environments: show, diff, check."),
+    "backup": ("backup", "Copy the log and the keys, and verify a copy."),
+    "restore": ("restore", "Make the log and the keys out of a copy, in an empty place."),
     "events": ("events", "The log: tail, show, replay, stats."),
     "projections": ("projections", "Read models: status, rebuild."),
     "nodes": ("fleet", "The fleet: list, show, capacity, hold, cordon, drain, maintenance."),

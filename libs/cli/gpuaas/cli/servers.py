@@ -72,8 +72,8 @@ class Servers:
         """`nats`, further members of its cluster as `nats-2`, …, and `postgres`."""
         return (*broker_names(self._profile.log.servers), "postgres")
 
-    async def start_nats(self) -> None:
-        """Start the broker's servers, and make the log where there is none."""
+    async def start_nats(self, incarnation: str | None = None) -> None:
+        """Start the broker's servers, and make the log where there is none (as `incarnation`, when it is restored)."""
         self.users = {
             name: NatsUser(self._folder.secret(f"{name}.nats"), permissions)
             for name, permissions in nats_permissions().items()
@@ -86,7 +86,7 @@ class Servers:
         connection = await nats.connect(self.brokers[0].url(PROVISIONER), name=PROVISIONER)
         try:
             async with asyncio.timeout(PROVISION_TIMEOUT_S):
-                self._folder.check_incarnation(await self._provisioned(connection))
+                self._folder.check_incarnation(await self._provisioned(connection, incarnation))
         finally:
             await connection.close()
 
@@ -116,12 +116,12 @@ class Servers:
             for name, route in zip(names, routes, strict=True)
         ]
 
-    async def _provisioned(self, connection: Client) -> str:
+    async def _provisioned(self, connection: Client, incarnation: str | None) -> str:
         """The log's incarnation. A cluster that has just begun answers only once it has a leader."""
         settings = LogSettings(replicas=self._profile.log.servers)
         while True:
             try:
-                return await provision_log(connection, settings)
+                return await provision_log(connection, settings, incarnation=incarnation)
             except (Misconfigured, Unavailable) as refused:
                 if len(self.brokers) == 1 or not any(code in refused.detail for code in NO_LEADER_YET):
                     raise
@@ -146,8 +146,13 @@ class Servers:
             ) from None
 
     def url_of(self, name: str) -> str:
-        """The broker's URLs for one user, separated by commas."""
-        self.running()
+        """The broker's URLs for one user, separated by commas.
+
+        Raises:
+            Misconfigured: it was not started.
+        """
+        if not self.brokers:
+            raise Misconfigured("the broker is not started; start the stack first")
         return ",".join(server.url(name) for server in self.brokers)
 
     def environment_of(self, entry: ServiceEntry, http_port: int) -> dict[str, str]:

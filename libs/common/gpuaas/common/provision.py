@@ -100,11 +100,14 @@ def telemetry_config(settings: LogSettings) -> dict[str, Any]:
     }
 
 
-async def provision_log(connection: Client, settings: LogSettings = LogSettings()) -> str:
+async def provision_log(
+    connection: Client, settings: LogSettings = LogSettings(), *, incarnation: str | None = None
+) -> str:
     """Make the streams EVENTS and TELEMETRY where they are absent.
 
     Args:
         connection: signed in as a user with rights on `$JS.API.STREAM.>`.
+        incarnation: of the log that is about to be restored into it, event by event; None: a new log.
 
     Returns:
         The incarnation id of EVENTS, new or found.
@@ -115,7 +118,7 @@ async def provision_log(connection: Client, settings: LogSettings = LogSettings(
     """
     found = await _stream(connection, EVENTS)
     if found is None:
-        metadata = {INCARNATION: new_id()}
+        metadata = {INCARNATION: incarnation or new_id()}
         found = await _create(connection, {**events_config(settings), "metadata": metadata})
     differences = guarded_differences(found, events_config(settings))
     if differences:

@@ -1,0 +1,69 @@
+"""`gpuaas backup`: what cannot be made again. One law: it ends well only after the copy was read and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from gpuaas.cli.output import as_json, fail, finish, print_json, print_table
+
+if TYPE_CHECKING:
+    from gpuaas.cli.backup import Verified
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--verify", is_flag=True, help="Copy nothing; read the copy in FOLDER and compare it with audit's digests."
+)
+@as_json
+def command(folder: Path, verify: bool, json_: bool) -> None:
+    """Copy the log and the keys of the suite that runs here into FOLDER, then verify the copy.
+
+    The copy holds the installation's secrets: keep it as you keep those. Read models are not in it.
+    """
+    from gpuaas.cli.backup import as_document, verify_backup, write_backup
+    from gpuaas.cli.here import open_log
+    from gpuaas.cli.state import default_state_dir
+    from gpuaas.common.errors import GpuaasError
+    from rich.progress import Progress
+
+    if verify:
+        try:
+            verified = verify_backup(folder)
+        except GpuaasError as spoilt:
+            fail(spoilt.detail)
+    else:
+
+        async def work() -> Verified:
+            with Progress(transient=True) as bar:
+                task = bar.add_task("events", total=None)
+                async with open_log() as log:
+                    return await write_backup(
+                        log, default_state_dir(), folder, lambda done, of: bar.update(task, completed=done, total=of)
+                    )
+
+        verified = finish(work)
+    if json_:
+        print_json(as_document(verified))
+        return
+    print_table("Backup", ["what", "is"], rows_of(verified))
+
+
+def rows_of(verified: Verified) -> list[list[object]]:
+    """What was seen, for people."""
+    manifest = verified.manifest
+    trees = {
+        True: "every tree as audit signed it",
+        False: "not as audit signed them",
+        None: "audit's keys are not in it",
+    }
+    return [
+        ["made", manifest.made_at],
+        ["events", manifest.last_position],
+        ["epochs as audit signed them", verified.epochs],
+        ["vouched for up to position", verified.sealed_to],
+        ["trees of all tenants", trees[verified.every_tree]],
+        ["files of keys", len(manifest.keys_sha256)],
+    ]
