@@ -40,8 +40,8 @@ check: setup ## formatting, lint, types, walls, contracts: everything that needs
 	$(BIN)/gpuaas profile check
 	$(BIN)/python -m pytest -q tests/walls
 
-drills: setup ## only the drills: kill, race and destroy real processes, then compare everything
-	@$(BIN)/python -m pytest -m drill tests/drills $(ARGS)
+drills: setup ## every drill: kill, pause, fill, cut, flip and destroy, then compare everything; figures below .state/drills
+	@GPUAAS_DRILLS=all GPUAAS_DRILL_REPORTS=$(STATE)/drills $(BIN)/python -m pytest -m drill tests/drills $(ARGS)
 
 ironic-lane: setup # OpenStack Ironic and a Redfish emulator in a venv of their own; 5 s, 300 MB
 	@mkdir -p "$(STATE)/ironic"

@@ -135,7 +135,9 @@ def everything_holds(reading: Reading) -> None:
     twice = [name for name, positions in reading.requested.items() if len(positions) != 1]
     assert twice == [], "a request stands in the log more than once"
     ran = set(reading.started) & set(reading.released)
-    assert set(reading.metered) == ran, "a run that is over has no usage record, or something else has one"
+    unmetered = {name: reading.released[name] for name in ran - set(reading.metered)}
+    assert unmetered == {}, "runs that are over have no usage record; where each was released"
+    assert set(reading.metered) - ran == set(), "something was metered that is no run that is over"
     twice = [name for name, positions in reading.metered.items() if len(positions) != 1]
     assert twice == [], "a run was metered more than once"
     assert [currency for currency, total in reading.books.items() if total != 0] == [], "the ledger does not balance"

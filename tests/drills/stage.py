@@ -19,6 +19,7 @@ from gpuaas.cli.client import Suite
 from gpuaas.cli.demo import trace
 from gpuaas.cli.demo.trace import WORLD_EPOCH, Host, Job
 from gpuaas.cli.demo.world import World
+from gpuaas.cli.profile import Profile
 from gpuaas.cli.readiness import until_ready
 from gpuaas.cli.service_table import service
 from gpuaas.cli.supervisor import Backoff
@@ -46,11 +47,19 @@ def state_folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def steady_world(folder: Path, rate: float, since: datetime = WORLD_EPOCH) -> AsyncIterator[World]:
+async def steady_world(
+    folder: Path,
+    rate: float,
+    since: datetime = WORLD_EPOCH,
+    *,
+    profile: Profile | None = None,
+    restart: bool = True,
+) -> AsyncIterator[World]:
     """A running suite whose world has one pace from its start on, so that a process that comes back has it too."""
     pace = Pace(time.time(), since, rate)
     environment = {"GPUAAS_CLOCK_PACE": pace.encode()}
-    stack = Stack(folder, profile="demo", environment=environment, restart=QUICK_RESTART)
+    again = QUICK_RESTART if restart else None
+    stack = Stack(folder, profile=profile or "demo", environment=environment, restart=again)
     endpoints = await stack.start()
     try:
         async with Suite(endpoints.services, stack.operator_key) as operator:

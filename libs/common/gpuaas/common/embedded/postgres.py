@@ -189,7 +189,7 @@ class PostgresServer:
         password_file.write_text(self._password + "\n", "utf-8")
         try:
             _hand_over(programs, draft, password_file)
-            _initdb(programs, draft, password_file)
+            _initdb(programs, draft, password_file, synced=self._fsync)
             draft.rename(self._data)
         finally:
             password_file.unlink(missing_ok=True)
@@ -220,7 +220,7 @@ def _hand_over(programs: PostgresPrograms, *paths: Path) -> None:
         ) from refused
 
 
-def _initdb(programs: PostgresPrograms, data: Path, password_file: Path) -> None:
+def _initdb(programs: PostgresPrograms, data: Path, password_file: Path, *, synced: bool) -> None:
     argv: Sequence[str] = (
         str(programs.bin / "initdb"),
         f"--pgdata={data}",
@@ -231,8 +231,8 @@ def _initdb(programs: PostgresPrograms, data: Path, password_file: Path) -> None
         "--encoding=UTF8",
         "--locale-provider=builtin",
         "--locale=C.UTF-8",
-        "--no-sync",
         "--no-instructions",
+        *(() if synced else ("--no-sync",)),
     )
     user = programs.user
     made = subprocess.run(
