@@ -118,7 +118,7 @@ async def night(
         "read_models_equal_to_a_rebuild": len(rebuilds),
         "rebuilds_s": sum(rebuilds.values()),
     }
-    return _reported(figures)
+    return report(figures)
 
 
 async def _shaken(world: World, folder: Path, chance: random.Random, fault: Fault) -> Night:
@@ -151,7 +151,7 @@ async def reckoned(world: World, load: Load) -> tuple[Reading, dict[str, float]]
     return reading, dict(await rebuilt(world))
 
 
-def _reported(figures: dict[str, Any]) -> dict[str, Any]:
+def report(figures: dict[str, Any]) -> dict[str, Any]:
     told = {name: round(value, 2) if isinstance(value, float) else value for name, value in figures.items()}
     if (folder := os.environ.get(REPORTS)) is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)

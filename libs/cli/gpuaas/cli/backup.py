@@ -21,8 +21,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
+from gpuaas.cli.audit_copy import AuditCopy
 from gpuaas.cli.service_table import SERVICES
 from gpuaas.cli.trail_check import Keys, StoredEvent, epochs_in, same_whole
 from gpuaas.common.envelope import Recorded
@@ -73,8 +74,13 @@ class Verified:
     every_tree: bool | None
 
 
-async def write_backup(log: JetStreamLog, state: Path, folder: Path, progress: Progress) -> Verified:
+async def write_backup(
+    log: JetStreamLog, state: Path, folder: Path, progress: Progress, mend: AuditCopy | None = None
+) -> Verified:
     """Copy log and keys into `folder`, then read the copy and compare it with what audit signed.
+
+    Args:
+        mend: where events that the log can no longer give are taken from.
 
     Raises:
         Misconfigured: the folder holds something.
@@ -84,7 +90,7 @@ async def write_backup(log: JetStreamLog, state: Path, folder: Path, progress: P
         raise Misconfigured(f"{folder} is not empty; a backup is never written over another")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     last = await log.last_position()
-    await _copy_events(log, last, folder / EVENTS_FILE, progress)
+    await _copy_events(log, last, folder / EVENTS_FILE, progress, mend)
     _copy_keys(state, folder / KEYS)
     manifest = Manifest(
         format=FORMAT,
@@ -169,19 +175,32 @@ def _compare_files(folder: Path, manifest: Manifest) -> None:
         raise Unreadable(f"{folder / EVENTS_FILE} is not the file that was written; use another backup")
 
 
-async def _copy_events(log: JetStreamLog, last: int, path: Path, progress: Progress) -> None:
+async def _copy_events(log: JetStreamLog, last: int, path: Path, progress: Progress, mend: AuditCopy | None) -> None:
     with gzip.open(path, "wt", encoding="ascii", compresslevel=5) as file:
         done = 0
         async for recorded in _all(log, last):
-            if recorded.position != done + 1:
-                raise Unreadable(
-                    f"the log gives {recorded.position} after {done}: it has lost an event, or a copy is sick"
-                )
-            payload = base64.b64encode(recorded.payload).decode("ascii")
-            file.write(json.dumps([recorded.position, recorded.subject, recorded.type, payload]) + "\n")
+            await _mended(file, done + 1, recorded.position, mend)
+            found = StoredEvent(recorded.position, recorded.subject, recorded.payload)
+            file.write(_line(recorded.type, found))
             done = recorded.position
             if done % 1_000 == 0 or done == last:
                 progress(done, last)
+        await _mended(file, done + 1, last + 1, mend)
+
+
+async def _mended(file: IO[str], first: int, before: int, mend: AuditCopy | None) -> None:
+    """Write the events from `first` on that the log did not give, out of audit's copy."""
+    for position in range(first, before):
+        found = None if mend is None else await mend.event(position)
+        if found is None:
+            whose = "audit has no copy of it either" if mend is not None else "take it with --mend-from-audit"
+            raise Unreadable(f"the log cannot give the event of position {position} any more; {whose}")
+        file.write(_line(*found))
+
+
+def _line(kind: str, event: StoredEvent) -> str:
+    payload = base64.b64encode(event.payload).decode("ascii")
+    return json.dumps([event.position, event.subject, kind, payload]) + "\n"
 
 
 async def _all(log: JetStreamLog, last: int) -> AsyncIterator[Recorded]:

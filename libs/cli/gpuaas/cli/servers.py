@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Final
@@ -17,6 +18,7 @@ from gpuaas.cli.state import OPERATOR_KEY, StateFolder
 from gpuaas.common.apikeys import ApiKey, new_api_key, read_api_key
 from gpuaas.common.embedded.nats_server import (
     ACCOUNT,
+    DISK_SHARE,
     ClusterSeat,
     NatsServer,
     NatsUser,
@@ -97,7 +99,9 @@ class Servers:
             Misconfigured: the folder holds the log of another number of servers, which would not find it.
         """
         names = broker_names(self._profile.log.servers)
-        kept = [name for name in broker_names(BROKERS_MAX) if (self._folder.path / name / "store").exists()]
+        kept = [
+            name for name in broker_names(BROKERS_MAX) if (self._folder.path / name / "store" / "jetstream").exists()
+        ]
         if kept and len(kept) != len(names):
             raise Misconfigured(
                 f"{self._folder.path} holds a log of {len(kept)} server(s), the profile wants {len(names)}: move it "
@@ -109,12 +113,19 @@ class Servers:
                 self._folder.path / name,
                 {ACCOUNT: self.users},
                 sync_interval=self._profile.log.sync,
+                max_file_store_bytes=self._room_bytes(name),
                 port=self._folder.port(name.replace("-", "_"), None, os.environ),
                 monitor_port=self._folder.port(f"{name.replace('-', '_')}_monitor", None, os.environ),
                 seat=ClusterSeat("cell", route, routes) if len(names) > 1 else None,
             )
             for name, route in zip(names, routes, strict=True)
         ]
+
+    def _room_bytes(self, name: str) -> int:
+        """The profile's limit, or what this disk can bear: its clean refusal must answer before the disk is full."""
+        store = self._folder.path / name / "store"
+        store.mkdir(parents=True, exist_ok=True)
+        return min(self._profile.log.file_store_mib << 20, int(shutil.disk_usage(store).free * DISK_SHARE))
 
     async def _provisioned(self, connection: Client, incarnation: str | None) -> str:
         """The log's incarnation. A cluster that has just begun answers only once it has a leader."""

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 @click.option(
     "--verify", is_flag=True, help="Copy nothing; read the copy in FOLDER and compare it with audit's digests."
 )
+@click.option("--mend-from-audit", "mend", is_flag=True, help="Take what the log has lost from audit's own copy.")
 @as_json
-def command(folder: Path, verify: bool, json_: bool) -> None:
+def command(folder: Path, verify: bool, mend: bool, json_: bool) -> None:
     """Copy the log and the keys of the suite that runs here into FOLDER, then verify the copy.
 
     The copy holds the installation's secrets: keep it as you keep those. Read models are not in it.
     """
+    from contextlib import AsyncExitStack
+
+    from gpuaas.cli.audit_copy import open_audit_copy
     from gpuaas.cli.backup import as_document, verify_backup, write_backup
     from gpuaas.cli.here import open_log
-    from gpuaas.cli.state import default_state_dir
+    from gpuaas.cli.state import default_state_dir, running_endpoints
     from gpuaas.common.errors import GpuaasError
     from rich.progress import Progress
 
@@ -39,10 +43,15 @@ def command(folder: Path, verify: bool, json_: bool) -> None:
         async def work() -> Verified:
             with Progress(transient=True) as bar:
                 task = bar.add_task("events", total=None)
-                async with open_log() as log:
-                    return await write_backup(
-                        log, default_state_dir(), folder, lambda done, of: bar.update(task, completed=done, total=of)
-                    )
+                async with AsyncExitStack() as held:
+                    state = default_state_dir()
+                    log = await held.enter_async_context(open_log())
+                    copy = await held.enter_async_context(open_audit_copy(running_endpoints(state))) if mend else None
+
+                    def show(done: int, of: int) -> None:
+                        bar.update(task, completed=done, total=of)
+
+                    return await write_backup(log, state, folder, show, copy)
 
         verified = finish(work)
     if json_:

@@ -1,4 +1,4 @@
-"""Secrets on disk. One law: made once with 256 bits, readable by their owner only, and still there after a power cut."""
+"""Secrets on disk. One law: made once with 256 bits, for their owner only, and still there after a power cut."""
 
 from __future__ import annotations
 
