@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from gpuaas.common.telemetry import REQUEST_SECONDS, span
+from gpuaas.common.telemetry import REQUEST_SECONDS, about, span, tenant_in
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -87,7 +87,7 @@ class Door:
 
         traceparent = headers.get(b"traceparent", b"").decode("ascii", "replace") or None
         try:
-            with span(f"{scope['method']} {scope['path']}", traceparent):
+            with about(tenant_in(scope["path"])), span(f"{scope['method']} {scope['path']}", traceparent):
                 await self._app(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "unrouted")

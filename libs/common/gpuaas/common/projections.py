@@ -19,6 +19,7 @@ from gpuaas.common.ids import new_id
 from gpuaas.common.log import Batch, EventLog, Follower
 from gpuaas.common.readers import Reader
 from gpuaas.common.tables import LIVE, Database, Record, Rows, insert, upsert
+from gpuaas.common.telemetry import SPANS_MAX, spans
 from sqlalchemy import Table
 
 __all__ = ["Database", "Fact", "Projection", "Projector", "Record", "Rows", "decoded", "digest", "insert", "upsert"]
@@ -137,6 +138,11 @@ class Projector(Reader):
         await self._fold(LIVE, batch.events, after, batch.seen)
 
     async def _fold(self, place: str, events: Sequence[Recorded], after: int, seen: int) -> None:
+        live = place == LIVE and len(events) <= SPANS_MAX
+        with spans(f"project {self.projection.name}", map(_traceparent_in, events) if live else ()):
+            await self._write(place, events, after, seen)
+
+    async def _write(self, place: str, events: Sequence[Recorded], after: int, seen: int) -> None:
         async with self._database.writing(place) as rows:
             # First, because it locks the checkpoint: of two instances the slower one ends here, before it writes rows.
             await tables.move_checkpoint(rows, self.projection.name, after, seen, self._instance)
@@ -179,6 +185,14 @@ class Projector(Reader):
             ):
                 return reached
         raise Unavailable(f"{self.projection.name} was not rebuilt: its reading ended")
+
+
+def _traceparent_in(recorded: Recorded) -> str | None:
+    """The trace an event belongs to, as far as it can be read."""
+    try:
+        return recorded.envelope().traceparent
+    except Unreadable:
+        return None
 
 
 async def digest(database: Database, projection: Projection, place: str = LIVE) -> str:

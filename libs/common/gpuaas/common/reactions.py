@@ -20,7 +20,7 @@ from gpuaas.common.log import Batch, EventLog, Follower
 from gpuaas.common.projections import decoded
 from gpuaas.common.readers import Reader
 from gpuaas.common.tables import LIVE, Database, move_checkpoint
-from gpuaas.common.telemetry import span
+from gpuaas.common.telemetry import about, span
 
 CONCURRENT_KEYS: Final = 32
 """Things that are handled side by side."""
@@ -103,7 +103,7 @@ class Reactor(Reader):
 
     async def _in_order(self, history: Sequence[Fact]) -> None:
         for fact in history:
-            with span(f"react {self.reaction.name}", fact.envelope.traceparent):
+            with about(fact.tenant_id), span(f"react {self.reaction.name}", fact.envelope.traceparent):
                 try:
                     await self.reaction.react(fact)
                 except Conflict as busy:

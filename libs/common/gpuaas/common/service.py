@@ -47,7 +47,7 @@ from gpuaas.common.readers import Reader
 from gpuaas.common.settings import BrokerLogin, Settings, login_of
 from gpuaas.common.snapshots import DatabaseSnapshots
 from gpuaas.common.tables import Database
-from gpuaas.common.telemetry import LOG_FILL, start_telemetry
+from gpuaas.common.telemetry import LOG_FILL, LOG_POSITION, LOG_REACHABLE, READER_LAG, READY, start_telemetry
 from nats.aio.msg import Msg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -349,6 +349,18 @@ class Service:
             "readers": readers,
         }
 
+    async def _measure(self) -> None:
+        """Bring what changes without an event up to now: how far each reader is behind, whether the log answers."""
+        ready, told = await self.readiness()
+        head = told["log_position"]
+        READY.set(ready)
+        LOG_REACHABLE.set(head is not None)
+        if head is None:
+            return
+        LOG_POSITION.set(head)
+        for reader in told["readers"]:
+            READER_LAG.labels(reader["name"]).set(0 if reader["caught_up"] else max(0, head - reader["position"]))
+
     def _add_own_routes(self) -> None:
         if self._complete:
             return
@@ -371,6 +383,7 @@ class Service:
         @router.get("/metrics", include_in_schema=False)
         @public
         async def metrics() -> Response:
+            await self._measure()
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
         read = Depends(permit(f"{self.name}.projection.read"))

@@ -1,7 +1,8 @@
 """Traces, metrics and structured logs. One law: the trace context rides in the envelope, so one trace spans the bus.
 
 OTLP export is switched on by `OTEL_EXPORTER_OTLP_ENDPOINT` (OpenTelemetry's own variable); without it spans cost
-almost nothing and go nowhere. Metrics are Prometheus text at `/metrics`.
+almost nothing and go nowhere. Metrics are Prometheus text at `/metrics`. What looks like a secret or a person's address
+is struck out of every log line, wherever it came from.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from opentelemetry import trace
@@ -28,6 +31,10 @@ _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 COMMANDS = Counter("gpuaas_commands_total", "Commands by entity and outcome.", ("entity", "outcome"))
 COMMAND_SECONDS = Histogram("gpuaas_command_seconds", "Time to decide and append.", ("entity",), buckets=_BUCKETS_S)
 READER_POSITION = Gauge("gpuaas_reader_position", "Log position a reader has applied.", ("reader",))
+READER_LAG = Gauge("gpuaas_reader_lag_events", "Log positions a reader is behind; 0 when nothing waits.", ("reader",))
+LOG_POSITION = Gauge("gpuaas_log_position", "Newest position of the log, as this service sees it.")
+LOG_REACHABLE = Gauge("gpuaas_log_reachable", "1 while the broker answers this service.")
+READY = Gauge("gpuaas_ready", "1 while the service can do its work.")
 READER_EVENTS = Counter("gpuaas_reader_events_total", "Events a reader has applied.", ("reader",))
 READER_STOPPED = Gauge("gpuaas_reader_stopped", "1 while a reader has stopped at an event.", ("reader",))
 LOG_FILL = Gauge("gpuaas_log_fill_ratio", "Share of the log's room that is used.")
@@ -36,8 +43,46 @@ REQUEST_SECONDS = Histogram(
 )
 
 
+SPANS_MAX: Final = 16
+"""Events of one batch that are traced into a read model; a longer batch is a rebuild or a catch-up."""
+_TENANT: Final[ContextVar[str | None]] = ContextVar("tenant", default=None)
+_TENANT_IN_PATH: Final = re.compile(r"/v1/tenants/([a-z0-9-]{1,63})(?:/|$)")
+_STRUCK_OUT: Final = (
+    (re.compile(r"(://[^:/@\s]*:)[^@\s]+@"), r"\1***@"),
+    (re.compile(r"\bgpk_[A-Za-z0-9_.-]+"), "gpk_***"),
+    (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), r"\1 ***"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "eyJ***"),
+    (re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"), "***@***"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), "***"),
+)
+"""Passwords in addresses, API keys, tokens, mail addresses, private keys."""
+
+
+def struck_out(text: str) -> str:
+    """`text` without what looks like a secret or a mail address."""
+    for pattern, instead in _STRUCK_OUT:
+        text = pattern.sub(instead, text)
+    return text
+
+
+@contextmanager
+def about(tenant_id: str | None) -> Iterator[None]:
+    """Log lines inside are about this tenant."""
+    token = _TENANT.set(tenant_id)
+    try:
+        yield
+    finally:
+        _TENANT.reset(token)
+
+
+def tenant_in(path: str) -> str | None:
+    """The tenant a request path names."""
+    found = _TENANT_IN_PATH.match(path)
+    return found[1] if found else None
+
+
 class _JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, trace id; nothing from request bodies."""
+    """One JSON object a line: time, level, logger, message, trace and tenant; nothing from request bodies."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -49,13 +94,15 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": struck_out(record.getMessage()),
         }
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
             line["trace_id"] = format(context.trace_id, "032x")
+        if (tenant_id := _TENANT.get()) is not None:
+            line["tenant_id"] = tenant_id
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = struck_out(self.formatException(record.exc_info))
         return json.dumps(line)
 
 
@@ -78,6 +125,21 @@ def span(name: str, traceparent: str | None = None) -> Iterator[None]:
     context = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
     with _TRACER.start_as_current_span(name, context=context):
         yield
+
+
+@contextmanager
+def spans(name: str, traceparents: Iterable[str | None]) -> Iterator[None]:
+    """One span per event of a short batch, each in its event's own trace; nothing where spans go nowhere."""
+    given = [each for each in traceparents if each] if _exports() else []
+    with ExitStack() as open_spans:
+        for traceparent in dict.fromkeys(given):
+            context = _PROPAGATOR.extract({"traceparent": traceparent})
+            open_spans.callback(_TRACER.start_span(name, context=context).end)
+        yield
+
+
+def _exports() -> bool:
+    return isinstance(trace.get_tracer_provider(), TracerProvider)
 
 
 def current_traceparent() -> str | None:
