@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,10 +69,12 @@ async def steady_world(
 
 
 @asynccontextmanager
-async def second_process(world: World, name: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def second_process(
+    world: World, name: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """One more process of a service on the same log and database, told what the first was told; and its address."""
     port, entry = free_port(), service(name)
-    told = world.stack._extra | world.stack._servers.environment_of(entry, port)
+    told = world.stack._extra | world.stack._servers.environment_of(entry, port) | dict(environment or {})
     with world.stack.log_path(f"{name}-2").open("ab") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
