@@ -15,6 +15,7 @@ import asyncpg
 from gpuaas.cli.audit_copy import open_audit_copy
 from gpuaas.cli.here import open_log, open_suite, service_names
 from gpuaas.cli.readiness import last_line
+from gpuaas.cli.scrub import scrub
 from gpuaas.cli.state import Endpoints, running_endpoints
 from gpuaas.common.errors import GpuaasError
 from gpuaas.common.provision import LogSettings, events_config, guarded_differences
@@ -124,6 +125,18 @@ async def _log(state: Path) -> AsyncIterator[Finding]:
         )
     else:
         yield _finding("trail", WELL, "audit has found nothing changed")
+
+
+async def scrubbed(state: Path) -> list[Finding]:
+    """Every server's copy of the log, read to its end and compared."""
+    async with open_log() as log, open_audit_copy(running_endpoints(state)) as copy:
+        told = await scrub(log, copy)
+    runbook = "deploy/runbooks/DivergenceFound.md"
+    sick = [
+        _finding(f"copy at {server}", "sick", f"{len(positions)} events, the first {positions[0]}: see {runbook}")
+        for server, positions in told.sick.items()
+    ]
+    return sick or [_finding("copies", WELL, f"{len(told.servers)} read to the end, all as audit saw them")]
 
 
 def log_finding(info: dict[str, Any]) -> Finding:

@@ -32,6 +32,13 @@ class AuditCopy:
         self.given.append(position)
         return row["type"], StoredEvent(position, row["subject"], bytes(row["payload"]))
 
+    async def digests(self) -> dict[int, bytes]:
+        """Position → SHA-256 of the bytes that audit saw there, in order."""
+        rows = await self._connection.fetch(
+            "SELECT position, payload_sha256 FROM live.audit_trail_v1 ORDER BY position"
+        )
+        return {row["position"]: bytes(row["payload_sha256"]) for row in rows}
+
 
 @asynccontextmanager
 async def open_audit_copy(endpoints: Endpoints) -> AsyncIterator[AuditCopy]:

@@ -73,6 +73,11 @@ class JetStreamFollower:
         self._closed = False
         self._arrived = asyncio.Event()
 
+    @property
+    def consumer(self) -> str:
+        """The name of the consumer it reads with now, as the broker knows it; empty before the first."""
+        return self._name
+
     async def batches(self) -> AsyncIterator[Batch]:
         while not self._closed:
             try:

@@ -19,7 +19,7 @@ from gpuaas.common.envelope import (
 )
 from gpuaas.common.errors import Conflict, Misconfigured, Unavailable, Unreadable
 from gpuaas.common.ids import new_id
-from gpuaas.common.log import Follower, Write
+from gpuaas.common.log import Write
 from gpuaas.common.logs.follow import JetStreamFollower
 from gpuaas.common.logs.memory import check_guards
 from gpuaas.common.logs.wire import (
@@ -158,7 +158,7 @@ class JetStreamLog:
                     raise Unavailable(f"the log refused a read: {headers}")
                 events.append(_stored(message))
 
-    def follow(self, subjects: Sequence[str], after: int) -> Follower:
+    def follow(self, subjects: Sequence[str], after: int) -> JetStreamFollower:
         return JetStreamFollower(self, self.wire, self._stream, subjects, after)
 
     async def last_position(self) -> int:
