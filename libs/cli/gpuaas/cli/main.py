@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "status": ("status", "Where every service and reader of the running suite stands."),
     "doctor": ("doctor", "Look for what is wrong and say what to do."),
     "profile": ("profile", "Environments: show, diff, check."),
+    "load": ("load", "Hold a rate of requests; what each stage takes, and what gives first."),
     "backup": ("backup", "Copy the log and the keys, and verify a copy."),
     "restore": ("restore", "Make the log and the keys out of a copy, in an empty place."),
     "events": ("events", "The log: tail, show, replay, stats."),
