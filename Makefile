@@ -1,6 +1,7 @@
 # GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
 .DEFAULT_GOAL := help
 .PHONY: help setup check types test drills ironic ironic-lane demo up bench contracts compose compose-secrets manifests format clean
+.PHONY: help setup check types test drills demo up sbom vulnerabilities bench contracts compose compose-secrets manifests format clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -66,6 +67,14 @@ manifests: setup ## generate deploy/base and deploy/profiles from the service ta
 
 compose-secrets: setup ## make the passwords docker-compose.yml needs, once, below .state/compose
 	@$(BIN)/python -m gpuaas.cli.compose --secrets
+
+sbom: setup ## a CycloneDX bill of materials for each service, below dist/sbom
+	@mkdir -p dist/sbom; for part in $(notdir $(wildcard services/*)); do \
+	  .venv-tools/bin/uv export --frozen --quiet --no-dev --package gpuaas-$$part --format cyclonedx1.5 \
+	    --output-file dist/sbom/$$part.cdx.json >/dev/null && echo dist/sbom/$$part.cdx.json; done
+
+vulnerabilities: setup ## the lock against published advisories; needs a network
+	@.venv-tools/bin/uv audit --frozen $(ARGS)
 
 bench: setup ## figures and ratios against baselines measured in the same run
 	$(BIN)/python -m tests.bench $(ARGS)

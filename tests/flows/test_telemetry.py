@@ -183,3 +183,16 @@ async def test_a_log_line_says_which_service_which_trace_and_which_tenant(told: 
     lines: list[dict[str, Any]] = [json.loads(line) for line in told.logs().splitlines() if line.startswith("{")]
     assert lines
     assert all({"time", "level", "service", "logger", "message"} <= set(line) for line in lines)
+
+
+async def test_health_and_metrics_name_no_tenant_no_subject_and_no_reason(told: Told) -> None:
+    await told.operator.post(
+        "iam", "/v1/tenants", {"tenant_id": "hidden-tenant", "display_name": "Hidden", "billing_currency": "USD"}
+    )
+    async with httpx.AsyncClient() as stranger:
+        for url in told.stack.urls.values():
+            pages = [(await stranger.get(f"{url}/{page}")).text for page in ("healthz", "readyz", "metrics")]
+            for text in pages:
+                assert "hidden-tenant" not in text
+                assert "events." not in text
+            assert set(json.loads(pages[1])["readers"][0]) >= {"name", "position", "caught_up"}
