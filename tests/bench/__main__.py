@@ -22,7 +22,7 @@ from pathlib import Path
 import uvloop
 from gpuaas.common.testing.stack import TestStack, running_stack
 
-from tests.bench import access, audit, billing, growth, kernel, ledger, openb, placement, suite
+from tests.bench import access, audit, billing, growth, kernel, ledger, openb, placement, scale, suite
 from tests.bench.rows import Row
 
 Measure = Callable[[TestStack], Awaitable[list[Row]]]
@@ -42,6 +42,8 @@ MEASURES: list[Measure] = [
     audit.audit_proofs,
     growth.growth_of_commands,
     growth.growth_of_rebuilds,
+    scale.growth_with_the_log,
+    scale.growth_with_tenants,
     suite.suite_help,
     suite.suite_start,
     suite.suite_demo,

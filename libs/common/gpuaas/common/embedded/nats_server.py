@@ -26,7 +26,8 @@ MAX_PAYLOAD_BYTES: Final = 1 << 20
 MAX_MEMORY_STORE_BYTES: Final = 256 << 20
 """For the readers' consumers; no stream of ours is kept in memory."""
 MAX_CONNECTIONS: Final = 1_024
-START_TIMEOUT_S: Final = 20.0
+START_TIMEOUT_S: Final = 180.0
+"""A log of ten million events is read for most of a minute before the server answers."""
 DISK_SHARE: Final = 0.8
 """Share of the free disk JetStream may take: its own clean limit answers before the disk is full."""
 
