@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
+from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Commands
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import Invalid, NotFound
@@ -19,9 +20,11 @@ from gpuaas.inventory.projections.devices import Devices
 from gpuaas.inventory.projections.expectations import Expectations
 from gpuaas.inventory.projections.fleet_capacity import DIMENSIONS, FleetCapacity
 from gpuaas.inventory.projections.gpu_models import GpuModels
+from gpuaas.inventory.projections.gpu_time import GpuTimes
 from gpuaas.inventory.projections.machines import PLACES, Machines
 from gpuaas.inventory.projections.skus import Skus
 from gpuaas.inventory.reactions import Books
+from gpuaas.inventory.routes.gpu_time import gpu_time_routes
 from gpuaas.inventory.routes.plans import plan_routes
 from pydantic import Field
 
@@ -59,9 +62,11 @@ def router(
     models: GpuModels,
     skus: Skus,
     expectations: Expectations,
+    times: GpuTimes,
     database: Database,
     commands: Commands,
     books: Books,
+    clock: Clock,
 ) -> APIRouter:
     """All routes of this service."""
     door = APIRouter(prefix="/v1", tags=["inventory"])
@@ -70,6 +75,7 @@ def router(
     _capacity(door, capacity, database)
     _models(door, models, database, commands)
     plan_routes(door, skus, expectations, database, commands)
+    gpu_time_routes(door, times, database, clock)
     return door
 
 

@@ -10,6 +10,7 @@ from gpuaas.inventory.projections.devices import Devices
 from gpuaas.inventory.projections.expectations import Expectations
 from gpuaas.inventory.projections.fleet_capacity import FleetCapacity
 from gpuaas.inventory.projections.gpu_models import GpuModels
+from gpuaas.inventory.projections.gpu_time import GpuTimes
 from gpuaas.inventory.projections.machines import Machines
 from gpuaas.inventory.projections.skus import Skus
 from gpuaas.inventory.reactions import Books, KeepBooks, define_built_in
@@ -19,15 +20,15 @@ def build(settings: Settings) -> Service:
     """The service, not yet started."""
     service = Service("inventory", settings)
     machines, devices, capacity, models = Machines(), Devices(), FleetCapacity(), GpuModels()
-    skus, expectations = Skus(), Expectations()
-    service.project(machines, devices, capacity, models, skus, expectations)
+    skus, expectations, times = Skus(), Expectations(), GpuTimes()
+    service.project(machines, devices, capacity, models, skus, expectations, times)
     reader = service.reader(devices)
     books = Books(service.commands, service.log, service.database, devices, lambda: reader.position)
     service.prepare(lambda: define_built_in(service.commands, built_in()))
     service.react(KeepBooks(books))
     service.background("settle-claims", books.settle_for_ever)
-    views = (machines, devices, capacity, models, skus, expectations)
-    service.serve(router(*views, service.database, service.commands, books))
+    views = (machines, devices, capacity, models, skus, expectations, times)
+    service.serve(router(*views, service.database, service.commands, books, service.clock))
     return service
 
 

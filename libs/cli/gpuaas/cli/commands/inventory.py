@@ -14,6 +14,9 @@ from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, pr
 limited = click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PLANS_AT_ONCE = 200
+US_PER_HOUR = 3_600_000_000
+DIMENSIONS = "region, site, pod, rack, pool_id, gpu_model"
+BUCKETS = ("sold", "idle", "reserved", "held", "down")
 
 
 @click.group()
@@ -139,6 +142,57 @@ def plan(file: Path, json_: bool) -> None:
 def withdraw(machine_id: str, reason: str, json_: bool) -> None:
     """Expect MACHINE_ID no longer."""
     _given(f"/v1/machine-plans/{quote(machine_id, safe='')}/withdraw", {"reason": reason}, json_)
+
+
+@command.command()
+@click.option("--at", help="A moment of world time, such as 2026-11-25T12:00:00Z; without it: now.")
+@click.option("--by", default="pool_id,gpu_model", show_default=True, help=f"Any of {DIMENSIONS}; empty: a total.")
+@as_json
+def capacity(at: str | None, by: str, json_: bool) -> None:
+    """GPUs that were sold, idle, reserved, held and down at a moment."""
+    answer = finish(lambda: _get("/v1/capacity/moment", at=at, by=by))
+    if json_:
+        print_json(answer)
+        return
+    names = [*_names(by), "gpus"]
+    rows = [[*(item[n] for n in names), *(item[f"{b}_milli"] / 1000 for b in BUCKETS)] for item in answer["items"]]
+    print_table(f"Capacity at {answer['at']}", [*names, *BUCKETS], rows, "GPUs; parts of one are shares that are sold")
+
+
+@command.command()
+@click.option("--since", help="Beginning, world time; without it: when the first GPU came.")
+@click.option("--until", help="End, world time; without it: now.")
+@click.option("--by", default="pool_id,gpu_model", show_default=True, help=f"Any of {DIMENSIONS}; empty: a total.")
+@as_json
+def conservation(since: str | None, until: str | None, by: str, json_: bool) -> None:
+    """Where every GPU's time went. Exit status 1 if it does not add up."""
+    answer = finish(lambda: _get("/v1/conservation", since=since, until=until, by=by))
+    total = answer["total"]
+    if json_:
+        print_json(answer)
+    else:
+        names = _names(by)
+        shown = ["elapsed", *BUCKETS]
+        rows = [
+            [*(item.get(name, "all") for name in names), item["gpus"], *(_hours(item[f"{b}_us"]) for b in shown)]
+            for item in (*answer["items"], total)
+        ]
+        note = f"GPU-hours, {answer['since']} to {answer['until']}; the last line is the total, exact numbers: --json. "
+        note += f"Difference: {int(total['difference_us']) // 1000} GPU-ms."
+        if "metered_us" in total:
+            sold, metered = (int(total[name]) // 1000 for name in ("ended_sales_us", "metered_us"))
+            note += f" Of ended allocations {sold:,} GPU-ms were sold, billing metered {metered:,}."
+        print_table("Where GPU time went", [*names, "GPUs", *shown], rows, note)
+    if int(total["difference_us"]):
+        raise SystemExit(1)
+
+
+def _hours(us: str) -> float:
+    return int(us) / US_PER_HOUR
+
+
+def _names(by: str) -> list[str]:
+    return [name.strip() for name in by.split(",") if name.strip()]
 
 
 def _read(file: Path) -> Any:
