@@ -23,6 +23,7 @@ import uvloop
 from gpuaas.common.testing.stack import TestStack, running_stack
 
 from tests.bench import access, audit, billing, growth, kernel, ledger, openb, placement, scale, suite
+from tests.bench import access, audit, billing, fleet, growth, kernel, ledger, openb, placement, suite
 from tests.bench.rows import Row
 
 Measure = Callable[[TestStack], Awaitable[list[Row]]]
@@ -40,6 +41,8 @@ MEASURES: list[Measure] = [
     ledger.ledger_transfers,
     audit.audit_leaves,
     audit.audit_proofs,
+    fleet.fleet_heartbeats,
+    fleet.fleet_faults,
     growth.growth_of_commands,
     growth.growth_of_rebuilds,
     scale.growth_with_the_log,

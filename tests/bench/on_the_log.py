@@ -28,12 +28,18 @@ CATCH_UP_S: Final = 120.0
 @asynccontextmanager
 async def fresh_log(stack: TestStack) -> AsyncIterator[JetStreamLog]:
     """An empty log on a connection of its own."""
-    async with stack.fresh_log() as address:
-        connection = await nats.connect(address.url)
-        try:
-            yield JetStreamLog(lambda: connection)
-        finally:
-            await connection.close()
+    async with stack.fresh_log() as address, log_at(address.url) as log:
+        yield log
+
+
+@asynccontextmanager
+async def log_at(nats_url: str) -> AsyncIterator[JetStreamLog]:
+    """A log that others use too, on a connection of its own."""
+    connection = await nats.connect(nats_url)
+    try:
+        yield JetStreamLog(lambda: connection)
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

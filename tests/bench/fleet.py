@@ -1,0 +1,270 @@
+"""A large fleet through the real TELEMETRY path: heartbeats that keep up, and faults that close a machine at once.
+
+One law: the services run in processes of their own, as they do anywhere, and everything goes through their doors, the
+stream and the log. By default 2,000 machines beat every two seconds, which is the same thousand heartbeats a second as
+10,000 machines every ten; `GPUAAS_BENCH_FLEET=full` enrols those 10,000.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import nats
+from gpuaas.common.embedded.process import free_port
+from gpuaas.common.ids import new_id
+from gpuaas.common.testing.neighbours import Identities
+from gpuaas.common.testing.running import eventually, until_ready
+from gpuaas.common.testing.stack import TestStack
+from gpuaas.nodes.adapters.fault_wire import FaultReport, encode_fault, fault_subject_of
+from gpuaas.nodes.domain.faults import FaultClass
+from nats.aio.client import Client
+
+from tests.bench.on_the_log import log_at
+from tests.bench.rows import Row, at_least, beside, no_more, percentile
+
+FULL_VARIABLE: Final = "GPUAAS_BENCH_FLEET"
+BIN: Final = Path(sys.executable).parent
+MODEL: Final = "nvidia-h100-sxm5-80gb"
+PER_POOL: Final = 500
+ENROL_AT_ONCE: Final = 200
+ENROLLED_WITHIN_S: Final = 300.0
+SAMPLE_S: Final = 0.5
+FAULTS_PER_S: Final = 10.0
+CLOSED_WITHIN_S: Final = 60.0
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+GUARDS_OPEN: Final = {"GPUAAS_DRAIN_BUDGET_SHARE": "1", "GPUAAS_BREAKER_BURST_MAX": "900"}
+"""The figure is how fast a machine is closed, so the guards that hold closings back are set wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large the fleet is, and how long it is watched."""
+
+    nodes: int
+    interval_s: float
+    rounds: int
+    faults: int
+
+
+SHORT: Final = Size(nodes=2_000, interval_s=2.0, rounds=6, faults=100)
+FULL: Final = Size(nodes=10_000, interval_s=10.0, rounds=6, faults=300)
+
+
+def size() -> Size:
+    return FULL if os.environ.get(FULL_VARIABLE) == "full" else SHORT
+
+
+def node_id(number: int) -> str:
+    return f"n-{number:05d}"
+
+
+@asynccontextmanager
+async def process(*command: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program of this environment until the block ends."""
+    program, *arguments = command
+    started = await asyncio.create_subprocess_exec(
+        str(BIN / program),
+        *arguments,
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.terminate()
+        await started.wait()
+
+
+@asynccontextmanager
+async def service(
+    stack: TestStack, name: str, nats_url: str, directory: Path, **env: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, int]]:
+    """One service, ready, on that log and a database of its own; a client of its door and its process id."""
+    async with stack.fresh_database() as dsn:
+        port = free_port()
+        env |= {"GPUAAS_NATS_URL": nats_url, "GPUAAS_POSTGRES_DSN": dsn, "GPUAAS_HTTP_PORT": str(port)}
+        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        async with process(f"gpuaas-{name}", GPUAAS_STATE_DIR=str(directory), **env) as running, client:
+            await until_ready(client)
+            yield client, running.pid
+
+
+async def enrol(client: httpx.AsyncClient, headers: Mapping[str, str], count: int) -> float:
+    """Register `count` machines at the door and wait until each is available; seconds."""
+    began = time.perf_counter()
+    for start in range(0, count, ENROL_AT_ONCE):
+        body = {"nodes": [_order(number) for number in range(start, min(count, start + ENROL_AT_ONCE))]}
+        answer = await client.post("/v1/nodes/batch", json=body, headers=dict(headers))
+        assert answer.status_code == 202, answer.text
+
+    async def all_available() -> bool:
+        await asyncio.sleep(0.2)
+        rows = (await client.get("/v1/fleet", headers=dict(headers))).json()["items"]
+        return sum(int(row["nodes"]) for row in rows if row["lifecycle"] == "available") == count
+
+    await eventually(all_available, ENROLLED_WITHIN_S)
+    return time.perf_counter() - began
+
+
+def _order(number: int) -> dict[str, Any]:
+    pool = number // PER_POOL
+    return {
+        "node_id": node_id(number),
+        "topology": {"region": "r", "site": "s", "pod": f"p{pool}", "rack": f"r{number // 8}"},
+        "expected_gpu_model": MODEL,
+        "expected_gpu_count": 8,
+        "pool_id": f"pool-{pool}",
+    }
+
+
+async def fleet_heartbeats(stack: TestStack) -> list[Row]:
+    """Heartbeats of the whole fleet beside what the stream got, the consumer's lag, and what one costs."""
+    chosen = size()
+    async with AsyncExitStack() as opened:
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="gpuaas-bench-")))
+        address = await opened.enter_async_context(stack.fresh_log())
+        log = await opened.enter_async_context(log_at(address.url))
+        headers = await (await Identities.on(log)).operator()
+        client, pid = await opened.enter_async_context(service(stack, "nodes", address.url, directory / "nodes"))
+        enrolled_s = await enrol(client, headers, chosen.nodes)
+        listed = directory / "nodes.txt"
+        listed.write_text("\n".join(map(node_id, range(chosen.nodes))))
+        broker = await nats.connect(address.url)
+        opened.push_async_callback(broker.close)
+        before, cpu_s, began = await _heard(client), _cpu_s(pid), time.perf_counter()
+        rounds = f"--rounds={chosen.rounds}"
+        agent = ("gpuaas-node-agent", f"--nodes-file={listed}", f"--interval-s={chosen.interval_s}", rounds)
+        async with process(*agent, GPUAAS_NATS_URL=address.url) as beating:
+            waiting = await _lag_until(broker, beating)
+        took_s, sent = time.perf_counter() - began, chosen.nodes * chosen.rounds
+        await _drained(broker)
+        spent_s, heard = _cpu_s(pid) - cpu_s, await _heard(client) - before
+    name = f"{chosen.nodes:,} nodes, a heartbeat every {chosen.interval_s:g} s"
+    return [
+        Row(f"{name}: enrolled", chosen.nodes / enrolled_s, "nodes/s"),
+        at_least(f"{name}: heard", heard / took_s, "heartbeats/s", round(0.95 * sent / took_s), sent / took_s),
+        at_least(f"{name}: heard of those sent", 100 * heard / sent, "%", 99.9),
+        no_more(f"{name}: most that ever waited", max(waiting), "heartbeats", chosen.nodes / chosen.interval_s),
+        beside(f"{name}: the nodes service, all it does meanwhile", spent_s / took_s, "cores", 1.0),
+        Row(f"{name}: one heartbeat, CPU", 1e6 * spent_s / heard, "µs"),
+    ]
+
+
+async def fleet_faults(stack: TestStack) -> list[Row]:
+    """An agent's fault until the machine is held, and until no scheduler sees its GPUs; the fleet beats meanwhile."""
+    chosen = size()
+    async with AsyncExitStack() as opened:
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="gpuaas-bench-")))
+        address = await opened.enter_async_context(stack.fresh_log())
+        log = await opened.enter_async_context(log_at(address.url))
+        headers = await (await Identities.on(log)).operator()
+        doors: list[httpx.AsyncClient] = []
+        for name in ("nodes", "inventory", "allocations"):
+            part = service(stack, name, address.url, directory / name, **GUARDS_OPEN)
+            doors.append((await opened.enter_async_context(part))[0])
+        await enrol(doors[0], headers, chosen.nodes)
+        await eventually(lambda: _pooled(doors[2], headers, chosen.nodes), ENROLLED_WITHIN_S)
+        listed = directory / "nodes.txt"
+        listed.write_text("\n".join(map(node_id, range(chosen.nodes))))
+        agent = ("gpuaas-node-agent", f"--nodes-file={listed}", f"--interval-s={chosen.interval_s}")
+        await opened.enter_async_context(process(*agent, GPUAAS_NATS_URL=address.url))
+        held_ms, gone_ms = await _closings(address.url, chosen)
+    name = f"fault of one of {chosen.nodes:,} beating nodes"
+    return [
+        Row(f"{name}, machine held, p50", percentile(held_ms, 0.5), "ms"),
+        no_more(f"{name}, machine held, p99 of {len(held_ms)}", percentile(held_ms, 0.99), "ms", 1_000),
+        Row(f"{name}, out of its pool, p50", percentile(gone_ms, 0.5), "ms"),
+        no_more(f"{name}, out of its pool, p99 of {len(gone_ms)}", percentile(gone_ms, 0.99), "ms", 1_000),
+    ]
+
+
+async def _closings(nats_url: str, chosen: Size) -> tuple[list[float], list[float]]:
+    """Milliseconds from publishing each fault to the hold, and to the pool's withdrawal, as the log shows them."""
+    told_s: dict[str, float] = {}
+    held: dict[str, float] = {}
+    gone: dict[str, float] = {}
+    broker = await nats.connect(nats_url)
+
+    async def seen(message: Any) -> None:
+        now = time.perf_counter()
+        kind = (message.headers or {}).get("ce-type", "")
+        if kind == "gpuaas.nodes.node-hold-placed.v1":
+            held.setdefault(message.subject.rpartition(".")[2], now)
+        elif kind == "gpuaas.allocations.pool-capacity-withdrawn.v1":
+            gone.setdefault(json.loads(message.data)["data"]["node_id"], now)
+
+    try:
+        for subject in ("events.nodes.node.platform.*", "events.allocations.pool.platform.*"):
+            await broker.subscribe(subject, cb=seen)
+        await broker.flush()
+        step = chosen.nodes // chosen.faults
+        for number in range(chosen.faults):
+            node = node_id(number * step)
+            told_s[node] = time.perf_counter()
+            await broker.publish(fault_subject_of(node), encode_fault(_off_the_bus(node)))
+            await asyncio.sleep(1 / FAULTS_PER_S)
+        await eventually(lambda: len(held) == len(gone) == chosen.faults, CLOSED_WITHIN_S)
+    finally:
+        await broker.close()
+    return [[1e3 * (at - told_s[node]) for node, at in found.items()] for found in (held, gone)]  # type: ignore[return-value]
+
+
+def _off_the_bus(node: str) -> FaultReport:
+    said = "GPU has fallen off the bus."
+    return FaultReport(node, new_id(), 0, FaultClass.OFF_THE_BUS, "simulation", said, "XID 79")
+
+
+async def _pooled(client: httpx.AsyncClient, headers: Mapping[str, str], nodes: int) -> bool:
+    await asyncio.sleep(0.2)
+    pools: Sequence[Mapping[str, Any]] = (await client.get("/v1/pools", headers=dict(headers))).json()["items"]
+    return sum(int(pool["machines"]) for pool in pools) == nodes
+
+
+async def _heard(client: httpx.AsyncClient) -> float:
+    """Heartbeats of watched nodes that this service counted since its start."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    wanted = ('gpuaas_heartbeats_total{outcome="counted"}', 'gpuaas_heartbeats_total{outcome="too-soon"}')
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(wanted))
+
+
+async def _lag_until(broker: Client, beating: asyncio.subprocess.Process) -> list[int]:
+    """Heartbeats that waited at the broker for the service, sampled until the agent has done its rounds."""
+    waiting = [0]
+    while beating.returncode is None:
+        await asyncio.sleep(SAMPLE_S)
+        waiting.append(await _pending(broker))
+    return waiting
+
+
+async def _pending(broker: Client) -> int:
+    answer = await broker.request("$JS.API.CONSUMER.LIST.TELEMETRY", b"{}", timeout=5)
+    consumers = json.loads(answer.data).get("consumers") or []
+    return sum(int(each["num_pending"]) for each in consumers if each["name"].startswith("nodes-heartbeats"))
+
+
+async def _drained(broker: Client) -> None:
+    async def nothing_waits() -> bool:
+        await asyncio.sleep(0.2)
+        return await _pending(broker) == 0
+
+    await eventually(nothing_waits, CLOSED_WITHIN_S)
+    await asyncio.sleep(SAMPLE_S)
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds a process has used, in user and system."""
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / TICKS_PER_S
