@@ -33,6 +33,7 @@ REPORTED_MIB: Final[dict[str, int]] = {
     "nvidia-l4-24gb": 23_034,
     "nvidia-a10-24gb": 23_028,
     "nvidia-t4-16gb": 15_360,
+    "nvidia-k20x-6gb": 5_699,
 }
 """Memory of a device as its driver reports it, MiB: what nvidia-smi prints for the real ones."""
 REPORTED_MIB_DEFAULT: Final = 16_384
