@@ -24,6 +24,7 @@ from gpuaas.common.testing.stack import TestStack, running_stack
 
 from tests.bench import access, audit, billing, growth, kernel, ledger, openb, placement, scale, suite
 from tests.bench import access, audit, billing, fleet, growth, kernel, ledger, openb, placement, suite
+from tests.bench import access, audit, billing, fleet, growth, kernel, ledger, openb, placement, suite, titan
 from tests.bench.rows import Row
 
 Measure = Callable[[TestStack], Awaitable[list[Row]]]
@@ -43,6 +44,7 @@ MEASURES: list[Measure] = [
     audit.audit_proofs,
     fleet.fleet_heartbeats,
     fleet.fleet_faults,
+    titan.titan_failure_log,
     growth.growth_of_commands,
     growth.growth_of_rebuilds,
     scale.growth_with_the_log,

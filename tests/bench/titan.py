@@ -1,0 +1,332 @@
+"""Every GPU that ever sat in a supercomputer, replayed as machines, faults and retirements. One law: nothing is lost.
+
+The log is that of Titan (OLCF, 18,688 nodes with one K20X each, 2012 to 2019): one row a stay of a GPU, with its serial
+number, its place, and how it ended: DBE (double-bit error, XID 48), OTB (off the bus, XID 79) or nothing. Each stay
+becomes a node that is registered, reports its fault through the TELEMETRY stream as an agent would, and is retired;
+the GPU keeps its serial number, so its history goes on where it is put next. The file carries no licence that lets it
+be kept here: GPUAAS_TITAN_FILE names it. One in forty serial numbers is replayed; GPUAAS_BENCH_FLEET=full: all.
+
+The world runs `PACE` times as fast, so that two faults of one GPU that were days apart do not count as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import re
+import tempfile
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import nats
+from gpuaas.common.clock import Pace
+from gpuaas.common.settings import Settings
+from gpuaas.common.testing.neighbours import Identities
+from gpuaas.common.testing.running import eventually, fresh_settings, running
+from gpuaas.common.testing.stack import TestStack
+from gpuaas.inventory.app import build as build_inventory
+from gpuaas.nodes.adapters.fault_wire import FaultReport, encode_fault, fault_subject_of
+from gpuaas.nodes.app import build as build_nodes
+from gpuaas.nodes.domain.faults import built_in
+from gpuaas.nodes.settings import NodesSettings
+from nats.aio.client import Client
+
+from tests.bench.fleet import FULL_VARIABLE
+from tests.bench.rows import Row, at_least, no_more
+
+FILE_VARIABLE: Final = "GPUAAS_TITAN_FILE"
+REPORT: Final = Path("build/titan.json")
+ONE_IN: Final = 40
+MODEL: Final = "nvidia-k20x-6gb"
+POOL: Final = "titan"
+XID: Final = {"DBE": 48, "OTB": 79}
+PLACE: Final = re.compile(r"(c(\d+)-(\d+))c(\d)s(\d)n(\d)")
+CHUNK: Final = 400
+AT_ONCE: Final = 200
+FAULTS_PER_S: Final = 500.0
+PACE: Final = 100_000.0
+WITHIN_S: Final = 120.0
+PATIENT_S: Final = 3_600.0
+OFFENDERS_SHOWN: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A GPU in one place. `hours`: how long, 0 where the log does not say when it came; `event` "": it just left."""
+
+    node_id: str
+    serial: str
+    location: str
+    inserted: str
+    removed: str
+    hours: float
+    event: str
+
+
+def stays_in(path: Path, one_in: int) -> list[Stay]:
+    """The rows of the log for one in so many serial numbers; each stay at a place has an id of its own."""
+    found: list[Stay] = []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: (row["remove"], row["SN"]))
+    count: Counter[str] = Counter()
+    for row in rows:
+        if zlib.crc32(row["SN"].encode()) % one_in:
+            continue
+        count[row["location"]] += 1
+        name = f"{row['location']}-{count[row['location']]}"
+        hours = float(row["duration"] or 0) / 3_600
+        came = row["insert"] or row["remove"]
+        found.append(Stay(name, row["SN"], row["location"], came, row["remove"], hours, row["event"]))
+    return found
+
+
+Step = tuple[str, bool, Stay]
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Stays that leave, then those that come, then those of the ones that came that leave again at once."""
+
+    leaving: list[Stay] = field(default_factory=list)
+    coming: list[Stay] = field(default_factory=list)
+    passing: list[Stay] = field(default_factory=list)
+    last: dict[str, Step] = field(default_factory=dict)
+
+    def takes(self, step: Step) -> bool:
+        """Whether the step still fits: of one serial number a coming and its own leaving do, in this order."""
+        _, comes, stay = step
+        before = self.last.get(stay.serial)
+        if before is None:
+            if len(self.last) == CHUNK:
+                return False
+            (self.coming if comes else self.leaving).append(stay)
+        elif before[1] and not comes and before[2] is stay:
+            self.passing.append(stay)
+        else:
+            return False
+        self.last[stay.serial] = step
+        return True
+
+
+def chunks(stays: Iterable[Stay]) -> Iterator[Chunk]:
+    """All steps in order of time."""
+    steps: list[Step] = [(stay.inserted, True, stay) for stay in stays]
+    steps += [(stay.removed, False, stay) for stay in stays]
+    # At one moment: who came without a date comes first and then goes; else those that leave make room first.
+    steps.sort(key=lambda step: (step[0], step[1] and step[2].hours > 0, not step[1]))
+    chunk = Chunk()
+    for step in steps:
+        if not chunk.takes(step):
+            yield chunk
+            chunk = Chunk()
+            assert chunk.takes(step)
+    yield chunk
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the log said meanwhile."""
+
+    available: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
+    faults: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    verdicts: Counter[str] = field(default_factory=Counter)
+    guards: Counter[str] = field(default_factory=Counter)
+
+    async def hear(self, message: Any) -> None:
+        """One event as the broker passes it on to everybody."""
+        kind = (message.headers or {}).get("ce-type", "").removeprefix("gpuaas.").removesuffix(".v1")
+        said = json.loads(message.data)["data"]
+        match kind:
+            case "nodes.node-became-available":
+                self.available.add(said["node_id"])
+            case "inventory.machine-removed":
+                self.removed.add(said["machine_id"])
+            case "nodes.node-fault-reported":
+                self.faults[said["node_id"]][said["code"]] += 1
+            case "nodes.node-health-changed":
+                self.verdicts[f"{said['condition']}, {said['action']}"] += 1
+            case "nodes.automatic-withdrawal-granted":
+                self.guards["granted"] += 1
+            case "nodes.automatic-withdrawal-withheld":
+                self.guards[f"withheld: {said['guard']}"] += 1
+
+    @property
+    def recorded(self) -> int:
+        return sum(sum(codes.values()) for codes in self.faults.values())
+
+
+@dataclass(slots=True)
+class Replay:
+    """Drives the doors and the stream."""
+
+    nodes: httpx.AsyncClient
+    headers: Mapping[str, str]
+    broker: Client
+    ledger: Ledger
+
+    async def play(self, stays: Sequence[Stay]) -> None:
+        for chunk in chunks(stays):
+            await self._end(chunk.leaving)
+            await self._register(chunk.coming)
+            await self._end(chunk.passing)
+
+    async def _end(self, leaving: Sequence[Stay]) -> None:
+        await self._fail([stay for stay in leaving if stay.event])
+        await self._retire(leaving)
+
+    async def _register(self, coming: Sequence[Stay]) -> None:
+        for start in range(0, len(coming), AT_ONCE):
+            body = {"nodes": [_order(stay) for stay in coming[start : start + AT_ONCE]]}
+            answer = await self.nodes.post("/v1/nodes/batch", json=body, headers=dict(self.headers))
+            assert {item["status"] for item in answer.json()["items"]} == {"accepted"}, answer.text
+        wanted = {stay.node_id for stay in coming}
+        await eventually(lambda: wanted <= self.ledger.available, WITHIN_S)
+
+    async def _fail(self, failing: Sequence[Stay]) -> None:
+        before = self.ledger.recorded
+        rules = built_in()
+        for stay in failing:
+            code = XID[stay.event]
+            kind, said = rules.class_of_xid(code), f"{stay.event} at {stay.removed}"
+            report = FaultReport(stay.node_id, f"{stay.node_id}-{code}", 0, kind, "simulation", said, f"XID {code}")
+            await self.broker.publish(fault_subject_of(stay.node_id), encode_fault(report))
+            await asyncio.sleep(1 / FAULTS_PER_S)
+        await eventually(lambda: self.ledger.recorded - before >= len(failing), WITHIN_S)
+
+    async def _retire(self, leaving: Sequence[Stay]) -> None:
+        free = asyncio.Semaphore(16)
+
+        async def one(stay: Stay) -> None:
+            async with free:
+                path = f"/v1/nodes/{stay.node_id}/retire"
+                answer = await self.nodes.post(path, json={"reason": "GPU removed"}, headers=dict(self.headers))
+                assert answer.status_code == 200, answer.text
+
+        await asyncio.gather(*map(one, leaving))
+        wanted = {stay.node_id for stay in leaving}
+        await eventually(lambda: wanted <= self.ledger.removed, WITHIN_S)
+
+
+def _order(stay: Stay) -> dict[str, Any]:
+    return {
+        "node_id": stay.node_id,
+        "topology": {"region": "ornl", "site": "titan", "pod": _place(stay)[0], "rack": _place(stay)[1]},
+        "expected_gpu_model": MODEL,
+        "expected_gpu_count": 1,
+        "pool_id": POOL,
+    }
+
+
+def _place(stay: Stay) -> tuple[str, str, str]:
+    """Column, cabinet and cage."""
+    found = PLACE.fullmatch(stay.location)
+    assert found is not None, stay.location
+    return f"c{found[2]}", found[1], f"cage {found[4]}"
+
+
+async def titan_failure_log(stack: TestStack) -> list[Row]:
+    """Events in against faults recorded; MTBF by position, repeat offenders and verdicts go to build/titan.json."""
+    path = os.environ.get(FILE_VARIABLE)
+    if not path:
+        print(f"  titan_failure_log is left out: {FILE_VARIABLE} names no file with the Titan failure log")
+        return []
+    stays = stays_in(Path(path), 1 if os.environ.get(FULL_VARIABLE) == "full" else ONE_IN)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="gpuaas-bench-") as directory:
+        ledger, offenders = await _replayed(stack, Path(directory), stays)
+    took_s = time.perf_counter() - began
+    report = _report(stays, ledger, offenders)
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    print(json.dumps(report, indent=1))
+    told, recorded = report["events_in"], report["faults_recorded"]
+    mtbf = report["mtbf_hours_by_position"]
+    return [
+        at_least("Titan log, faults recorded of those that happened", 100 * recorded / told, "%", 100),
+        no_more(
+            "Titan log, faults recorded at the wrong place or with the wrong code", report["faults_wrong"], "", 0.5
+        ),
+        Row(f"Titan log, {len(stays):,} stays replayed", len(stays) / took_s, "stays/s"),
+        *(Row(f"Titan log, hours between faults of a GPU, {where}", hours, "h") for where, hours in mtbf.items()),
+    ]
+
+
+async def _replayed(stack: TestStack, directory: Path, stays: Sequence[Stay]) -> tuple[Ledger, list[dict[str, Any]]]:
+    script = directory / "script.json"
+    script.write_text(json.dumps({"deviations": {stay.node_id: {"serials": {"0": stay.serial}} for stay in stays}}))
+    pace = Pace(time.time(), datetime(2014, 1, 1, tzinfo=UTC), PACE).encode()
+    quiet = {"heartbeat_silence_s": PATIENT_S, "heartbeat_grace_s": PATIENT_S, "requests_per_s": 100_000}
+    given: dict[str, Any] = {"sim_script": script, "clock_pace": pace, "profile": "demo", **quiet}
+    async with (
+        fresh_settings(stack, NodesSettings, directory / "nodes", **given) as ours,
+        fresh_settings(stack, Settings, directory / "inventory", clock_pace=pace, profile="demo") as others,
+    ):
+        fleet = build_nodes(ours)
+        books = build_inventory(others.model_copy(update={"nats_url": ours.nats_url}))
+        async with running(fleet) as nodes, running(books) as inventory:
+            headers = await (await Identities.on(fleet.log, profile="demo")).operator()
+            broker = await nats.connect(ours.nats_url)
+            ledger = Ledger()
+            for subject in ("nodes.node", "nodes.component", "nodes.automation", "inventory.machine"):
+                await broker.subscribe(f"events.{subject}.platform.*", cb=ledger.hear)
+            await broker.flush()
+            await Replay(nodes, headers, broker, ledger).play(stays)
+            offenders = await _offenders(nodes, inventory, headers, await fleet.log.last_position())
+            await broker.close()
+    return ledger, offenders
+
+
+async def _offenders(
+    nodes: httpx.AsyncClient, inventory: httpx.AsyncClient, headers: Mapping[str, str], position: int
+) -> list[dict[str, Any]]:
+    """GPUs with more than one fault, the worst first, with the number of places they failed or sat in."""
+    seen = {**headers, "GPUaaS-At-Least": str(position)}
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        params = {"faults_min": 2, "limit": 500} | ({"cursor": cursor} if cursor else {})
+        page = (await nodes.get("/v1/components", params=params, headers=seen)).json()
+        found += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    found.sort(key=lambda item: (-int(item["fault_count"]), str(item["serial"])))
+    shown = ("serial", "fault_count", "condition", "action")
+    worst = [{name: item[name] for name in shown} for item in found]
+    for item in worst[:OFFENDERS_SHOWN]:
+        device = await inventory.get(f"/v1/devices/{item['serial']}", headers=seen)
+        item["places"] = len(device.json()["stays"]) if device.status_code == 200 else 0
+    return worst
+
+
+def _report(stays: Sequence[Stay], ledger: Ledger, offenders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    expected = {stay.node_id: {f"XID {XID[stay.event]}": 1} for stay in stays if stay.event}
+    recorded = {node_id: dict(codes) for node_id, codes in ledger.faults.items()}
+    hours: defaultdict[str, float] = defaultdict(float)
+    faults: Counter[str] = Counter()
+    for stay in stays:
+        for where in ("everywhere", _place(stay)[2]):
+            hours[where] += stay.hours
+            faults[where] += sum(ledger.faults.get(stay.node_id, Counter()).values())
+    return {
+        "stays": len(stays),
+        "gpus": len({stay.serial for stay in stays}),
+        "events_in": len(expected),
+        "faults_recorded": ledger.recorded,
+        "faults_wrong": sum(recorded.get(node) != codes for node, codes in expected.items()),
+        "faults_by_code": dict(sum(ledger.faults.values(), Counter())),
+        "mtbf_hours_by_position": {where: round(hours[where] / faults[where], 1) for where in sorted(hours)},
+        "verdicts": dict(ledger.verdicts.most_common()),
+        "withdrawals": dict(ledger.guards.most_common()),
+        "repeat_offenders": len(offenders),
+        "worst": list(offenders[:OFFENDERS_SHOWN]),
+    }
