@@ -12,6 +12,7 @@ Mutation = tuple[str, Any]
 _WRONG_TYPE: Mapping[str, tuple[Any, ...]] = {
     "string": (7, True, ["a"], {}),
     "integer": ("7", 7.5, True, []),
+    "boolean": ("true", 1, [], {}),
     "array": ("a", {}, 7),
     "object": ("a", [], 7),
 }

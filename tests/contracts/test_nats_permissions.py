@@ -14,7 +14,7 @@ import nats
 import pytest
 import pytest_asyncio
 from gpuaas.common.embedded.nats_server import ACCOUNT, NatsServer, NatsUser, UserPermissions
-from gpuaas.common.provision import LogSettings, provision_log
+from gpuaas.common.provision import KEY_KEEPERS, LogSettings, provision_log
 from gpuaas.contracts.catalogue import ALL
 from nats.aio.client import Client
 
@@ -40,16 +40,27 @@ def test_every_service_and_nobody_else_has_a_user() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_publishes_its_own_events_and_telemetry_only(service: str) -> None:
-    said = {subject for subject in _publish(service) if not subject.startswith("$JS.")}
+    said = {subject for subject in _publish(service) if not subject.startswith(("$JS.", "keys."))}
     assert said == {f"events.{service}.>", f"telemetry.{service}.>"}
 
 
 @pytest.mark.parametrize("user", [*SERVICES, "agent", "operator"])
 def test_nobody_but_the_provisioner_can_change_a_stream(user: str) -> None:
     verbs = ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.DELETE", "STREAM.RESTORE")
-    assert not [subject for subject in _publish(user) for verb in verbs if subject.startswith(f"$JS.API.{verb}")]
+    changed = [subject for subject in _publish(user) for verb in verbs if subject.startswith(f"$JS.API.{verb}")]
+    assert changed == [f"$JS.API.STREAM.MSG.DELETE.KEYS_{user.upper()}"] * (user in KEY_KEEPERS)
     assert not [subject for subject in _publish(user) if subject in (">", "$JS.>", "$JS.API.>", "$JS.API.STREAM.>")]
     assert not [subject for subject in _publish(user) if subject.startswith("$JS.API.CONSUMER.DELETE")]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_only_the_owner_of_personal_data_reaches_its_keys(user: str) -> None:
+    reached = {subject for subject in _publish(user) if "keys." in subject or "KEYS_" in subject}
+    if user in KEY_KEEPERS:
+        assert all(f"keys.{user}." in subject or f"KEYS_{user.upper()}" in subject for subject in reached)
+        assert not [subject for subject in reached if "CONSUMER" in subject]
+    else:
+        assert reached == set()
 
 
 @pytest.mark.parametrize("user", [*SERVICES, "agent", "operator"])
@@ -182,6 +193,12 @@ async def test_a_service_follows_the_log_with_a_reader_of_its_own(billing: Voice
         "$JS.API.CONSUMER.DELETE.EVENTS.audit-1",
         "$JS.API.STREAM.INFO.TELEMETRY",
         "$JS.API.CONSUMER.CREATE.TELEMETRY.billing-1",
+        "keys.iam.mira",
+        "$JS.API.DIRECT.GET.KEYS_IAM",
+        "$JS.API.DIRECT.GET.KEYS_IAM.keys.iam.mira",
+        "$JS.API.STREAM.MSG.GET.KEYS_IAM",
+        "$JS.API.STREAM.MSG.DELETE.KEYS_IAM",
+        "$JS.API.CONSUMER.CREATE.KEYS_IAM.billing-1",
         "_INBOX_iam.answer",
     ],
 )
@@ -209,7 +226,7 @@ async def test_a_reader_that_pushes_is_no_way_into_a_stream(billing: Voice, serv
         await billing.asks("$JS.API.CONSUMER.CREATE.EVENTS.pushing", {"stream_name": "EVENTS", "config": reader})
         await asyncio.sleep(0.5)
         assert await _world(provisioner) == before
-    assert sorted(before[0]) == ["EVENTS", "TELEMETRY"]
+    assert sorted(before[0]) == ["EVENTS", "KEYS_IAM", "TELEMETRY"]
 
 
 async def _world(provisioner: Voice) -> tuple[list[str], list[int]]:

@@ -158,9 +158,9 @@ async def trail_is_complete(world: World, stored: Mapping[int, str]) -> None:
     """The audit trail has exactly one leaf for every position of the log, with the digest of its very bytes."""
     connection = await asyncpg.connect(dsn_of(world, "audit"))
     try:
-        rows = await connection.fetch("SELECT position, payload_sha256 FROM live.audit_trail_v1")
-        leaves = await connection.fetchval("SELECT sum(size) FROM live.audit_trees_v1")
-        gaps = await connection.fetchval("SELECT count(*) FROM live.audit_gaps_v1")
+        rows = await connection.fetch("SELECT position, payload_sha256 FROM live.audit_trail_v2")
+        leaves = await connection.fetchval("SELECT sum(size) FROM live.audit_trees_v2")
+        gaps = await connection.fetchval("SELECT count(*) FROM live.audit_gaps_v2")
     finally:
         await connection.close()
     trail = {row["position"]: row["payload_sha256"].hex() for row in rows}

@@ -21,6 +21,7 @@ SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", ".venv-tools", ".state", "b
 SERVICE_FILES: Final = frozenset({"__init__.py", "app.py", "api.py", "reactions.py", "ports.py", "settings.py"})
 SERVICE_FOLDERS: Final = frozenset({"domain", "projections", "adapters"})
 SERVICE_EXTRAS: Final = {
+    "audit/erasing.py": "its door for personal data, which api.py has no room for",
     "billing/desk.py": "what its route files share",
     "billing/routes": "its door beyond api.py, by what is asked for",
     "billing/spending.py": "a background work of its own, with the reactions that hurry it",

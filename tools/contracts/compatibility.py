@@ -16,7 +16,7 @@ import jsoncompat
 Texts = Mapping[str, str]
 """Path below `schemas/events` → text of the schema file."""
 
-_WORDS: Final = frozenset({"title", "description", "examples"})
+_WORDS: Final = frozenset({"title", "description", "examples", "x-redacted", "x-data-subject"})
 """What may be said better at any time."""
 
 _ANNOTATIONS: Final = frozenset({"$id", "x-owner", "x-entity", "x-subject", "x-personal-data"})

@@ -30,6 +30,14 @@ READING: Final = (
 )
 """What reading a stream takes. Absent on purpose: STREAM.CREATE, UPDATE, DELETE, PURGE, MSG.DELETE, CONSUMER.DELETE."""
 
+KEYS: Final = (
+    ("keys.{service}.>", "keep a person's key, once, and mark a destroyed one"),
+    ("$JS.API.DIRECT.GET.{stream}", "read the keys of many people in one request"),
+    ("$JS.API.STREAM.MSG.GET.{stream}", "read one key from the leader"),
+    ("$JS.API.STREAM.MSG.DELETE.{stream}", "destroy a key: the broker overwrites it"),
+)
+"""What a service whose events hold personal data may do with the keys to it, and no other service."""
+
 TELEMETRY_READERS: Final = {
     "nodes": "turns heartbeats and utilisation samples into facts about machines",
 }
@@ -51,7 +59,13 @@ class User:
 
 def users_of(catalogue: Catalogue) -> tuple[User, ...]:
     """Every user: one per service of the catalogue, then those who are no service."""
-    return (*(_service(name) for name in catalogue.services), *_OTHERS)
+    keepers = keepers_in(catalogue)
+    return (*(_service(name, name in keepers) for name in catalogue.services), *_OTHERS)
+
+
+def keepers_in(catalogue: Catalogue) -> set[str]:
+    """The services that own personal data."""
+    return {event.service for event in catalogue.events if any(field.personal for field in event.body.fields)}
 
 
 def permissions_json(catalogue: Catalogue) -> str:
@@ -78,12 +92,19 @@ def _inbox(name: str) -> str:
     return f"_INBOX_{name}.>"
 
 
-def _service(name: str) -> User:
+def _service(name: str, keeps_keys: bool) -> User:
+    keys = tuple(subject.format(service=name, stream=f"KEYS_{name.upper()}") for subject, _ in KEYS)
     telemetry = _reading(TELEMETRY) if name in TELEMETRY_READERS else ()
     return User(
         name=name,
         why=f"the service {name}: appends its own events, reads all",
-        publish=(f"events.{name}.>", f"telemetry.{name}.>", *_reading(EVENTS), *telemetry),
+        publish=(
+            f"events.{name}.>",
+            f"telemetry.{name}.>",
+            *_reading(EVENTS),
+            *telemetry,
+            *(keys if keeps_keys else ()),
+        ),
         subscribe=(_inbox(name), CLOCK),
     )
 

@@ -29,7 +29,7 @@ Node = Mapping[str, Any]
 
 _PROPERTY: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _DEFINITION: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
-_ANNOTATIONS: Final = ("description", "x-personal-data")
+_ANNOTATIONS: Final = ("description", "x-personal-data", "x-redacted")
 _WORDS_MIN: Final = 3
 _JSON_INTEGER_END: Final = 1 << 53
 """From here on a JSON number is not exact."""
@@ -105,8 +105,13 @@ def _field(name: str, node: Node, required: bool, where: str, is_event: bool) ->
     personal = node.get("x-personal-data", False)
     if not isinstance(personal, bool) or (personal and not is_event):
         raise Refused(f"{where} x-personal-data: `true`, and only on a property of the event itself")
+    redacted = node.get("x-redacted")
+    if personal != isinstance(redacted, str) or (personal and node.get("type") != "string"):
+        raise Refused(
+            f"{where} x-redacted: beside x-personal-data, on a string: what stands there for who may not read"
+        )
     rest = {key: value for key, value in node.items() if key not in _ANNOTATIONS}
-    return Field(name, description, _shape(rest, where), required, personal)
+    return Field(name, description, _shape(rest, where), required, redacted)
 
 
 def _shape(node: Node, where: str) -> Shape:

@@ -115,11 +115,12 @@ def _imports(wire: list[str], body: str) -> str:
     helpers = [name for name in ("AsObject", "Frozen", "Unique") if f", {name}" in body]
     mapping = "from collections.abc import Mapping\n" if "Mapping[" in body else ""
     part = ", Part" if "(Part)" in body else ""
+    proxy = "from types import MappingProxyType\n" if "MappingProxyType(" in body else ""
     field = "from pydantic import Field\n\n" if "Field(" in body else ""
     ours = ", ".join(sorted([*wire, *helpers]))
     return (
         "from __future__ import annotations\n\n"
-        f"{mapping}from typing import {', '.join(typing)}\n\n"
+        f"{mapping}{proxy}from typing import {', '.join(typing)}\n\n"
         f"{field}"
         f"from gpuaas.common.events import Event{part}\n" + (f"from gpuaas.common.wire import {ours}\n" if ours else "")
     )
@@ -138,16 +139,23 @@ def _part(definition: Definition, shape: Shape) -> str:
 
 
 def _event(event: EventSchema) -> str:
-    personal = [field.name for field in event.body.fields if field.personal]
+    redacted = {field.name: field.redacted for field in event.body.fields if field.redacted is not None}
     variables = [
         f'TYPE: ClassVar[str] = "{event.type}"',
         f'SERVICE: ClassVar[str] = "{event.service}"',
         f'ENTITY: ClassVar[str] = "{event.entity}"',
         f'SCHEMA: ClassVar[str] = "{event.path}"',
     ]
-    if personal:
-        listed = ", ".join(f'"{name}"' for name in sorted(personal))
-        variables.append(f"PERSONAL: ClassVar[frozenset[str]] = frozenset({{{listed}}})")
+    if redacted:
+        listed = [f'        "{name}": {_quoted(redacted[name])},' for name in sorted(redacted)]
+        variables += [
+            "PERSONAL: ClassVar[Mapping[str, str]] = MappingProxyType(",
+            "    {",
+            *listed,
+            "    }",
+            ")",
+            f'DATA_SUBJECT: ClassVar[str] = "{event.raw["x-data-subject"]}"',
+        ]
     return (
         f"class {event.class_name}(Event):\n{_docstring(f'{event.title}. {event.description}', 4)}\n\n"
         + "".join(f"    {line}\n" for line in variables)

@@ -27,7 +27,19 @@ _SUBJECT_TOKEN: Final = re.compile(r"[a-z0-9-]+|\{[a-z0-9_]+\}")
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _OBJECT_KEYS: Final = ("type", "additionalProperties", "required", "properties")
 _ROOT_KEYS: Final = frozenset(
-    ["$schema", "$id", "title", "description", "x-owner", "x-entity", "x-subject", "$defs", "examples", *_OBJECT_KEYS]
+    [
+        "$schema",
+        "$id",
+        "title",
+        "description",
+        "x-owner",
+        "x-entity",
+        "x-subject",
+        "x-data-subject",
+        "$defs",
+        "examples",
+        *_OBJECT_KEYS,
+    ]
 )
 _TITLE_WORDS_MIN: Final = 2
 _DESCRIPTION_WORDS_MIN: Final = 5
@@ -91,6 +103,7 @@ def read_event(path: Path, text: str) -> EventSchema:
     )
     _check_subject(event, where)
     _check_map_keys(event, where)
+    _check_personal(event, where)
     return event
 
 
@@ -112,7 +125,7 @@ def _json(text: str, where: str) -> Mapping[str, Any]:
 
 
 def _check_root(raw: Node, where: str) -> None:
-    if missing := _ROOT_KEYS - {"$defs"} - raw.keys():
+    if missing := _ROOT_KEYS - {"$defs", "x-data-subject"} - raw.keys():
         raise Refused(f"{where}: missing {', '.join(sorted(missing))}")
     if unknown := raw.keys() - _ROOT_KEYS:
         raise Refused(f"{where}: unknown keyword {', '.join(sorted(unknown))}")
@@ -132,6 +145,15 @@ def _check_subject(event: EventSchema, where: str) -> None:
     wrong = not str(event.subject).startswith(prefix) or len(tokens) != 2
     if wrong or not all(_SUBJECT_TOKEN.fullmatch(token) for token in tokens):
         raise Refused(f"{where} x-subject: write {prefix}<tenant>.<id>, each a word or a {{field}}")
+
+
+def _check_personal(event: EventSchema, where: str) -> None:
+    """Who owns the personal data is said by a required field, or nobody could ask for it to be forgotten."""
+    named = event.raw.get("x-data-subject")
+    if (named is not None) != any(field.personal for field in event.body.fields):
+        raise Refused(f"{where} x-data-subject: where a field is personal, and only there")
+    if named is not None and not any(field.name == named and field.required for field in event.body.fields):
+        raise Refused(f"{where} x-data-subject: a required field that holds the id of the person")
 
 
 def _check_references(raw: Node, where: str) -> None:

@@ -113,13 +113,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One property: `shape` and what it means."""
+    """One property: `shape` and what it means; `redacted` stands in the place of personal data on the log."""
 
     name: str
     description: str
     shape: Shape
     required: bool
-    personal: bool
+    redacted: str | None = None
+
+    @property
+    def personal(self) -> bool:
+        return self.redacted is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,10 @@ def wrong_examples(catalogue: Catalogue) -> list[str]:
     wrong = []
     for event in catalogue.events:
         Draft202012Validator.check_schema(event.raw)
+        redacted = {field.name: field.redacted for field in event.body.fields if field.redacted is not None}
+        wrong += [
+            f"{event.path} x-redacted: {text}" for text in complaints(event.raw, {**event.examples[0], **redacted})
+        ]
         for index, example in enumerate(event.examples):
             wrong += [f"{event.path} example {index}: {text}" for text in complaints(event.raw, example)]
             if len(set(map(json.dumps, event.examples))) != len(event.examples):

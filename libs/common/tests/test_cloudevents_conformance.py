@@ -85,7 +85,8 @@ async def test_the_sdk_reads_every_example_as_we_wrote_it(cause: Cause) -> None:
         assert theirs.get_time() == moment(ours.time)
         assert theirs.get_datacontenttype() == "application/json"
         assert theirs.get_dataschema() == ours.dataschema
-        assert theirs.get_data() == example
+        redacted = {name: text for name, text in BY_TYPE[event_type].PERSONAL.items() if name in example}
+        assert theirs.get_data() == {**example, **redacted}
         expected = {name: value for name, value in msgspec.structs.asdict(ours).items() if value is not None}
         expected |= {"time": moment(ours.time)}
         del expected["data"]

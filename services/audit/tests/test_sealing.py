@@ -126,7 +126,7 @@ async def test_sealing_goes_on_after_a_restart_between_signing_and_saying(office
     await office.heads.open()
     await office.trail.catch_up()
     cut_off = Broken(office.log, WallClock(), "audit", "dev")
-    interrupted = Sealing(office.database, cut_off, office.heads, office.key, SECRET, "audit_trail_v1")
+    interrupted = Sealing(office.database, cut_off, office.heads, office.key, SECRET, "audit_trail_v2")
     with pytest.raises(Unavailable):
         await interrupted.seal()
     assert await office.epochs() == []
@@ -155,7 +155,7 @@ async def test_a_trail_that_is_not_the_whole_log_is_not_sealed(office: Office) -
     await add(office.log, 5)
     await office.heads.open()
     await office.trail.catch_up()
-    await office.database.pool.execute("DELETE FROM audit_trail_v1 WHERE position = 2")
+    await office.database.pool.execute("DELETE FROM audit_trail_v2 WHERE position = 2")
     with pytest.raises(Invalid):
         await office.sealing.seal()
     assert await office.epochs() == []
@@ -190,7 +190,7 @@ async def test_a_trail_rebuilt_from_another_past_is_not_signed_again(office: Off
 async def test_a_trail_that_is_still_being_folded_is_waited_for(office: Office) -> None:
     await add(office.log, 300)
     await office.seal()
-    await office.database.pool.execute("UPDATE audit_trees_v1 SET size = 4, peaks = substr(peaks, 1, 32)")
+    await office.database.pool.execute("UPDATE audit_trees_v2 SET size = 4, peaks = substr(peaks, 1, 32)")
     with pytest.raises(Unavailable):
         await office.sealing.seal()
     assert [event for event in office.log._events if ".divergence." in event.subject] == []

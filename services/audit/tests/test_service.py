@@ -243,7 +243,7 @@ async def test_a_bad_question_is_answered_with_a_problem(audit: Running) -> None
 
 async def test_the_log_changed_under_the_trail_is_said_on_the_log(audit: Running) -> None:
     await audit.service.database.pool.execute(
-        "UPDATE audit_trail_v1 SET payload_sha256 = $1 WHERE position = 3", bytes(32)
+        "UPDATE audit_trail_v2 SET payload_sha256 = $1 WHERE position = 3", bytes(32)
     )
 
     async def said() -> bool:
@@ -327,7 +327,7 @@ async def test_an_examination_shows_balance_witnesses_and_both_versions_of_a_div
     assert [each["state"] for each in healthy["witnesses"]] == ["well", "well"]
     assert (healthy["unbalanced_epochs"], healthy["epochs_that_do_not_join"], healthy["divergences"]) == ([], [], [])
     await audit.service.database.pool.execute(
-        "UPDATE audit_trail_v1 SET payload_sha256 = $1 WHERE position = 3", bytes(32)
+        "UPDATE audit_trail_v2 SET payload_sha256 = $1 WHERE position = 3", bytes(32)
     )
     await eventually(lambda: holds("divergences"))
     [found] = (await examined())["divergences"]

@@ -269,7 +269,7 @@ async def test_a_second_start_says_nothing_new(iam: Iam, settings: tuple[IamSett
     before = await iam.service.log.last_position()
     service = build(settings[0].model_copy(update={"http_port": 0}))
     await service.broker.start()
-    [work] = service._prepared
+    work = service._prepared[0]
     await work()
     assert await iam.service.log.last_position() == before
     other = settings[0].model_copy(update={"iam_bootstrap_key_sha256": "1" * 64})

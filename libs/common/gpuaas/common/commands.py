@@ -23,6 +23,7 @@ from gpuaas.common.errors import Conflict, GpuaasError, Invalid, Rejected, Unava
 from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.common.ids import derived_id
 from gpuaas.common.log import EventLog, Write
+from gpuaas.common.sealing import Box, NoSeals, Seals
 from gpuaas.common.snapshots import Keep, NoSnapshots, Snapshot, Snapshots, code_of
 from gpuaas.common.telemetry import COMMAND_SECONDS, COMMANDS, current_traceparent
 from pydantic import ValidationError
@@ -173,13 +174,20 @@ class Commands:
     Args:
         service: the `source` of the events, and the owner of their subjects.
         snapshots: where entities that say how (`Entity.keep`) are kept folded.
+        seals: what seals personal data; without it an event that holds any is not written.
 
     Attributes:
         nearly_full: only causes that bring relief are taken; the service says so when the log's room runs out.
     """
 
     def __init__(
-        self, log: EventLog, clock: Clock, service: str, profile: str, snapshots: Snapshots | None = None
+        self,
+        log: EventLog,
+        clock: Clock,
+        service: str,
+        profile: str,
+        snapshots: Snapshots | None = None,
+        seals: Seals | NoSeals | None = None,
     ) -> None:
         self._log = log
         self._snapshots = snapshots or NoSnapshots()
@@ -188,6 +196,7 @@ class Commands:
         self._clock = clock
         self._service = service
         self._profile = profile
+        self.seals = seals or NoSeals()
         self._histories: OrderedDict[str, _History[Any]] = OrderedDict()
 
     async def execute(
@@ -270,7 +279,7 @@ class Commands:
             refused: Rejected | None = None
             drafts: list[_Draft[Any]] = []
             try:
-                drafts = [self._draft(*each, cause, first) for each, first in zip(named, firsts, strict=True)]
+                drafts = [await self._draft(*each, cause, first) for each, first in zip(named, firsts, strict=True)]
             except Rejected as said:
                 refused = said
             # A refusal, like a decision to say nothing, has no guard to check it: it counts only when it is current.
@@ -302,7 +311,7 @@ class Commands:
             outcomes.append(Outcome(history.position, draft.events, history.state, repeated=False))
         return outcomes
 
-    def _draft(
+    async def _draft(
         self, order: Order[Any, Any], subject: str, history: _History[Any], cause: Cause, first: str
     ) -> _Draft[Any]:
         decider = order.entity.decider
@@ -313,16 +322,26 @@ class Commands:
         state = history.state
         writes: list[Write] = []
         ids: list[str] = []
+        shown: list[Event] = []
+        if any(event.PERSONAL for event in events):
+            # A digest of what was asked would let anybody try names against it, long after they were erased.
+            cause = replace(cause, digest=None)
         for number, event in enumerate(events):
             event_id = _event_id(cause, subject, number) if number else first
-            envelope = self._envelope(event, order, event_id, history.version + number + 1, cause)
+            box: Box | None = None
+            if event.PERSONAL:
+                event, box = await self.seals.seal(event, event_id)
+            shown.append(event)
+            envelope = self._envelope(event, order, event_id, history.version + number + 1, cause, box)
             expected = history.position if number == 0 else None
             writes.append(Write(subject, expected, event_id, event.TYPE, encode(envelope)))
             ids.append(event_id)
             state = decider.evolve(state, event)
-        return _Draft(history, state, events, writes, ids)
+        return _Draft(history, state, tuple(shown), writes, ids)
 
-    def _envelope(self, event: Event, order: Order[Any, Any], event_id: str, version: int, cause: Cause) -> Envelope:
+    def _envelope(
+        self, event: Event, order: Order[Any, Any], event_id: str, version: int, cause: Cause, box: Box | None
+    ) -> Envelope:
         return Envelope(
             specversion="1.0",
             id=event_id,
@@ -343,6 +362,8 @@ class Commands:
             traceparent=current_traceparent() or cause.traceparent,
             causedigest=cause.digest,
             profile=self._profile,
+            sealed=None if box is None else box.sealed,
+            sealedby=None if box is None else box.sealed_by,
             data=data_of(event),
         )
 

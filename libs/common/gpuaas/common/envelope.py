@@ -41,6 +41,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         causationid: the id of what caused it: an event's id, or the request's.
         causedigest: of what the request asked, 32 hex digits, where it may be repeated (`Idempotency-Key`).
         sequence: the entity's version after this event, from 1, zero-padded (CloudEvents `sequence` extension).
+        sealed: personal fields of `data`, sealed (`sealing`); in `data` stands what their schema puts in their place.
+        sealedby: whose key opens them: `<service>/<data subject>`.
         data: the event's own JSON, untouched.
     """
 
@@ -63,6 +65,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     onbehalfof: Attribute | None = None
     traceparent: Attribute | None = None
     causedigest: Attribute | None = None
+    sealed: Attribute | None = None
+    sealedby: Attribute | None = None
     data: msgspec.Raw
 
     @property

@@ -6,6 +6,7 @@ The concrete classes are generated from `schemas/events` into `gpuaas.contracts`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from gpuaas.common.errors import Unreadable
@@ -28,14 +29,16 @@ class Event(Part):
         TYPE: CloudEvents type, `gpuaas.<service>.<what-happened>.v<n>`.
         SERVICE, ENTITY: who owns it and whose history it belongs to; they are in the subject.
         SCHEMA: the schema's path below `schemas/events`; `envelope.schema_uri` makes `dataschema` of it.
-        PERSONAL: names of top-level fields that hold personal data.
+        PERSONAL: top-level fields that hold personal data, and what stands there for who may not read it.
+        DATA_SUBJECT: name of the field with the id of the person whose data that is.
     """
 
     TYPE: ClassVar[str]
     SERVICE: ClassVar[str]
     ENTITY: ClassVar[str]
     SCHEMA: ClassVar[str]
-    PERSONAL: ClassVar[frozenset[str]] = frozenset()
+    PERSONAL: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    DATA_SUBJECT: ClassVar[str] = ""
 
 
 class Vocabulary:

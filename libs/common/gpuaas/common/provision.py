@@ -1,4 +1,4 @@
-"""What must exist before any service starts: two streams, one database per service.
+"""What must exist before any service starts: the streams, one database per service.
 
 One law: it creates what is absent and refuses what is different; it never changes a log that exists.
 Run `python -m gpuaas.common.provision` once per installation; running it again does nothing.
@@ -22,10 +22,13 @@ from gpuaas.common.errors import GpuaasError, Misconfigured, Unavailable
 from gpuaas.common.ids import new_id
 from gpuaas.common.scram import scram_verifier
 from gpuaas.common.settings import trusting
+from gpuaas.common.vaults.jetstream import stream_of
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 EVENTS: Final = "EVENTS"
+KEY_KEEPERS: Final = ("iam",)
+"""Services whose events hold personal data; each has a stream of keys (`vaults.jetstream`). The contracts say which."""
 TELEMETRY: Final = "TELEMETRY"
 INCARNATION: Final = "incarnation"
 """Metadata key of the id a log gets when it is made: a log made again has another one."""
@@ -100,10 +103,30 @@ def telemetry_config(settings: LogSettings) -> dict[str, Any]:
     }
 
 
+def keys_config(service: str, settings: LogSettings) -> dict[str, Any]:
+    """The stream of one service's keys: one message per person, never replaced, and destroyed for good."""
+    return {
+        "name": stream_of(service),
+        "description": f"Keys to personal data in the events of {service}. Back it up apart from the log.",
+        "subjects": [f"keys.{service}.*"],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "discard_new_per_subject": True,
+        "max_msgs_per_subject": 1,
+        "max_age": 0,
+        "num_replicas": settings.replicas,
+        "compression": "none",
+        "deny_delete": False,
+        "deny_purge": True,
+        "allow_direct": True,
+    }
+
+
 async def provision_log(
     connection: Client, settings: LogSettings = LogSettings(), *, incarnation: str | None = None
 ) -> str:
-    """Make the streams EVENTS and TELEMETRY where they are absent.
+    """Make the streams EVENTS and TELEMETRY, and those of keys, where they are absent.
 
     Args:
         connection: signed in as a user with rights on `$JS.API.STREAM.>`.
@@ -128,6 +151,9 @@ async def provision_log(
         )
     if await _stream(connection, TELEMETRY) is None:
         await _create(connection, telemetry_config(settings))
+    for service in KEY_KEEPERS:
+        if await _stream(connection, stream_of(service)) is None:
+            await _create(connection, keys_config(service, settings))
     return str(found["metadata"][INCARNATION])
 
 

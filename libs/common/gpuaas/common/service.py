@@ -44,10 +44,12 @@ from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.projections import Projection, Projector, decoded
 from gpuaas.common.reactions import Reaction, Reactor
 from gpuaas.common.readers import Reader
+from gpuaas.common.sealing import Seals
 from gpuaas.common.settings import BrokerLogin, Settings, login_of
 from gpuaas.common.snapshots import DatabaseSnapshots
 from gpuaas.common.tables import Database
 from gpuaas.common.telemetry import LOG_FILL, LOG_POSITION, LOG_REACHABLE, READER_LAG, READY, start_telemetry
+from gpuaas.common.vaults.jetstream import JetStreamVault
 from nats.aio.msg import Msg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -171,6 +173,11 @@ class Service:
     def background(self, name: str, work: Background) -> None:
         """Run beside the readers for as long as the service does; restarted when it fails."""
         self._background.append((name, work))
+
+    def seal_personal_data(self) -> Seals:
+        """Seal the personal data in this service's events; its vault must have been provisioned."""
+        self.commands.seals = seals = Seals(self.name, JetStreamVault(self.log.wire, self.name))
+        return seals
 
     def reader(self, projection: Projection) -> Reader:
         """The reader that keeps `projection`."""

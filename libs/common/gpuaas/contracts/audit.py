@@ -15,9 +15,17 @@ ends before a sealed position; vanished: a sealed position is empty; recreated: 
 under the same name.
 """
 
+ErasureBasis = Literal["request", "retention-ended", "consent-withdrawn"]
+"""Why personal data is erased: the person asked, its time is over, or the person withdrew consent."""
+
 ExportFormat = Literal["jsonl", "csv", "ocsf", "tar"]
 """jsonl: a row a line; csv: a table; ocsf: API Activity events, one a line; tar: rows with proofs, the
 signed checkpoint and the policy, for gpuaas-verify.
+"""
+
+Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
+(RFC 1123 label).
 """
 
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
@@ -25,6 +33,103 @@ Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{
 
 VerifierKey = Annotated[str, Field(min_length=10, max_length=512)]
 """A C2SP signed-note verifier key: name, key id and key, joined by plus signs."""
+
+
+class ErasureCertified(Event):
+    """Erasure certified. An ordered erasure was carried out: the owner of the data has destroyed the
+    key, and the log signed what that means.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.audit.erasure-certified.v1"
+    SERVICE: ClassVar[str] = "audit"
+    ENTITY: ClassVar[str] = "data-subject"
+    SCHEMA: ClassVar[str] = "audit/erasure-certified.v1.json"
+
+    subject_id: Label
+    """Id of the person whose data it is, a user of iam."""
+
+    erasure_id: Label
+    """Id of the erasure that was ordered."""
+
+    erased_event_id: Annotated[str, Field(min_length=1, max_length=64)]
+    """CloudEvents id of the event in which the data's owner says that the key is destroyed."""
+
+    sealed_events: Annotated[int, Field(strict=True, ge=0, le=1000000000)]
+    """Events of the log whose personal data that key alone opened; they stand unchanged and tell
+    nothing.
+    """
+
+    clear_events: Annotated[int, Field(strict=True, ge=0, le=1000000000)]
+    """Events of the person's own history with personal data in the clear, from before it was sealed;
+    the erasure does not reach them.
+    """
+
+    statement: Annotated[str, Field(min_length=1, max_length=4096)]
+    """Signed note of the log's key that says the same; `gpuaas verify erasure` reads it."""
+
+
+class ErasureOrdered(Event):
+    """Erasure ordered. The personal data of a person is to be erased for good: whoever keeps keys to
+    it destroys them. It cannot be taken back.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.audit.erasure-ordered.v1"
+    SERVICE: ClassVar[str] = "audit"
+    ENTITY: ClassVar[str] = "data-subject"
+    SCHEMA: ClassVar[str] = "audit/erasure-ordered.v1.json"
+
+    subject_id: Label
+    """Id of the person whose data it is, a user of iam."""
+
+    erasure_id: Label
+    """Id of the erasure; the certificate names it."""
+
+    basis: ErasureBasis
+    """What obliges or allows it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review it; it must name no personal data, for it stands here for good."""
+
+
+class LegalHoldLifted(Event):
+    """Legal hold lifted. A legal hold stands no longer; once none stands, an erasure may be ordered."""
+
+    TYPE: ClassVar[str] = "gpuaas.audit.legal-hold-lifted.v1"
+    SERVICE: ClassVar[str] = "audit"
+    ENTITY: ClassVar[str] = "data-subject"
+    SCHEMA: ClassVar[str] = "audit/legal-hold-lifted.v1.json"
+
+    subject_id: Label
+    """Id of the person whose data it is, a user of iam."""
+
+    hold_id: Label
+    """Id of the hold that ended."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review it; it must name no personal data, for it stands here for good."""
+
+
+class LegalHoldPlaced(Event):
+    """Legal hold placed. Somebody's personal data must be kept for now: while a hold stands, no
+    erasure of it is ordered.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.audit.legal-hold-placed.v1"
+    SERVICE: ClassVar[str] = "audit"
+    ENTITY: ClassVar[str] = "data-subject"
+    SCHEMA: ClassVar[str] = "audit/legal-hold-placed.v1.json"
+
+    subject_id: Label
+    """Id of the person whose data it is, a user of iam."""
+
+    hold_id: Label
+    """Id of the hold, unique for the person."""
+
+    matter: Annotated[str, Field(min_length=1, max_length=200)]
+    """The case or investigation that demands it, as people cite it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review it; it must name no personal data, for it stands here for good."""
 
 
 class DivergenceFound(Event):
@@ -177,6 +282,10 @@ class OperatorAccessRecorded(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
+    ErasureCertified,
+    ErasureOrdered,
+    LegalHoldLifted,
+    LegalHoldPlaced,
     DivergenceFound,
     EpochSealed,
     TrailExported,

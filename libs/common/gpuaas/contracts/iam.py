@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -559,6 +561,29 @@ class TenantCeilingSet(Event):
     """Why, for the people who review access."""
 
 
+class PersonalDataErased(Event):
+    """Personal data erased. The key to a person's data in iam's events was destroyed, as audit had
+    ordered. What it sealed cannot be read again by anybody; the person's id stays and names nobody.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.personal-data-erased.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "user"
+    SCHEMA: ClassVar[str] = "iam/personal-data-erased.v1.json"
+
+    user_id: Label
+    """The person's id on this platform."""
+
+    erasure_id: Label
+    """Id of the erasure that audit ordered."""
+
+    sealed_by: Annotated[str, Field(min_length=1, max_length=127)]
+    """Name of the destroyed key, as the sealed events carry it in `sealedby`."""
+
+    had_key: Annotated[bool, Field(strict=True)]
+    """Whether a key stood in the vault and was destroyed; false where none was ever made."""
+
+
 class UserRegistered(Event):
     """User registered. A person became known to the platform. A user belongs to no tenant; what a
     person may do in which tenant is said by role bindings.
@@ -568,7 +593,13 @@ class UserRegistered(Event):
     SERVICE: ClassVar[str] = "iam"
     ENTITY: ClassVar[str] = "user"
     SCHEMA: ClassVar[str] = "iam/user-registered.v1.json"
-    PERSONAL: ClassVar[frozenset[str]] = frozenset({"display_name", "email"})
+    PERSONAL: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "display_name": "(sealed)",
+            "email": "sealed@sealed.invalid",
+        }
+    )
+    DATA_SUBJECT: ClassVar[str] = "user_id"
 
     user_id: Label
     """The person's id on this platform; it never changes."""
@@ -604,5 +635,6 @@ EVENTS: tuple[type[Event], ...] = (
     TenantSuspended,
     TenantCeilingRemoved,
     TenantCeilingSet,
+    PersonalDataErased,
     UserRegistered,
 )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpuaas.verify.bundles import verify_bundle
+from gpuaas.verify.erasures import verify_erasure
 from gpuaas.verify.handovers import verify_handover
 from gpuaas.verify.mirrors import verify_mirror
 from gpuaas.verify.policy import Policy, read_policy, trusting
@@ -35,6 +36,8 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
             return verify_bundle(options.bundle, policy, options.tenant)
         case "rows":
             return verify_rows(options.rows, policy)
+        case "erasure":
+            return verify_erasure(options.certificate, policy)
         case "handover":
             return verify_handover(options.note, policy)
         case "tree":
@@ -71,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     invoice.add_argument("--tenant", metavar="ID", help="refuse a bundle of any other tenant")
     rows = commands.add_parser("rows", parents=[trust], help="trail rows (answers with proof=1) are in the log")
     rows.add_argument("rows", help="a JSON file")
+    erasure = commands.add_parser(
+        "erasure", parents=[trust], help="a certificate shows that a person's data was erased"
+    )
+    erasure.add_argument("certificate", help="a JSON file")
     tree = commands.add_parser("tree", parents=[trust], help="a mirrored folder of tiles is the whole signed tree")
     tree.add_argument("folder")
     handover = commands.add_parser("handover", parents=[trust], help="a trusted key names the log's next one")

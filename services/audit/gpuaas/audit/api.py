@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
@@ -71,6 +71,7 @@ IMMUTABLE: Final = "private, max-age=31536000, immutable"
 """A tile never changes; `private`, because only its tenant may read it."""
 MUTABLE: Final = "private, no-cache"
 
+Outcome = Literal["success", "failure", "unknown"]
 WithProof = Annotated[
     bool, Query(description="1: rows with their exact bytes and a proof (c2sp.org/tlog-proof; null until sealed).")
 ]
@@ -147,10 +148,14 @@ async def recorded_access(
 def sought(
     type: Annotated[str | None, Query(max_length=255, description="Event type.")] = None,  # noqa: A002
     subject: Annotated[str | None, Query(max_length=512, description="One entity's subject in the log.")] = None,
+    resource: Annotated[
+        str | None, Query(max_length=127, description="One entity as `<kind>/<id>`, such as `allocation/al-1`.")
+    ] = None,
     actor: Annotated[str | None, Query(max_length=255)] = None,
     project: Annotated[str | None, Query(max_length=63)] = None,
     correlation: Annotated[str | None, Query(max_length=255)] = None,
     event: Annotated[str | None, Query(max_length=255, description="CloudEvents id.")] = None,
+    outcome: Annotated[Outcome | None, Query(description="How it ended, by the event's type.")] = None,
     since: Annotated[datetime | None, Query(description="Happened at or after.")] = None,
     until: Annotated[datetime | None, Query(description="Happened before.")] = None,
     order: Annotated[str, Query(pattern="^(newest|oldest)$")] = "newest",
@@ -160,10 +165,12 @@ def sought(
     return Sought(
         type=type,
         subject=subject,
+        resource=resource,
         actor=actor,
         project_id=project,
         correlation_id=correlation,
         event_id=event,
+        outcome=outcome,
         happened_from=since,
         happened_until=until,
         newest_first=order == "newest",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from base64 import b64decode
 
-from gpuaas.audit import api
+from gpuaas.audit import api, erasing
 from gpuaas.audit.adapters.heads import Heads
 from gpuaas.audit.adapters.http_witness import HttpWitness
 from gpuaas.audit.adapters.key_file import Ed25519Key, secret_in, verifies
@@ -15,7 +15,7 @@ from gpuaas.audit.domain.checkpoints import LogKey
 from gpuaas.audit.domain.witnessing import COSIGNATURE
 from gpuaas.audit.ports import Witness
 from gpuaas.audit.projections.audit_trail import AuditTrail, make_indexes
-from gpuaas.audit.reactions import SERVICE, Sealing, Watching, announce_key, forever
+from gpuaas.audit.reactions import SERVICE, Certifying, Sealing, Watching, announce_key, forever
 from gpuaas.audit.settings import AuditSettings
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.service import Service, run
@@ -40,6 +40,7 @@ def build(settings: AuditSettings) -> Service:
     sealing = Sealing(service.database, service.commands, heads, key, map_secret, trail.name, witnesses)
     watching = Watching(service.log, service.database, service.commands, trail.name, settings.audit_watch_window)
     service.project(trail)
+    service.react(Certifying(service.database, service.commands, key))
     service.prepare(lambda: announce_key(service.commands, key))
     service.prepare(heads.open)
     service.background("sealing", lambda: forever(sealing.seal, settings.audit_seal_interval_s))
@@ -57,6 +58,7 @@ def build(settings: AuditSettings) -> Service:
         log=service.log,
     )
     service.serve(api.router(desk))
+    service.serve(erasing.router(desk))
     return service
 
 

@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from gpuaas.audit.adapters.heads import Heads, SealedHead
 from gpuaas.audit.adapters.witnesses import Witnesses
+from gpuaas.audit.domain.certificates import statement
 from gpuaas.audit.domain.checkpoints import LogKey
+from gpuaas.audit.domain.data_subjects import DATA_SUBJECTS, CertifyErasure, DataSubject, DataSubjectCommand
 from gpuaas.audit.domain.disclosures import ACCESSES, EXPORTS, RecordAccess, RecordExport
 from gpuaas.audit.domain.divergences import DIVERGENCES, DivergenceState, ReportDivergence
 from gpuaas.audit.domain.entries import PLATFORM_TREE
@@ -22,6 +24,7 @@ from gpuaas.audit.domain.epochs import EPOCH_LOG, EPOCHS, Sealed, SealEpoch
 from gpuaas.audit.domain.log_keys import LOG_KEYS, LOG_KEYS_ID, Announced, AnnounceKey
 from gpuaas.audit.domain.maps import CheckpointMap, checkpoint_map
 from gpuaas.audit.domain.merkle import EMPTY_ROOT, Frontier
+from gpuaas.audit.projections.person_events import personal_events
 from gpuaas.audit.projections.trail_state import (
     Compared,
     TrailEnd,
@@ -33,13 +36,25 @@ from gpuaas.audit.projections.trail_state import (
 )
 from gpuaas.audit.projections.tree_proofs import roots_at
 from gpuaas.common.commands import Cause, Commands, Entity
-from gpuaas.common.envelope import PLATFORM, Recorded
+from gpuaas.common.envelope import PLATFORM, Fact, Recorded
 from gpuaas.common.errors import Conflict, GpuaasError, Misconfigured, Rejected, Unavailable, Unreadable
-from gpuaas.common.events import Vocabulary
+from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.ids import derived_id
 from gpuaas.common.log import EventLog
+from gpuaas.common.reactions import Reaction
 from gpuaas.common.tables import Database
-from gpuaas.contracts.audit import DivergenceFound, EpochSealed, LogKeyAnnounced, OperatorAccessRecorded, TrailExported
+from gpuaas.contracts.audit import (
+    DivergenceFound,
+    EpochSealed,
+    ErasureCertified,
+    ErasureOrdered,
+    LegalHoldLifted,
+    LegalHoldPlaced,
+    LogKeyAnnounced,
+    OperatorAccessRecorded,
+    TrailExported,
+)
+from gpuaas.contracts.iam import PersonalDataErased
 
 SERVICE: Final = "audit"
 EPOCH: Final[Entity[Sealed, SealEpoch]] = Entity(SERVICE, "epoch", EPOCHS, Vocabulary(EpochSealed))
@@ -50,6 +65,12 @@ LOG_KEY: Final[Entity[Announced, AnnounceKey]] = Entity(SERVICE, "log-key", LOG_
 EXPORT: Final[Entity[bool, RecordExport]] = Entity(SERVICE, "export", EXPORTS, Vocabulary(TrailExported))
 ACCESS: Final[Entity[bool, RecordAccess]] = Entity(
     SERVICE, "operator-access", ACCESSES, Vocabulary(OperatorAccessRecorded)
+)
+DATA_SUBJECT: Final[Entity[DataSubject, DataSubjectCommand]] = Entity(
+    SERVICE,
+    "data-subject",
+    DATA_SUBJECTS,
+    Vocabulary(LegalHoldPlaced, LegalHoldLifted, ErasureOrdered, ErasureCertified),
 )
 TAIL: Final = 256
 """Newest positions compared at every look."""
@@ -231,6 +252,39 @@ class Watching:
         finally:
             await follower.close()
         return found
+
+
+class Certifying(Reaction):
+    """Certifies an erasure when the data's owner says that the key is gone."""
+
+    name = "certifying"
+    reads: ClassVar[tuple[type[Event], ...]] = (PersonalDataErased,)
+
+    def __init__(self, database: Database, commands: Commands, key: LogKey) -> None:
+        self._database = database
+        self._commands = commands
+        self._key = key
+
+    async def react(self, fact: Fact) -> None:
+        assert isinstance(fact.event, PersonalDataErased)
+        said = fact.event
+        if await trail_position(self._database) < fact.position:
+            raise Unavailable("the trail has not yet seen the erasure that is to be certified")
+        sealed, clear = await personal_events(self._database, said.user_id, said.sealed_by, fact.position)
+        order = CertifyErasure(
+            subject_id=said.user_id,
+            erasure_id=said.erasure_id,
+            erased_event_id=fact.envelope.id,
+            sealed_events=sealed,
+            clear_events=clear,
+            statement=statement(self._key, said.user_id, said.erasure_id, fact.envelope.id, sealed, clear),
+        )
+        try:
+            await self._commands.execute(
+                DATA_SUBJECT, PLATFORM, said.user_id, order, Cause.of(fact, actor=SERVICE, step="certify")
+            )
+        except Rejected as refused:
+            _log.error("position %d tells of an erasure that nobody ordered: %s", fact.position, refused.detail)
 
 
 async def announce_key(commands: Commands, key: LogKey) -> None:

@@ -9,6 +9,7 @@ from gpuaas.iam.adapters.key_file import KeyFile
 from gpuaas.iam.bootstrap import Bootstrap
 from gpuaas.iam.entities import SERVICE
 from gpuaas.iam.parts import API_KEYS, PROJECTIONS, Parts
+from gpuaas.iam.reactions import Erasing
 from gpuaas.iam.settings import IamSettings
 from gpuaas.iam.signing import Signer
 
@@ -18,8 +19,13 @@ def build(settings: IamSettings) -> Service:
     service, clock = Service(SERVICE, settings), WallClock()
     store = KeyFile(settings.signing_keys_file, may_change=not settings.durable)
     signer = Signer(store, service.commands, clock, settings.profile)
+    seals = service.seal_personal_data()
     service.prepare(Bootstrap(service.commands, signer, clock, settings).run)
+    erasing = Erasing(service.commands, seals.vault)
+    # A vault restored from a copy may hold keys that were destroyed since: they go before anything is opened.
+    service.prepare(lambda: erasing.again(service.log))
     service.project(*PROJECTIONS)
+    service.react(erasing)
     service.background("signing keys", signer.keep_fresh)
     parts = Parts(
         profile=settings.profile,
@@ -31,6 +37,7 @@ def build(settings: IamSettings) -> Service:
         api_keys_reader=service.reader(API_KEYS),
         clock=clock,
         signer=signer,
+        seals=seals,
     )
     service.serve(api.router(parts))
     return service

@@ -13,6 +13,7 @@ from gpuaas.common.errors import Unavailable
 from gpuaas.common.http import Accepted, Caller
 from gpuaas.common.log import EventLog
 from gpuaas.common.readers import Reader
+from gpuaas.common.sealing import Seals
 from gpuaas.common.tables import Database
 from gpuaas.iam.projections.api_keys import ApiKeys
 from gpuaas.iam.projections.bindings import Bindings
@@ -49,6 +50,7 @@ class Parts:
     api_keys_reader: Reader
     clock: Clock
     signer: Signer
+    seals: Seals
 
     async def settled(self, caller: Caller, outcome: Outcome[Any], thing_id: str) -> Accepted:
         """The answer to a command, once iam's own access has read it: the caller's next step finds it in force."""

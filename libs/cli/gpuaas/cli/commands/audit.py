@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import click
+from gpuaas.cli.commands import personal_data
 from gpuaas.cli.here import in_tenant, open_suite, tenant_path
 from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, print_table
 
@@ -17,7 +18,11 @@ FOLLOW_WAIT_S: Final = 20
 
 @click.group()
 def command() -> None:
-    """The trail: search it, fetch checkpoints, save rows with their proofs."""
+    """The trail: search it, fetch checkpoints, save rows with their proofs; holds and erasures of personal data."""
+
+
+for _each in personal_data.COMMANDS:
+    command.add_command(_each)
 
 
 @command.command()
@@ -26,6 +31,8 @@ def command() -> None:
 @click.option("--type", "type_", help="Event type, whole.")
 @click.option("--project")
 @click.option("--correlation")
+@click.option("--outcome", type=click.Choice(["success", "failure", "unknown"]), help="How it ended.")
+@click.option("--resource", help="One thing's history, as KIND/ID: allocation/al-1, invoice/inv-7.")
 @click.option("--since", help="RFC 3339.")
 @click.option("--until", help="RFC 3339.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)

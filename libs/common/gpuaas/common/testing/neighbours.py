@@ -15,7 +15,9 @@ from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import EventLog
+from gpuaas.common.sealing import Seals, Vault
 from gpuaas.common.tokens import Claims, audience_of, sign
+from gpuaas.common.vaults.memory import MemoryVault
 from gpuaas.contracts import iam
 
 
@@ -27,10 +29,12 @@ async def tell(
     cause: Cause | None = None,
     clock: Clock | None = None,
     profile: str = "dev",
+    vault: Vault | None = None,
 ) -> int:
     """Append events to one entity's history as their owner would; the position of the last.
 
     Whatever its state: the test says what has happened. All events belong to one entity.
+    Personal data is sealed with keys in `vault`, by default one that nobody else has.
     """
     first = type(events[0])
     spoken: Entity[None, Sequence[Event]] = Entity(
@@ -39,7 +43,8 @@ async def tell(
         Decider(None, lambda command, _: command, lambda state, _: state),
         _Anything(),
     )
-    commands = Commands(log, clock or WallClock(), first.SERVICE, profile)
+    seals = Seals(first.SERVICE, vault or MemoryVault())
+    commands = Commands(log, clock or WallClock(), first.SERVICE, profile, seals=seals)
     why = cause or Cause(id=new_id(), actor="neighbour", actor_kind="service")
     return (await commands.execute(spoken, tenant_id, entity_id, events, why)).position
 

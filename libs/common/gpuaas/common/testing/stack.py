@@ -33,7 +33,8 @@ from gpuaas.common.embedded.process import free_port
 from gpuaas.common.embedded.secrets_file import new_secret, write_private
 from gpuaas.common.errors import Unavailable
 from gpuaas.common.ids import new_id
-from gpuaas.common.provision import LogSettings, administrator_of, provision_log
+from gpuaas.common.provision import KEY_KEEPERS, LogSettings, administrator_of, provision_log
+from gpuaas.common.vaults.jetstream import stream_of
 
 ACCOUNTS_PER_SERVER: Final = 128
 NATS_IMAGE: Final = "nats:2.15"
@@ -94,7 +95,7 @@ class TestStack:
         try:
             incarnation = await provision_log(connection, settings or LogSettings())
             yield LogAddress(url, incarnation)
-            for stream in ("EVENTS", "TELEMETRY"):
+            for stream in ("EVENTS", "TELEMETRY", *map(stream_of, KEY_KEEPERS)):
                 await connection.request(f"$JS.API.STREAM.DELETE.{stream}", timeout=5)
         finally:
             await connection.close()

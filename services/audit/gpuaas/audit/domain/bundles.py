@@ -93,7 +93,7 @@ class InvoiceEvidence:
         return {
             "format": FORMAT,
             "tenant_id": self.tenant_id,
-            "checkpoints": {_named(tree): note for tree, note in checkpoints.items()},
+            "checkpoints": {tree_name(tree): note for tree, note in checkpoints.items()},
             "invoice": self.invoice.leaf(),
             "run": self.run.leaf(),
             "lines": {line_id: list(usage_ids) for line_id, usage_ids in self.parts.items()},
@@ -104,6 +104,6 @@ class InvoiceEvidence:
         }
 
 
-def _named(tree: str) -> str:
+def tree_name(tree: str) -> str:
     """The tree's name below its log."""
     return tree if tree == PLATFORM_TREE else f"tenants/{tree}"

@@ -37,6 +37,7 @@ class Header(msgspec.Struct, frozen=True):
     projectid: str | None = None
     correlationid: str | None = None
     causationid: str | None = None
+    sealedby: str | None = None
 
 
 UNREADABLE: Final = Header()

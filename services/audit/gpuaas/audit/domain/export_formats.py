@@ -28,6 +28,7 @@ CSV_COLUMNS: Final = (
     "project_id",
     "correlation_id",
     "causation_id",
+    "outcome",
     "payload_sha256",
 )
 MEDIA_TYPES: Final = {
@@ -69,7 +70,7 @@ def ocsf_line(row: Mapping[str, Any], log: str) -> bytes:
         "class_uid": _CLASS,
         "type_uid": _CLASS * 100 + _OTHER,
         "severity_id": 1,
-        "status_id": 1,
+        "status_id": {"success": 1, "failure": 2}.get(row["outcome"], 0),
         "time": int(happened.timestamp() * 1_000),
         "metadata": {
             "version": "1.3.0",

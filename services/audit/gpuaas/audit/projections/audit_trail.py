@@ -14,18 +14,31 @@ from typing import Any, ClassVar
 
 from gpuaas.audit.domain.entries import Entry, Header, entry_of, is_plain, read_header, tree_of
 from gpuaas.audit.domain.merkle import HASH_BYTES, Frontier, grown
+from gpuaas.audit.domain.outcomes import outcome_of
 from gpuaas.audit.domain.tiles import tile_rows
 from gpuaas.common.envelope import Recorded
 from gpuaas.common.errors import Unreadable
 from gpuaas.common.events import Event
 from gpuaas.common.projections import Database, Projection, Rows, insert, upsert
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.schema import CreateIndex
 
 _META = MetaData()
 
 TRAIL = Table(
-    "audit_trail_v1",
+    "audit_trail_v2",
     _META,
     Column("position", BigInteger, primary_key=True),
     Column("tree", Text, nullable=False),
@@ -42,21 +55,26 @@ TRAIL = Table(
     Column("project_id", Text),
     Column("correlation_id", Text),
     Column("causation_id", Text),
+    Column("outcome", Text, nullable=False),
+    Column("sealed_by", Text),
     Column("payload_sha256", LargeBinary, nullable=False),
     Column("payload_bytes", Integer, nullable=False),
-    Index("audit_trail_v1_leaf", "tree", "leaf_index", unique=True),
-    Index("audit_trail_v1_type", "tree", "type", "leaf_index"),
-    Index("audit_trail_v1_subject", "subject", "position"),
-    Index("audit_trail_v1_tree_actor", "tree", "actor", "leaf_index"),
-    Index("audit_trail_v1_actor", "actor", "position"),
-    Index("audit_trail_v1_every_type", "type", "position"),
-    Index("audit_trail_v1_correlation", "correlation_id", "position"),
+    Index("audit_trail_v2_leaf", "tree", "leaf_index", unique=True),
+    Index("audit_trail_v2_type", "tree", "type", "leaf_index"),
+    Index("audit_trail_v2_subject", "subject", "position"),
+    Index("audit_trail_v2_tree_actor", "tree", "actor", "leaf_index"),
+    Index("audit_trail_v2_actor", "actor", "position"),
+    Index("audit_trail_v2_every_type", "type", "position"),
+    Index("audit_trail_v2_correlation", "correlation_id", "position"),
+    Index("audit_trail_v2_sealed_by", "sealed_by", postgresql_where=text("sealed_by IS NOT NULL")),
+    Index("audit_trail_v2_failures", "tree", "leaf_index", postgresql_where=text("outcome <> 'success'")),
 )
 """`tree` is a tenant's id or `platform`; `subject`, `type`, `event_id`, `time` and `payload_sha256` are the leaf's
-entry, so a leaf can be written again from its row. Columns are null where the bytes are no readable event."""
+entry, so a leaf can be written again from its row. Columns are null where the bytes are no readable event. `sealed_by`
+names the key that opens the event's personal data."""
 
 PAYLOADS = Table(
-    "audit_payloads_v1",
+    "audit_payloads_v2",
     _META,
     Column("position", BigInteger, primary_key=True),
     Column("payload", LargeBinary, nullable=False),
@@ -64,7 +82,7 @@ PAYLOADS = Table(
 """The bytes as they were stored: what a divergence is held against, and what a log can be restored from."""
 
 TREES = Table(
-    "audit_trees_v1",
+    "audit_trees_v2",
     _META,
     Column("tree", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
@@ -73,7 +91,7 @@ TREES = Table(
 )
 
 TILES = Table(
-    "audit_tiles_v1",
+    "audit_tiles_v2",
     _META,
     Column("tree", Text, primary_key=True),
     Column("level", SmallInteger, primary_key=True),
@@ -83,7 +101,7 @@ TILES = Table(
 )
 
 GAPS = Table(
-    "audit_gaps_v1",
+    "audit_gaps_v2",
     _META,
     Column("first_position", BigInteger, primary_key=True),
     Column("last_position", BigInteger, nullable=False),
@@ -91,7 +109,7 @@ GAPS = Table(
 """Positions that the log passed over without an event."""
 
 _GROW_TILES = """
-INSERT INTO audit_tiles_v1 AS kept (tree, level, index, width, hashes)
+INSERT INTO audit_tiles_v2 AS kept (tree, level, index, width, hashes)
 SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::smallint[], $5::bytea[])
 ON CONFLICT (tree, level, index) DO UPDATE SET width = EXCLUDED.width, hashes = kept.hashes || EXCLUDED.hashes
 WHERE kept.width * 32 + length(EXCLUDED.hashes) = EXCLUDED.width * 32"""
@@ -110,7 +128,7 @@ class AuditTrail(Projection):
     """Reads everything, decodes nothing it does not have to, and refuses nothing."""
 
     answer = "audit_trail"
-    version = 1
+    version = 2
     reads: ClassVar[tuple[type[Event], ...]] = ()
     tables = (TRAIL, PAYLOADS, TREES, TILES, GAPS)
 
@@ -126,7 +144,7 @@ class AuditTrail(Projection):
             header = read_header(recorded.payload)
             leaf = _Leaf(recorded, header, entry_of(recorded.position, recorded.subject, header, recorded.payload))
             by_tree[tree_of(recorded.subject)].append(leaf)
-        known = await rows.fetch("SELECT tree, size, peaks FROM audit_trees_v1 WHERE tree = ANY($1)", list(by_tree))
+        known = await rows.fetch("SELECT tree, size, peaks FROM audit_trees_v2 WHERE tree = ANY($1)", list(by_tree))
         edges = {row["tree"]: Frontier.decode(row["size"], row["peaks"]) for row in known}
         trail: list[tuple[Any, ...]] = []
         trees: list[dict[str, Any]] = []
@@ -148,7 +166,7 @@ class AuditTrail(Projection):
 
     async def _note_gaps(self, rows: Rows, events: Sequence[Recorded]) -> None:
         """Positions between the events, and between them and the trail's end, that hold nothing."""
-        before = await rows.fetchval("SELECT max(position) FROM audit_trail_v1") or 0
+        before = await rows.fetchval("SELECT max(position) FROM audit_trail_v2") or 0
         gaps: list[dict[str, Any]] = []
         for recorded in events:
             if recorded.position > before + 1:
@@ -190,6 +208,8 @@ def _row(tree: str, leaf_index: int, leaf: _Leaf) -> tuple[Any, ...]:
         _shown(header.projectid),
         _shown(header.correlationid),
         _shown(header.causationid),
+        outcome_of(header.type),
+        _shown(header.sealedby),
         entry.sha256,
         len(recorded.payload),
     )

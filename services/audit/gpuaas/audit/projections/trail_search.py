@@ -9,13 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from gpuaas.audit.domain.bundles import Evidence
 from gpuaas.audit.domain.entries import Entry
 from gpuaas.audit.projections.audit_trail import PAYLOADS, TRAIL
+from gpuaas.common.errors import Invalid
+from gpuaas.common.ids import is_name
 from gpuaas.common.tables import Database, Record
-from sqlalchemy import Select, func, select
+from gpuaas.contracts.catalogue import ALL
+from sqlalchemy import ColumnElement, Select, func, or_, select, text
+
+_COLUMNS: Final = (
+    "tree",
+    "type",
+    "subject",
+    "actor",
+    "project_id",
+    "correlation_id",
+    "event_id",
+    "outcome",
+    "sealed_by",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +39,7 @@ class Sought:
 
     Attributes:
         subject: the log's subject of one entity: its whole history.
+        resource: the same as `<kind>/<id>`; outside a tree, of whatever tenant.
         happened_from, happened_until: [from, until) by the event's own time.
         newest_first: the order.
         after_position, up_to_position: (after, up to] in the log; with the former, rows are in the order of the log.
@@ -32,10 +48,13 @@ class Sought:
     tree: str | None = None
     type: str | None = None
     subject: str | None = None
+    resource: str | None = None
     actor: str | None = None
     project_id: str | None = None
     correlation_id: str | None = None
     event_id: str | None = None
+    outcome: str | None = None
+    sealed_by: str | None = None
     happened_from: datetime | None = None
     happened_until: datetime | None = None
     newest_first: bool = True
@@ -90,9 +109,14 @@ def evidence_in(row: Record, payload: bytes) -> Evidence:
 
 
 def _restricted(query: Select[Any], sought: Sought) -> Select[Any]:
-    for name in ("tree", "type", "subject", "actor", "project_id", "correlation_id", "event_id"):
+    for name in _COLUMNS:
         if (value := getattr(sought, name)) is not None:
             query = query.where(TRAIL.c[name] == value)
+    if sought.resource is not None:
+        query = query.where(_of_resource(sought.resource, sought.tree))
+    if sought.outcome not in (None, "success"):
+        # Said as the partial index of what went wrong says it.
+        query = query.where(text("outcome <> 'success'"))
     if sought.happened_from is not None:
         query = query.where(TRAIL.c.happened_at >= sought.happened_from)
     if sought.after_position is not None:
@@ -102,3 +126,16 @@ def _restricted(query: Select[Any], sought: Sought) -> Select[Any]:
     if sought.happened_until is not None:
         query = query.where(TRAIL.c.happened_at < sought.happened_until)
     return query
+
+
+def _of_resource(resource: str, tree: str | None) -> ColumnElement[bool]:
+    """Rows of one entity. Which service owns its kind, the contracts say."""
+    kind, _, entity_id = resource.partition("/")
+    owners = sorted({event.SERVICE for event in ALL if kind == event.ENTITY})
+    if not owners or not is_name(entity_id):
+        known = ", ".join(sorted({event.ENTITY for event in ALL}))
+        raise Invalid(f"{resource[:80]!r} is no resource; write <kind>/<id> with one of: {known}", field="resource")
+    if tree is not None:
+        return TRAIL.c.subject.in_([f"events.{owner}.{kind}.{tree}.{entity_id}" for owner in owners])
+    ends = [TRAIL.c.subject.like(f"events.{owner}.{kind}.%.{entity_id}") for owner in owners]
+    return or_(*ends)

@@ -15,7 +15,7 @@ _OWN_SUBJECTS = "events.audit.%"
 _GROWN = """
 SELECT t.tree, t.size, t.peaks, coalesce(signed.size, 0) AS signed_size, coalesce(signed.root, '') AS signed_root,
     coalesce(signed.position, 0) AS signed_position
-FROM audit_trees_v1 t LEFT JOIN (
+FROM audit_trees_v2 t LEFT JOIN (
     SELECT DISTINCT ON (tree) tree, size, root, position FROM audit_heads_v1 ORDER BY tree, size DESC
 ) signed USING (tree)
 WHERE signed.size IS NULL OR t.size <> signed.size ORDER BY t.tree"""
@@ -69,14 +69,14 @@ class Compared:
 async def trail_end(db: Database, behind: int) -> TrailEnd:
     """Where the trail stands, and what is in it behind the position `behind`."""
     async with db.reading() as rows:
-        position = await rows.fetchval("SELECT coalesce(max(position), 0) FROM audit_trail_v1")
-        leaves = await rows.fetchval("SELECT count(*) FROM audit_trail_v1 WHERE position > $1", behind)
+        position = await rows.fetchval("SELECT coalesce(max(position), 0) FROM audit_trail_v2")
+        leaves = await rows.fetchval("SELECT count(*) FROM audit_trail_v2 WHERE position > $1", behind)
         gaps = await rows.fetchval(
-            "SELECT coalesce(sum(last_position - first_position + 1), 0) FROM audit_gaps_v1 WHERE first_position > $1",
+            "SELECT coalesce(sum(last_position - first_position + 1), 0) FROM audit_gaps_v2 WHERE first_position > $1",
             behind,
         )
         has_news = await rows.fetchval(
-            "SELECT EXISTS (SELECT FROM audit_trail_v1 WHERE position > $1 AND subject NOT LIKE $2)",
+            "SELECT EXISTS (SELECT FROM audit_trail_v2 WHERE position > $1 AND subject NOT LIKE $2)",
             behind,
             _OWN_SUBJECTS,
         )

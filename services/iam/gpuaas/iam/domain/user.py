@@ -1,14 +1,18 @@
-"""A user: a person, known once on the whole platform. One law: a user is in no tenant; bindings say where."""
+"""A user: a person, known once on the whole platform. One law: a user is in no tenant; bindings say where.
+
+What the person is called stands sealed in the log; nothing here depends on it, and nothing here changes when the key to
+it is destroyed, except that it is said.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.iam import UserRegistered
+from gpuaas.contracts.iam import PersonalDataErased, UserRegistered
 from gpuaas.iam.domain.names import email, identifier, written
 
 
@@ -19,6 +23,16 @@ class RegisterUser:
     user_id: str
     email: str
     display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordErasure:
+    """The key to the person's data is destroyed; `had_key`: there was one."""
+
+    user_id: str
+    erasure_id: str
+    sealed_by: str
+    had_key: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +47,19 @@ class Known:
     user_id: str
 
 
-User = Unknown | Known
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The person has been forgotten; the id stays and names nobody."""
+
+    user_id: str
+    erasure_id: str
 
 
-def decide(command: RegisterUser, user: User) -> list[Event]:
+User = Unknown | Known | Erased
+UserCommand: TypeAlias = RegisterUser | RecordErasure
+
+
+def decide(command: UserCommand, user: User) -> list[Event]:
     match user, command:
         case Unknown(), RegisterUser() as ask:
             return [
@@ -46,6 +69,19 @@ def decide(command: RegisterUser, user: User) -> list[Event]:
                     display_name=written(ask.display_name, "display name"),
                 )
             ]
+        case Known() | Unknown(), RecordErasure() as erasure:
+            return [
+                PersonalDataErased(
+                    user_id=identifier(erasure.user_id, "user id"),
+                    erasure_id=erasure.erasure_id,
+                    sealed_by=erasure.sealed_by,
+                    had_key=erasure.had_key,
+                )
+            ]
+        case Erased(), RecordErasure():
+            return []
+        case Erased(), _:
+            raise Rejected(f"user {command.user_id} was erased; register the person under a new id")
         case _:
             raise Rejected(f"user {command.user_id} is registered already")
 
@@ -54,9 +90,11 @@ def evolve(user: User, event: Event) -> User:
     match event:
         case UserRegistered() as registered:
             return Known(user_id=registered.user_id)
+        case PersonalDataErased() as erased:
+            return Erased(user_id=erased.user_id, erasure_id=erased.erasure_id)
         case _:
             raise Unreadable(f"the history of a user cannot hold {event.TYPE}")
 
 
-USER: Final[Decider[User, RegisterUser]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(UserRegistered)
+USER: Final[Decider[User, UserCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
+VOCABULARY: Final = Vocabulary(UserRegistered, PersonalDataErased)

@@ -1,4 +1,8 @@
-"""Who there is. One law: a service account is listed where it is at home, a person on the platform."""
+"""Who there is. One law: a service account is listed where it is at home, a person on the platform.
+
+A person's name and address stand here as in the log: sealed. They are opened when somebody entitled asks, so what is
+erased is erased here too, in every copy of the table, and a rebuild changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from typing import Any
 
 from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.projections import Database, Projection, Record, insert
+from gpuaas.common.sealing import Box, Seals
 from gpuaas.common.tables import Rows
-from gpuaas.contracts.iam import ServiceAccountCreated, UserRegistered
+from gpuaas.contracts.iam import PersonalDataErased, ServiceAccountCreated, UserRegistered
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
 
-PRINCIPALS_V1 = Table(
-    "principals_v1",
+PRINCIPALS_V2 = Table(
+    "principals_v2",
     MetaData(),
     Column("kind", Text, primary_key=True),
     Column("principal_id", Text, primary_key=True),
@@ -21,20 +26,42 @@ PRINCIPALS_V1 = Table(
     Column("display_name", Text, nullable=False),
     Column("email", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("event_id", Text),
+    Column("sealed", Text),
+    Column("sealed_by", Text),
+    Column("erased_at", DateTime(timezone=True)),
 )
-Index("principals_v1_home", PRINCIPALS_V1.c.tenant_id, PRINCIPALS_V1.c.kind, PRINCIPALS_V1.c.principal_id)
+Index("principals_v2_home", PRINCIPALS_V2.c.tenant_id, PRINCIPALS_V2.c.kind, PRINCIPALS_V2.c.principal_id)
+
+_FORGET = """
+UPDATE principals_v2 SET erased_at = $2, sealed = NULL, sealed_by = NULL WHERE kind = 'user' AND principal_id = $1"""
 
 
 class Principals(Projection):
     """One row per user and per service account."""
 
     answer = "principals"
-    version = 1
-    reads = (UserRegistered, ServiceAccountCreated)
-    tables = (PRINCIPALS_V1,)
+    version = 2
+    reads = (UserRegistered, ServiceAccountCreated, PersonalDataErased)
+    tables = (PRINCIPALS_V2,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
-        await insert(rows, PRINCIPALS_V1, [_row(fact) for fact in facts])
+        # Nobody is registered again after an erasure, so those of a batch may come last.
+        await insert(
+            rows, PRINCIPALS_V2, [_row(fact) for fact in facts if not isinstance(fact.event, PersonalDataErased)]
+        )
+        for fact in facts:
+            if isinstance(fact.event, PersonalDataErased):
+                await rows.execute(_FORGET, fact.event.user_id, fact.time)
+
+    async def people(self, database: Database, seals: Seals, after: str | None, count: int) -> list[dict[str, Any]]:
+        """At most `count` people by id, after `after`, with their names where these were not erased."""
+        rows = [dict(row) for row in await self.at_home(database, "user", PLATFORM, None, after, count)]
+        kept = [row for row in rows if row["sealed"] is not None]
+        boxes = [Box(row["event_id"], UserRegistered.TYPE, row["sealed"], row["sealed_by"]) for row in kept]
+        for row, values in zip(kept, await seals.opened(boxes), strict=True):
+            row.update(values or {})
+        return rows
 
     async def at_home(
         self,
@@ -46,9 +73,9 @@ class Principals(Projection):
         count: int,
     ) -> list[Record]:
         """At most `count` principals of a kind at home in a tenant (or one project of it), by id, after `after`."""
-        at = PRINCIPALS_V1.c
+        at = PRINCIPALS_V2.c
         query = (
-            select(PRINCIPALS_V1)
+            select(PRINCIPALS_V2)
             .where(
                 at.kind == kind,
                 at.tenant_id == tenant_id,
@@ -72,6 +99,9 @@ def _row(fact: Fact) -> dict[str, Any]:
                 "display_name": user.display_name,
                 "email": user.email,
                 "created_at": fact.time,
+                "event_id": fact.envelope.id,
+                "sealed": fact.envelope.sealed,
+                "sealed_by": fact.envelope.sealedby,
             }
         case ServiceAccountCreated() as account:
             return {
@@ -82,6 +112,9 @@ def _row(fact: Fact) -> dict[str, Any]:
                 "display_name": account.display_name,
                 "email": None,
                 "created_at": fact.time,
+                "event_id": None,
+                "sealed": None,
+                "sealed_by": None,
             }
         case other:
             raise AssertionError(f"principals do not read {other.TYPE}")

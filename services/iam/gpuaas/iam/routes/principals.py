@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
 from gpuaas.common.envelope import PLATFORM
@@ -13,6 +13,9 @@ from gpuaas.iam.entities import SERVICE_ACCOUNT, USER
 from gpuaas.iam.parts import PRINCIPALS, Parts
 from gpuaas.iam.routes.asking import LEVELS, Paged, without
 from pydantic import Field
+
+_SEALED: Final = ("event_id", "sealed", "sealed_by")
+"""What opens a name is nobody's business at the door."""
 
 
 class NewUser(Body):
@@ -54,8 +57,8 @@ class Principals:
         return await self._parts.settled(caller, outcome, user_id)
 
     async def users(self, caller: Annotated[Caller, Depends(permit("iam.user.read"))], page: Paged) -> Page:
-        rows = await PRINCIPALS.at_home(self._parts.database, "user", PLATFORM, None, page.key(str), page.limit + 1)
-        return page.page([_person(dict(row)) for row in rows], ["principal_id"])
+        rows = await PRINCIPALS.people(self._parts.database, self._parts.seals, page.key(str), page.limit + 1)
+        return page.page([_person(row) for row in rows], ["principal_id"])
 
     async def create(
         self, body: NewServiceAccount, caller: Annotated[Caller, Depends(permit("iam.service-account.create"))]
@@ -83,8 +86,8 @@ class Principals:
             page.key(str),
             page.limit + 1,
         )
-        return page.page([without(dict(row), "email") for row in rows], ["principal_id"])
+        return page.page([without(dict(row), "email", "erased_at", *_SEALED) for row in rows], ["principal_id"])
 
 
 def _person(row: dict[str, Any]) -> dict[str, Any]:
-    return without(row, "tenant_id", "project_id")
+    return without(row, "tenant_id", "project_id", *_SEALED)
