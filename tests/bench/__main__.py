@@ -22,9 +22,7 @@ from pathlib import Path
 import uvloop
 from gpuaas.common.testing.stack import TestStack, running_stack
 
-from tests.bench import access, audit, billing, growth, kernel, ledger, openb, placement, scale, suite
-from tests.bench import access, audit, billing, fleet, growth, kernel, ledger, openb, placement, suite
-from tests.bench import access, audit, billing, fleet, growth, kernel, ledger, openb, placement, suite, titan
+from tests.bench import access, audit, billing, fleet, growth, kernel, ledger, openb, placement, scale, suite, titan
 from tests.bench.rows import Row
 
 Measure = Callable[[TestStack], Awaitable[list[Row]]]
