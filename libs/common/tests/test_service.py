@@ -11,6 +11,7 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import APIRouter, Depends
+from gpuaas.common.embedded.process import free_port
 from gpuaas.common.errors import Invalid, Misconfigured, NotFound, Unavailable
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.log import Write
@@ -270,8 +271,10 @@ async def test_a_part_that_keeps_failing_makes_the_service_unready_by_name(setti
 
 
 async def test_a_log_that_is_nearly_full_still_takes_what_ends_work(stack: TestStack, tmp_path: Path) -> None:
-    small = LogSettings(events_max_bytes=4 << 20)
-    async with fresh_settings(stack, Settings, tmp_path, small, log_headroom=0.5) as settings:
+    async with stack.fresh_log(LogSettings(events_max_bytes=4 << 20)) as log, stack.fresh_database() as dsn:
+        settings = Settings(
+            nats_url=log.url, postgres_dsn=dsn, http_port=free_port(), state_dir=tmp_path, log_headroom=0.5
+        )
         service = counting(settings)
         async with running(service) as client:
             headers = await (await Identities.on(service.log)).member("acme", "vision")

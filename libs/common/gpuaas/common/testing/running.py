@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import httpx
 from gpuaas.common.embedded.process import free_port
-from gpuaas.common.provision import LogSettings
 from gpuaas.common.service import Service
 from gpuaas.common.settings import Settings
 from gpuaas.common.testing.stack import TestStack
@@ -54,11 +53,9 @@ async def until_ready(client: httpx.AsyncClient) -> None:
 
 
 @asynccontextmanager
-async def fresh_settings(
-    stack: TestStack, kind: type[Given], directory: Path, log_settings: LogSettings | None = None, **given: Any
-) -> AsyncIterator[Given]:
+async def fresh_settings(stack: TestStack, kind: type[Given], directory: Path, **given: Any) -> AsyncIterator[Given]:
     """Settings for a service on a log and a database of its own, and a free port."""
-    async with stack.fresh_log(log_settings) as log, stack.fresh_database() as dsn:
+    async with stack.fresh_log() as log, stack.fresh_database() as dsn:
         yield kind(nats_url=log.url, postgres_dsn=dsn, http_port=free_port(), state_dir=directory, **given)
 
 
