@@ -312,6 +312,19 @@ async def test_who_follows_a_trail_is_given_the_next_row_when_it_comes(audit: Ru
     assert min(item["position"] for item in items) > last
 
 
+async def test_a_look_at_everything_is_recorded_where_rows_were_shown_and_once(audit: Running) -> None:
+    await audit.identities.member("bolt")
+    await audit.identities.member("calm")
+    kind = "gpuaas.audit.operator-access-recorded.v1"
+    operator = await audit.identities.operator()
+
+    for _ in range(3):
+        page = await audit.get("/v1/trail", operator, type="gpuaas.iam.tenant-created.v1", limit=2)
+        assert [row["tenant_id"] for row in page.json()["items"]] == ["calm", "bolt"]
+    rows = (await audit.get("/v1/trail", operator | _at(await _last(audit)), type=kind, limit=500)).json()["items"]
+    assert sorted(row["tree"] for row in rows) == ["bolt", "calm", "platform"]
+
+
 async def test_an_examination_shows_balance_witnesses_and_both_versions_of_a_divergence(audit: Running) -> None:
     operator = await audit.identities.operator()
 

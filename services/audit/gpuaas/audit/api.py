@@ -50,7 +50,7 @@ from gpuaas.audit.projections.trail_search import (
 )
 from gpuaas.audit.projections.trail_state import trail_position
 from gpuaas.audit.projections.tree_proofs import consistency_proof, inclusion_proofs, tile
-from gpuaas.audit.reactions import ACCESS, EPOCH, EXPORT, LOG_KEY
+from gpuaas.audit.reactions import ACCESS, EPOCH, EXPORT, LOG_KEY, Watching
 from gpuaas.common.access import Scope
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands
@@ -64,6 +64,7 @@ from gpuaas.contracts.audit import ExportFormat
 
 ACCESSES_KNOWN_MAX: Final = 10_000
 EXPORT_PAGE: Final = 500
+LOOKS_AT_ONCE: Final = 32
 PROOFS_PAGE: Final = 200
 FOLLOW_POLL_S: Final = 0.25
 WAIT_S_MAX: Final = 25
@@ -95,6 +96,7 @@ class Desk:
     witnesses: Witnesses
     clock: Clock
     log: EventLog
+    watching: Watching
     looks: dict[str, None] = field(default_factory=dict)
 
     async def policy(self) -> str:
@@ -105,6 +107,17 @@ class Desk:
     async def looked(self, tenant_id: str, caller: Caller) -> None:
         """Record the look, if it is an operator's."""
         await recorded_access(tenant_id, caller, self.commands, self.looks, self.clock.now())
+
+    async def looked_everywhere(self, rows: Sequence[Record], caller: Caller) -> None:
+        """Record a look at the whole trail: in the platform's tree, and in the tree of each tenant that is shown."""
+        shown = sorted({row["tree"] for row in rows} | {PLATFORM_TREE})
+        now, free = self.clock.now(), asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def one(tree: str) -> None:
+            async with free:
+                await recorded_access(tree, caller, self.commands, self.looks, now)
+
+        await asyncio.gather(*map(one, shown))
 
     async def proved(self, evidence: Sequence[Evidence]) -> tuple[list[Evidence], dict[str, SealedHead]]:
         """The same events with their inclusion proofs, and the heads these are for.
@@ -188,7 +201,6 @@ def router(desk: Desk) -> APIRouter:
 
 def _add_search(routes: APIRouter, desk: Desk) -> None:
     seen = Depends(fresh(desk.trail))
-    read = Depends(permit("audit.trail.read"))
 
     @routes.get(
         "/v1/tenants/{tenant_id}/trail", summary="What happened in a tenant, newest first.", dependencies=[seen]
@@ -204,14 +216,15 @@ def _add_search(routes: APIRouter, desk: Desk) -> None:
         await desk.looked(tenant_id, caller)
         return await _page(desk, replace(asked, tree=tenant_id), page, proof, wait_s)
 
-    @routes.get("/v1/trail", summary="What happened anywhere, newest first.", dependencies=[read, seen])
+    @routes.get("/v1/trail", summary="What happened anywhere, newest first.", dependencies=[seen])
     async def trail(
+        caller: TrailReader,
         asked: Annotated[Sought, Depends(sought)],
         page: Annotated[Paging, Depends(paging)],
         proof: WithProof = False,
         wait_s: Wait = 0,
     ) -> Page:
-        return await _page(desk, asked, page, proof, wait_s)
+        return await _page(desk, asked, page, proof, wait_s, caller)
 
 
 def _add_exports(routes: APIRouter, desk: Desk) -> None:
@@ -256,7 +269,7 @@ def _add_examination(routes: APIRouter, desk: Desk) -> None:
         dependencies=[Depends(permit("audit.trail.read"))],
     )
     async def examination() -> dict[str, Any]:
-        told = await examined(desk.database)
+        told = await examined(desk.database, desk.watching.standing)
         for each in told["divergences"]:
             now = await desk.log.at(int(each["position"]))
             each["log_holds"] = None if now is None else base64.b64encode(now.payload).decode()
@@ -376,13 +389,18 @@ def _add_epochs(routes: APIRouter, desk: Desk) -> None:
         }
 
 
-async def _page(desk: Desk, asked: Sought, page: Paging, with_proof: bool, wait_s: int) -> Page:
+async def _page(
+    desk: Desk, asked: Sought, page: Paging, with_proof: bool, wait_s: int, everywhere: Caller | None = None
+) -> Page:
+    """The page; `everywhere`: who looks at all trees, which is recorded before anything is shown."""
     after = page.key(int)
     rows = await search(desk.database, asked, after, page.limit + 1)
     until = asyncio.get_running_loop().time() + wait_s
     while not rows and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(FOLLOW_POLL_S)
         rows = await search(desk.database, asked, after, page.limit + 1)
+    if everywhere is not None:
+        await desk.looked_everywhere(rows[: page.limit], everywhere)
     shown = page.page([dict(row) for row in rows], [order_key(asked)])
     items = [_shown(row) for row in rows[: page.limit]]
     if with_proof:

@@ -56,6 +56,7 @@ def build(settings: AuditSettings) -> Service:
         witnesses=witnesses,
         clock=service.clock,
         log=service.log,
+        watching=watching,
     )
     service.serve(api.router(desk))
     service.serve(erasing.router(desk))

@@ -177,6 +177,7 @@ class Watching:
         projection: name of the trail's reader.
         window: positions compared per look.
         cursor: where the next window begins.
+        standing: what the last look found; a log that was set back or made anew cannot tell of it to the trail.
     """
 
     log: EventLog
@@ -185,10 +186,12 @@ class Watching:
     projection: str
     window: int
     cursor: int = 0
+    standing: tuple[ReportDivergence, ...] = ()
 
     async def look(self) -> list[ReportDivergence]:
         """One look; what it found is said, once each."""
         findings = await self._findings()
+        self.standing = tuple(findings)
         for finding in findings:
             await _report(self.commands, finding)
         return findings

@@ -6,11 +6,12 @@ edge; its hashes are kept as tlog-tiles, one row a tile, which only grow.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from gpuaas.audit.domain.entries import Entry, Header, entry_of, is_plain, read_header, tree_of
 from gpuaas.audit.domain.merkle import HASH_BYTES, Frontier, grown
@@ -33,6 +34,7 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex
 
 _META = MetaData()
@@ -115,6 +117,10 @@ ON CONFLICT (tree, level, index) DO UPDATE SET width = EXCLUDED.width, hashes = 
 WHERE kept.width * 32 + length(EXCLUDED.hashes) = EXCLUDED.width * 32"""
 
 
+YIELD_AFTER: Final = 64
+"""Events after which the database's answers are looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Leaf:
     """One event on its way into the trail."""
@@ -139,28 +145,24 @@ class AuditTrail(Projection):
         if not events:
             return
         await self._note_gaps(rows, events)
-        by_tree: defaultdict[str, list[_Leaf]] = defaultdict(list)
-        for recorded in events:
-            header = read_header(recorded.payload)
-            leaf = _Leaf(recorded, header, entry_of(recorded.position, recorded.subject, header, recorded.payload))
-            by_tree[tree_of(recorded.subject)].append(leaf)
+        payloads = [(each.position, each.payload) for each in events]
+        # While the database takes one table, the next one's rows are made: each has a processor of its own.
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(
+                rows.copy_records_to_table(PAYLOADS.name, records=payloads, columns=PAYLOADS.columns.keys())
+            )
+            by_tree = await _by_tree(events)
         known = await rows.fetch("SELECT tree, size, peaks FROM audit_trees_v2 WHERE tree = ANY($1)", list(by_tree))
         edges = {row["tree"]: Frontier.decode(row["size"], row["peaks"]) for row in known}
         trail: list[tuple[Any, ...]] = []
-        trees: list[dict[str, Any]] = []
-        tiles: list[tuple[str, int, int, int, bytes]] = []
         for tree, leaves in by_tree.items():
-            edge = edges.get(tree, Frontier())
-            growth = grown(edge, (leaf.entry.hash() for leaf in leaves))
-            trail += [_row(tree, edge.size + number, leaf) for number, leaf in enumerate(leaves)]
-            trees.append(_tree_row(tree, growth.frontier, leaves[-1].recorded.position))
-            tiles += [
-                (tree, part.level, part.index, part.start + len(part.hashes) // HASH_BYTES, part.hashes)
-                for part in tile_rows(edge, growth)
-            ]
-        payloads = [(each.position, each.payload) for each in events]
-        await rows.copy_records_to_table(TRAIL.name, records=trail, columns=TRAIL.columns.keys())
-        await rows.copy_records_to_table(PAYLOADS.name, records=payloads, columns=PAYLOADS.columns.keys())
+            start = edges[tree].size if tree in edges else 0
+            trail += [_row(tree, start + number, leaf) for number, leaf in enumerate(leaves)]
+        # In the order of the log, so that the index that everything else hangs on grows at its end.
+        trail.sort()
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(rows.copy_records_to_table(TRAIL.name, records=trail, columns=TRAIL.columns.keys()))
+            trees, tiles = await _grown(by_tree, edges)
         await upsert(rows, TREES, trees)
         await _grow_tiles(rows, tiles)
 
@@ -175,11 +177,41 @@ class AuditTrail(Projection):
         await insert(rows, GAPS, gaps)
 
 
-async def make_indexes(db: Database) -> None:
-    """Make the indexes that tables of an earlier day do not have yet."""
+async def _by_tree(events: Sequence[Recorded]) -> dict[str, list[_Leaf]]:
+    found: defaultdict[str, list[_Leaf]] = defaultdict(list)
+    for number, recorded in enumerate(events):
+        if number % YIELD_AFTER == 0:
+            await asyncio.sleep(0)
+        header = read_header(recorded.payload)
+        leaf = _Leaf(recorded, header, entry_of(recorded.position, recorded.subject, header, recorded.payload))
+        found[tree_of(recorded.subject)].append(leaf)
+    return found
+
+
+async def _grown(
+    by_tree: Mapping[str, list[_Leaf]], edges: Mapping[str, Frontier]
+) -> tuple[list[dict[str, Any]], list[tuple[str, int, int, int, bytes]]]:
+    """The trees' new edges, and what is appended to their tiles."""
+    trees: list[dict[str, Any]] = []
+    tiles: list[tuple[str, int, int, int, bytes]] = []
+    for tree, leaves in by_tree.items():
+        await asyncio.sleep(0)
+        edge = edges.get(tree, Frontier())
+        growth = grown(edge, (leaf.entry.hash() for leaf in leaves))
+        trees.append(_tree_row(tree, growth.frontier, leaves[-1].recorded.position))
+        tiles += [
+            (tree, part.level, part.index, part.start + len(part.hashes) // HASH_BYTES, part.hashes)
+            for part in tile_rows(edge, growth)
+        ]
+    return trees, tiles
+
+
+async def make_indexes(db: Database, timeout_s: float | None = None) -> None:
+    """Make the indexes that tables of an earlier day do not have yet; `timeout_s` bounds each."""
     async with db.writing() as rows:
         for index in sorted(TRAIL.indexes, key=lambda index: str(index.name)):
-            await rows.execute(str(CreateIndex(index, if_not_exists=True)))
+            made = str(CreateIndex(index, if_not_exists=True).compile(dialect=postgresql.dialect()))
+            await rows.execute(made, timeout=timeout_s)
 
 
 async def _grow_tiles(rows: Rows, tiles: list[tuple[str, int, int, int, bytes]]) -> None:

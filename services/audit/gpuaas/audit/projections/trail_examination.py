@@ -6,9 +6,11 @@ A divergence is shown with the bytes that the trail holds; what the log holds no
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from gpuaas.audit.domain.divergences import DIVERGENCES, ReportDivergence
 from gpuaas.audit.projections.audit_trail import GAPS, PAYLOADS, TRAIL
 from gpuaas.audit.projections.trail_search import payloads_at
 from gpuaas.common.envelope import decode
@@ -21,8 +23,12 @@ FOUND_MAX: Final = 50
 """Newest of each that are looked at."""
 
 
-async def examined(db: Database) -> dict[str, Any]:
-    """The newest epochs' balances, the log's gaps, and every divergence with the trail's version."""
+async def examined(db: Database, standing: Sequence[ReportDivergence] = ()) -> dict[str, Any]:
+    """The newest epochs' balances, the log's gaps, and every divergence with the trail's version.
+
+    Args:
+        standing: what is found now, whether or not the log could be told of it.
+    """
     epochs = [EpochSealed.model_validate_json(data) for data in await _said(db, EpochSealed.TYPE, EPOCHS_MAX)][::-1]
     wrong = [
         epoch.epoch
@@ -42,12 +48,18 @@ async def examined(db: Database) -> dict[str, Any]:
         "gaps": [dict(gap) for gap in gaps],
         "unbalanced_epochs": wrong,
         "epochs_that_do_not_join": holes,
-        "divergences": await _divergences(db),
+        "divergences": await _divergences(db, standing),
     }
 
 
-async def _divergences(db: Database) -> list[dict[str, Any]]:
+async def _divergences(db: Database, standing: Sequence[ReportDivergence]) -> list[dict[str, Any]]:
     found = [DivergenceFound.model_validate_json(data) for data in await _said(db, DivergenceFound.TYPE, FOUND_MAX)]
+    known = {(each.kind, each.position) for each in found}
+    for finding in standing:
+        if (finding.kind, finding.position) not in known:
+            [told] = DIVERGENCES.decide(finding, DIVERGENCES.initial)
+            assert isinstance(told, DivergenceFound)
+            found.append(told)
     kept = await payloads_at(db, [each.position for each in found])
     return [
         each.model_dump(mode="json")

@@ -1,0 +1,156 @@
+"""A log that was tampered with behind our back, on a real broker: found, said on the log, and shown with both versions.
+
+Whoever does this owns the broker: services and people have no right to.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nats
+import pytest
+from gpuaas.audit.app import build
+from gpuaas.audit.settings import AuditSettings
+from gpuaas.common.provision import LogSettings, events_config
+from gpuaas.common.service import Service
+from gpuaas.common.testing.neighbours import Identities, tell
+from gpuaas.common.testing.running import eventually, fresh_settings, running
+from gpuaas.common.testing.stack import TestStack
+from gpuaas.contracts.iam import TenantCreated
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+STREAM = "EVENTS"
+TENANTS = 20
+
+
+class Tampering:
+    """The broker's owner, a running audit service, and an operator at its door."""
+
+    def __init__(self, owner: Client, service: Service, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+        self.owner, self.service, self.client, self.headers = owner, service, client, headers
+        self.stored: list[Msg] = []
+        self.incarnation = ""
+
+    async def asked(self, api: str, body: Any = None) -> dict[str, Any]:
+        payload = b"" if body is None else json.dumps(body).encode()
+        answer: dict[str, Any] = json.loads((await self.owner.request(f"$JS.API.{api}", payload, timeout=10)).data)
+        assert "error" not in answer, answer
+        return answer
+
+    async def remember(self) -> None:
+        """Everything in the stream, to be put back in another way."""
+        info = await self.asked(f"STREAM.INFO.{STREAM}")
+        self.incarnation = info["config"]["metadata"]["incarnation"]
+        last = info["state"]["last_seq"]
+        self.stored = [
+            await self.owner.request(f"$JS.API.DIRECT.GET.{STREAM}", json.dumps({"seq": number}).encode(), timeout=10)
+            for number in range(1, last + 1)
+        ]
+
+    async def put_back(self, count: int, incarnation: str, deny_delete: bool = True, **other: bytes) -> None:
+        """The stream made again with its first `count` messages; `p<n>` are other bytes for position n."""
+        await self.asked(f"STREAM.DELETE.{STREAM}")
+        config = events_config(LogSettings()) | {"metadata": {"incarnation": incarnation}, "deny_delete": deny_delete}
+        await self.asked(f"STREAM.CREATE.{STREAM}", config)
+        for number, message in enumerate(self.stored[:count], 1):
+            headers = dict(message.headers or {})
+            kept: dict[str, Any] = {name: headers[name] for name in ("ce-type", "Content-Type") if name in headers}
+            payload = other.get(f"p{number}", message.data)
+            await self.owner.request(headers["Nats-Subject"], payload, headers=kept, timeout=10)
+
+    async def doctor(self) -> dict[str, Any]:
+        answer = await self.client.get("/v1/examination", headers=self.headers)
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def found(self, kind: str) -> dict[str, Any]:
+        """The divergence of this kind, once the doctor shows it."""
+        seen: list[dict[str, Any]] = []
+
+        async def there() -> bool:
+            seen[:] = [each for each in (await self.doctor())["divergences"] if each["kind"] == kind]
+            return bool(seen)
+
+        await eventually(there, within_s=20)
+        return seen[0]
+
+    async def said(self, kind: str, position: int) -> dict[str, Any]:
+        """What the log itself tells of it, in the shape it has now."""
+        found: list[dict[str, Any]] = []
+
+        async def there() -> bool:
+            subject = f"events.audit.divergence.platform.{kind}-{position}"
+            found[:] = [json.loads(bytes(each.envelope().data)) for each in await self.service.log.history(subject)]
+            return bool(found)
+
+        await eventually(there, within_s=20)
+        return found[0]
+
+
+@pytest.fixture
+async def tampering(stack: TestStack, tmp_path: Path) -> AsyncIterator[Tampering]:
+    async with fresh_settings(
+        stack, AuditSettings, tmp_path, audit_seal_interval_s=0.2, audit_watch_interval_s=0.3
+    ) as settings:
+        service = build(settings)
+        async with running(service) as client:
+            identities = await Identities.on(service.log)
+            headers = await identities.operator()
+            for number in range(TENANTS):
+                made = TenantCreated(tenant_id=f"t-{number}", display_name="T", billing_currency="EUR")
+                await tell(service.log, made, tenant_id=f"t-{number}", entity_id=f"t-{number}")
+            owner = await nats.connect(settings.nats_url)
+            town = Tampering(owner, service, client, headers)
+
+            async def sealed() -> bool:
+                return bool((await town.doctor())["leaves"] >= TENANTS)
+
+            await eventually(sealed, within_s=20)
+            assert (await town.doctor())["divergences"] == []
+            # Nothing more is sealed while the copy is taken and put back.
+            await town.remember()
+            yield town
+            await owner.close()
+
+
+async def test_other_bytes_at_an_old_position_are_found(tampering: Tampering) -> None:
+    forged = tampering.stored[7].data.replace(b'"display_name":"T"', b'"display_name":"X"')
+    assert forged != tampering.stored[7].data
+    await tampering.put_back(len(tampering.stored), tampering.incarnation, p8=forged)
+    finding = await tampering.found("rewritten")
+    assert finding["position"] == "8"
+    assert base64.b64decode(finding["trail_holds"]) == tampering.stored[7].data
+    assert base64.b64decode(finding["log_holds"]) == forged
+    assert finding["expected_sha256"] != finding["found_sha256"]
+    assert (await tampering.said("rewritten", 8))["found_sha256"] == finding["found_sha256"]
+
+
+async def test_a_message_that_vanished_is_found(tampering: Tampering) -> None:
+    await tampering.put_back(len(tampering.stored), tampering.incarnation, deny_delete=False)
+    await tampering.asked(f"STREAM.MSG.DELETE.{STREAM}", {"seq": 9})
+    finding = await tampering.found("vanished")
+    assert finding["position"] == "9"
+    assert base64.b64decode(finding["trail_holds"]) == tampering.stored[8].data
+    assert finding["log_holds"] is None
+    assert (await tampering.said("vanished", 9))["expected_sha256"] == finding["expected_sha256"]
+
+
+async def test_a_log_that_was_set_back_is_found(tampering: Tampering) -> None:
+    count = len(tampering.stored) - 6
+    await tampering.put_back(count, tampering.incarnation)
+    assert (await tampering.said("rewound", count + 1))["expected_sha256"]
+    finding = await tampering.found("rewound")
+    assert base64.b64decode(finding["trail_holds"]) == tampering.stored[count].data
+
+
+async def test_a_log_that_was_made_anew_is_found(tampering: Tampering) -> None:
+    await tampering.put_back(len(tampering.stored), "another")
+    await tampering.said("recreated", 1)
+    assert "another under the same name" in (await tampering.found("recreated"))["detail"]
