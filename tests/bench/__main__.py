@@ -22,7 +22,21 @@ from pathlib import Path
 import uvloop
 from gpuaas.common.testing.stack import TestStack, running_stack
 
-from tests.bench import access, audit, billing, fleet, growth, kernel, ledger, openb, placement, scale, suite, titan
+from tests.bench import (
+    access,
+    audit,
+    audit_search,
+    billing,
+    fleet,
+    growth,
+    kernel,
+    ledger,
+    openb,
+    placement,
+    scale,
+    suite,
+    titan,
+)
 from tests.bench.rows import Row
 
 Measure = Callable[[TestStack], Awaitable[list[Row]]]
@@ -43,6 +57,7 @@ MEASURES: list[Measure] = [
     fleet.fleet_heartbeats,
     fleet.fleet_faults,
     titan.titan_failure_log,
+    audit_search.audit_search,
     growth.growth_of_commands,
     growth.growth_of_rebuilds,
     scale.growth_with_the_log,

@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex
 
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 _META = MetaData()
 
 TRAIL = Table(
@@ -210,7 +211,7 @@ async def make_indexes(db: Database, timeout_s: float | None = None) -> None:
     """Make the indexes that tables of an earlier day do not have yet; `timeout_s` bounds each."""
     async with db.writing() as rows:
         for index in sorted(TRAIL.indexes, key=lambda index: str(index.name)):
-            made = str(CreateIndex(index, if_not_exists=True).compile(dialect=postgresql.dialect()))
+            made = str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT))
             await rows.execute(made, timeout=timeout_s)
 
 
