@@ -6,28 +6,28 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from gpuaas.cli.here import open_log
+from gpuaas.cli.log_reading import filters, position_as_of, read
 from gpuaas.cli.output import as_json, fail, finish, print_json, print_table
-from gpuaas.common.envelope import Recorded, decode
+from gpuaas.common.envelope import Envelope, Recorded, decode
 from gpuaas.common.errors import Unreadable
+from gpuaas.common.logs.jetstream import JetStreamLog
 
-_COLOURS = {"iam": "magenta", "nodes": "cyan", "inventory": "blue", "allocations": "green", "billing": "yellow"}
-
-
-def _filters(work: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--type", "type_", help="Only types that contain this."),
-        click.option("--tenant", help="Only this tenant's."),
-        click.option("--service", help="Only this service's."),
-        click.option("--correlation", help="Only this correlation id's."),
-    ):
-        work = option(work)
-    return work
+_COLOURS = {
+    "iam": "magenta",
+    "nodes": "cyan",
+    "inventory": "blue",
+    "allocations": "green",
+    "billing": "yellow",
+    "audit": "bright_black",
+    "evidence": "bright_blue",
+}
+_as_of = click.option("--as-of", help="Only what the log had taken at this time (RFC 3339).")
 
 
 @click.group()
@@ -38,7 +38,7 @@ def command() -> None:
 @command.command()
 @click.option("--from", "begin", type=click.IntRange(1), help="Begin at this position (default: only what is new).")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many.")
-@_filters
+@filters
 @click.option("--json", "json_", is_flag=True, help="One stored event per line, as it is.")
 def tail(begin: int | None, count: int | None, json_: bool, **wanted: str | None) -> None:
     """Follow the log until Ctrl-C."""
@@ -47,7 +47,7 @@ def tail(begin: int | None, count: int | None, json_: bool, **wanted: str | None
         async with open_log() as log:
             after = await log.last_position() if begin is None else begin - 1
             shown = 0
-            async for event in _read(log, after, None, wanted):
+            async for event in read(log, after, None, wanted):
                 _print(event, json_)
                 shown += 1
                 if count is not None and shown >= count:
@@ -59,34 +59,79 @@ def tail(begin: int | None, count: int | None, json_: bool, **wanted: str | None
 @command.command()
 @click.option("--from", "begin", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--to", "end", type=click.IntRange(1), help="Last position (default: the end as it is now).")
-@_filters
+@_as_of
+@filters
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write there instead of to the screen.")
-@click.option("--json", "json_", is_flag=True, help="One stored event per line, as it is.")
-def replay(begin: int, end: int | None, out: Path | None, json_: bool, **wanted: str | None) -> None:
+@click.option("--into", metavar="SERVICE.VIEW", help="Dry run: fold from position 1 into scratch tables, and compare.")
+@click.option("--json", "json_", is_flag=True, help="One stored event per line, as it is; with --into, one document.")
+def replay(
+    begin: int,
+    end: int | None,
+    as_of: str | None,
+    out: Path | None,
+    into: str | None,
+    json_: bool,
+    **wanted: str | None,
+) -> None:
     """Read a stretch of the log again, in order. Nothing is repeated: readers of events do not see a replay."""
+    if into is not None and (out is not None or begin != 1):
+        fail("--into folds from the beginning and writes nothing else; leave out --from and --out")
 
-    async def work() -> int:
-        from rich.progress import Progress
-
+    async def work() -> Any:
         async with open_log() as log:
-            last = await log.last_position() if end is None else min(end, await log.last_position())
+            last = await _end(log, end, as_of)
+            if into is not None:
+                from gpuaas.cli.scratch import fold_into_scratch
+
+                return (await fold_into_scratch(log, into, last, wanted)).document()
             found = 0
-            if out is None:
-                async for event in _read(log, begin - 1, last, wanted):
-                    _print(event, json_)
+            with out.open("wb") if out is not None else _Nowhere() as file:
+                async for event in read(log, begin - 1, last, wanted):
+                    if out is None:
+                        _print(event, json_)
+                    else:
+                        file.write(event.payload + b"\n")
                     found += 1
-                return found
-            with out.open("wb") as file, Progress(disable=not sys.stderr.isatty()) as progress:
-                bar = progress.add_task("events", total=max(0, last - begin + 1))
-                async for event in _read(log, begin - 1, last, wanted):
-                    file.write(event.payload + b"\n")
-                    found += 1
-                    progress.update(bar, completed=event.position - begin + 1)
             return found
 
-    found = finish(work)
-    if out is not None:
-        click.echo(f"{found:,} events in {out}")
+    done = finish(work)
+    if into is not None:
+        _print_folded(done, json_)
+    elif out is not None:
+        click.echo(f"{done:,} events in {out}", err=True)
+
+
+class _Nowhere:
+    """A file that is not asked for."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+
+async def _end(log: JetStreamLog, end: int | None, as_of: str | None) -> int:
+    """The last position to read."""
+    last = await log.last_position()
+    if as_of is not None:
+        last = min(last, await position_as_of(log, as_of))
+    return last if end is None else min(end, last)
+
+
+def _print_folded(told: dict[str, Any], json_: bool) -> None:
+    if json_:
+        print_json(told)
+    else:
+        compared = {
+            None: "not compared: the live tables stand elsewhere, or events were left out",
+            True: "the live tables hold the same",
+            False: "THE LIVE TABLES DIFFER: rebuild them, or look for what wrote to them",
+        }[told["agrees"]]
+        note = f"{told['events']:,} events up to {told['position']:,} in {told['took_s']} s; {compared}"
+        print_table(f"{told['projection']}, dry run", ["table", "rows"], list(told["rows"].items()), note)
+    if told["agrees"] is False:
+        sys.exit(1)
 
 
 @command.command()
@@ -97,50 +142,62 @@ def show(which: str, json_: bool) -> None:
 
     async def work() -> tuple[Recorded, list[Recorded]]:
         async with open_log() as log:
-            chosen: Recorded | None = None
             last = await log.last_position()
-            if which.isdecimal():
-                chosen = await log.at(int(which))
-            family: list[Recorded] = []
-            everything = [event async for event in _read(log, 0, last, {})]
-            for event in everything:
-                if chosen is None and f'"id":"{which}"'.encode() in event.payload:
-                    chosen = event
+            chosen = await log.at(int(which)) if which.isdecimal() and len(which) < 19 else None
+            if chosen is None:
+                async for event in read(log, 0, last, {}):
+                    envelope = _envelope(event)
+                    if envelope is not None and envelope.id == which:
+                        chosen = event
+                        break
             if chosen is None:
                 fail(f"no event {which}: give a position between 1 and {last:,}, or an event id")
-            correlation = decode(chosen.payload).correlationid
-            marker = f'"correlationid":"{correlation}"'.encode()
-            family = [event for event in everything if marker in event.payload]
-            return chosen, family
+            told = _envelope(chosen)
+            if told is None:
+                return chosen, []
+            return chosen, [event async for event in read(log, 0, last, {"correlation": told.correlationid})]
 
     chosen, family = finish(work)
-    document = json.loads(chosen.payload)
     if json_:
         related = [{"position": event.position, "event": json.loads(event.payload)} for event in family]
-        print_json({"position": chosen.position, "subject": chosen.subject, "event": document, "correlated": related})
+        event = json.loads(chosen.payload) if family else chosen.payload.decode("utf-8", "replace")
+        print_json({"position": chosen.position, "subject": chosen.subject, "event": event, "correlated": related})
         return
-    click.secho(f"{chosen.position}  {document['type']}", bold=True)
+    _print_one(chosen, family)
+
+
+def _print_one(chosen: Recorded, family: Sequence[Recorded]) -> None:
+    envelope = _envelope(chosen)
+    title = envelope.type if envelope else "no readable event; its bytes:"
+    click.secho(f"{chosen.position}  {title}", bold=True, fg=None if envelope else "red")
     click.echo(f"{chosen.subject}\nrecorded {chosen.recorded_at.isoformat()}")
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    if envelope is None:
+        click.echo(repr(chosen.payload[:2_000]))
+        return
+    click.echo(json.dumps(json.loads(chosen.payload), indent=2, ensure_ascii=False))
     click.secho("\ncause and effect", bold=True)
     for depth, event in _tree(family):
-        mark = " ◀" if event.position == chosen.position else ""
-        click.echo(f"{event.position:>9}  {'  ' * depth}{decode(event.payload).type}{mark}")
+        told = decode(event.payload)
+        what = click.style(told.type.removeprefix("gpuaas."), fg=_COLOURS.get(told.type.split(".")[1], "white"))
+        mark = click.style(" ◀", bold=True) if event.position == chosen.position else ""
+        click.echo(f"{event.position:>9}  {told.time[11:19]}  {'  ' * depth}{what}  {told.subject}{mark}")
 
 
 @command.command()
+@_as_of
+@filters
 @as_json
-def stats(json_: bool) -> None:
+def stats(as_of: str | None, json_: bool, **wanted: str | None) -> None:
     """Events by type, and how fast the log can be read here."""
 
     async def work() -> tuple[Counter[str], int, float]:
         async with open_log() as log:
-            last = await log.last_position()
+            last = await _end(log, None, as_of)
             began = time.perf_counter()
             kinds: Counter[str] = Counter()
             size = 0
-            async for event in _read(log, 0, last, {}):
-                kinds[event.type] += 1
+            async for event in read(log, 0, last, wanted):
+                kinds[event.type or "(no type)"] += 1
                 size += len(event.payload)
             return kinds, size, time.perf_counter() - began
 
@@ -153,32 +210,11 @@ def stats(json_: bool) -> None:
     print_table("Events by type", ["type", "events"], list(kinds.most_common()), note)
 
 
-async def _read(log: Any, after: int, last: int | None, wanted: dict[str, str | None]) -> AsyncIterator[Recorded]:
-    """Events after a position, up to `last` where one is given, that match the filters."""
-    if last is not None and after >= last:
-        return
-    service = wanted.get("service")
-    follower = log.follow([f"events.{service}.>" if service else "events.>"], after)
+def _envelope(event: Recorded) -> Envelope | None:
     try:
-        async for batch in follower.batches():
-            for event in batch.events:
-                if last is not None and event.position > last:
-                    return
-                if _matches(event, wanted):
-                    yield event
-            if last is not None and (batch.seen >= last or batch.caught_up):
-                return
-    finally:
-        await follower.close()
-
-
-def _matches(event: Recorded, wanted: dict[str, str | None]) -> bool:
-    if (type_ := wanted.get("type_")) and type_ not in event.type:
-        return False
-    if (tenant := wanted.get("tenant")) and event.subject.split(".")[3] != tenant:
-        return False
-    correlation = wanted.get("correlation")
-    return not correlation or f'"correlationid":"{correlation}"'.encode() in event.payload
+        return decode(event.payload)
+    except Unreadable:
+        return None
 
 
 def _print(event: Recorded, json_: bool) -> None:
@@ -205,12 +241,9 @@ def _tree(family: Sequence[Recorded]) -> list[tuple[int, Recorded]]:
         cause = decode(event.payload).causationid
         (below.setdefault(cause, []) if cause in by_id else roots).append(event)
     lines: list[tuple[int, Recorded]] = []
-
-    def walk(event: Recorded, depth: int) -> None:
+    waiting = [(0, root) for root in reversed(roots)]
+    while waiting:
+        depth, event = waiting.pop()
         lines.append((depth, event))
-        for child in below.get(decode(event.payload).id, []):
-            walk(child, depth + 1)
-
-    for root in roots:
-        walk(root, 0)
+        waiting += [(depth + 1, child) for child in reversed(below.get(decode(event.payload).id, []))]
     return lines
