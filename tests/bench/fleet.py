@@ -39,6 +39,7 @@ MODEL: Final = "nvidia-h100-sxm5-80gb"
 PER_POOL: Final = 500
 ENROL_AT_ONCE: Final = 200
 ENROLLED_WITHIN_S: Final = 300.0
+RENEWED_AFTER_S: Final = 120.0
 SAMPLE_S: Final = 0.5
 FAULTS_PER_S: Final = 10.0
 CLOSED_WITHIN_S: Final = 60.0
@@ -59,6 +60,20 @@ class Size:
 
 SHORT: Final = Size(nodes=2_000, interval_s=2.0, rounds=6, faults=100)
 FULL: Final = Size(nodes=10_000, interval_s=10.0, rounds=6, faults=300)
+
+
+class Badge:
+    """An operator's headers; renewed in time, because a token lives five minutes and a large fleet takes longer."""
+
+    def __init__(self, identities: Identities) -> None:
+        self._identities = identities
+        self._headers: dict[str, str] = {}
+        self._since_s = float("-inf")
+
+    async def headers(self) -> dict[str, str]:
+        if time.monotonic() - self._since_s > RENEWED_AFTER_S:
+            self._headers, self._since_s = await self._identities.operator(), time.monotonic()
+        return self._headers
 
 
 def size() -> Size:
@@ -102,17 +117,17 @@ async def service(
             yield client, running.pid
 
 
-async def enrol(client: httpx.AsyncClient, headers: Mapping[str, str], count: int) -> float:
+async def enrol(client: httpx.AsyncClient, badge: Badge, count: int) -> float:
     """Register `count` machines at the door and wait until each is available; seconds."""
     began = time.perf_counter()
     for start in range(0, count, ENROL_AT_ONCE):
         body = {"nodes": [_order(number) for number in range(start, min(count, start + ENROL_AT_ONCE))]}
-        answer = await client.post("/v1/nodes/batch", json=body, headers=dict(headers))
+        answer = await client.post("/v1/nodes/batch", json=body, headers=await badge.headers())
         assert answer.status_code == 202, answer.text
 
     async def all_available() -> bool:
         await asyncio.sleep(0.2)
-        rows = (await client.get("/v1/fleet", headers=dict(headers))).json()["items"]
+        rows = (await client.get("/v1/fleet", headers=await badge.headers())).json()["items"]
         return sum(int(row["nodes"]) for row in rows if row["lifecycle"] == "available") == count
 
     await eventually(all_available, ENROLLED_WITHIN_S)
@@ -137,9 +152,9 @@ async def fleet_heartbeats(stack: TestStack) -> list[Row]:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="gpuaas-bench-")))
         address = await opened.enter_async_context(stack.fresh_log())
         log = await opened.enter_async_context(log_at(address.url))
-        headers = await (await Identities.on(log)).operator()
+        badge = Badge(await Identities.on(log))
         client, pid = await opened.enter_async_context(service(stack, "nodes", address.url, directory / "nodes"))
-        enrolled_s = await enrol(client, headers, chosen.nodes)
+        enrolled_s = await enrol(client, badge, chosen.nodes)
         listed = directory / "nodes.txt"
         listed.write_text("\n".join(map(node_id, range(chosen.nodes))))
         broker = await nats.connect(address.url)
@@ -175,13 +190,13 @@ async def fleet_faults(stack: TestStack) -> list[Row]:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="gpuaas-bench-")))
         address = await opened.enter_async_context(stack.fresh_log())
         log = await opened.enter_async_context(log_at(address.url))
-        headers = await (await Identities.on(log)).operator()
+        badge = Badge(await Identities.on(log))
         doors: list[httpx.AsyncClient] = []
         for name in ("nodes", "inventory", "allocations"):
             part = service(stack, name, address.url, directory / name, **GUARDS_OPEN)
             doors.append((await opened.enter_async_context(part))[0])
-        await enrol(doors[0], headers, chosen.nodes)
-        await eventually(lambda: _pooled(doors[2], headers, chosen.nodes), ENROLLED_WITHIN_S)
+        await enrol(doors[0], badge, chosen.nodes)
+        await eventually(lambda: _pooled(doors[2], badge, chosen.nodes), ENROLLED_WITHIN_S)
         listed = directory / "nodes.txt"
         listed.write_text("\n".join(map(node_id, range(chosen.nodes))))
         agent = ("gpuaas-node-agent", f"--nodes-file={listed}", f"--interval-s={chosen.interval_s}")
@@ -232,9 +247,9 @@ def _off_the_bus(node: str) -> FaultReport:
     return FaultReport(node, new_id(), 0, FaultClass.OFF_THE_BUS, "simulation", said, "XID 79")
 
 
-async def _pooled(client: httpx.AsyncClient, headers: Mapping[str, str], nodes: int) -> bool:
+async def _pooled(client: httpx.AsyncClient, badge: Badge, nodes: int) -> bool:
     await asyncio.sleep(0.2)
-    pools: Sequence[Mapping[str, Any]] = (await client.get("/v1/pools", headers=dict(headers))).json()["items"]
+    pools: Sequence[Mapping[str, Any]] = (await client.get("/v1/pools", headers=await badge.headers())).json()["items"]
     return sum(int(pool["machines"]) for pool in pools) == nodes
 
 

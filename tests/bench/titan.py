@@ -40,7 +40,7 @@ from gpuaas.nodes.domain.faults import built_in
 from gpuaas.nodes.settings import NodesSettings
 from nats.aio.client import Client
 
-from tests.bench.fleet import FULL_VARIABLE
+from tests.bench.fleet import FULL_VARIABLE, Badge
 from tests.bench.rows import Row, at_least, no_more
 
 FILE_VARIABLE: Final = "GPUAAS_TITAN_FILE"
@@ -170,7 +170,7 @@ class Replay:
     """Drives the doors and the stream."""
 
     nodes: httpx.AsyncClient
-    headers: Mapping[str, str]
+    badge: Badge
     broker: Client
     ledger: Ledger
 
@@ -187,7 +187,7 @@ class Replay:
     async def _register(self, coming: Sequence[Stay]) -> None:
         for start in range(0, len(coming), AT_ONCE):
             body = {"nodes": [_order(stay) for stay in coming[start : start + AT_ONCE]]}
-            answer = await self.nodes.post("/v1/nodes/batch", json=body, headers=dict(self.headers))
+            answer = await self.nodes.post("/v1/nodes/batch", json=body, headers=await self.badge.headers())
             assert {item["status"] for item in answer.json()["items"]} == {"accepted"}, answer.text
         wanted = {stay.node_id for stay in coming}
         await eventually(lambda: wanted <= self.ledger.available, WITHIN_S)
@@ -209,7 +209,7 @@ class Replay:
         async def one(stay: Stay) -> None:
             async with free:
                 path = f"/v1/nodes/{stay.node_id}/retire"
-                answer = await self.nodes.post(path, json={"reason": "GPU removed"}, headers=dict(self.headers))
+                answer = await self.nodes.post(path, json={"reason": "GPU removed"}, headers=await self.badge.headers())
                 assert answer.status_code == 200, answer.text
 
         await asyncio.gather(*map(one, leaving))
@@ -274,23 +274,23 @@ async def _replayed(stack: TestStack, directory: Path, stays: Sequence[Stay]) ->
         fleet = build_nodes(ours)
         books = build_inventory(others.model_copy(update={"nats_url": ours.nats_url}))
         async with running(fleet) as nodes, running(books) as inventory:
-            headers = await (await Identities.on(fleet.log, profile="demo")).operator()
+            badge = Badge(await Identities.on(fleet.log, profile="demo"))
             broker = await nats.connect(ours.nats_url)
             ledger = Ledger()
             for subject in ("nodes.node", "nodes.component", "nodes.automation", "inventory.machine"):
                 await broker.subscribe(f"events.{subject}.platform.*", cb=ledger.hear)
             await broker.flush()
-            await Replay(nodes, headers, broker, ledger).play(stays)
-            offenders = await _offenders(nodes, inventory, headers, await fleet.log.last_position())
+            await Replay(nodes, badge, broker, ledger).play(stays)
+            offenders = await _offenders(nodes, inventory, badge, await fleet.log.last_position())
             await broker.close()
     return ledger, offenders
 
 
 async def _offenders(
-    nodes: httpx.AsyncClient, inventory: httpx.AsyncClient, headers: Mapping[str, str], position: int
+    nodes: httpx.AsyncClient, inventory: httpx.AsyncClient, badge: Badge, position: int
 ) -> list[dict[str, Any]]:
     """GPUs with more than one fault, the worst first, with the number of places they failed or sat in."""
-    seen = {**headers, "GPUaaS-At-Least": str(position)}
+    seen = {**await badge.headers(), "GPUaaS-At-Least": str(position)}
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
