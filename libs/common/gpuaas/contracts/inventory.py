@@ -70,6 +70,36 @@ class Mismatch(Part):
     """What was found, as text."""
 
 
+class PartitionProfile(Part):
+    """One way to cut an instance out of a GPU."""
+
+    profile: Label
+    """Its id here: the vendor's name with a hyphen for the dot, such as `1g-10gb`."""
+
+    vendor_name: Annotated[str, Field(min_length=1, max_length=32)]
+    """The vendor's own name, such as `1g.10gb`."""
+
+    memory_mib: Annotated[int, Field(strict=True, ge=1, le=16777216)]
+    """Memory of one instance, MiB, as its name says (GB × 1,024)."""
+
+    compute_slices: Annotated[int, Field(strict=True, ge=1, le=7)]
+    """Of the GPU's seven compute slices, how many one instance has."""
+
+    memory_slices: Annotated[int, Field(strict=True, ge=1, le=8)]
+    """Of the GPU's eight memory slices, how many one instance has."""
+
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    """What one instance counts for in claims and bills, thousandths of the GPU: its memory slices ×
+    125.
+    """
+
+    instances_max: Annotated[int, Field(strict=True, ge=1, le=8)]
+    """Most instances of this profile on one GPU."""
+
+    starts: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=7)], ...], Field(min_length=1, max_length=8)]
+    """Memory slices, counted from 0, at which an instance may begin."""
+
+
 class Topology(Part):
     """Where a machine stands, from the widest place to the narrowest; placement uses it to keep a gang
     close together.
@@ -234,6 +264,33 @@ class MachinePlanned(Event):
     """The NVLink domain it belongs to; absent: the GPUs of no machine are linked with others here."""
 
 
+class PartitioningPublished(Event):
+    """Partitioning published. The ways in which GPUs of one model can be cut into isolated instances,
+    as the vendor documents them. A correction is the next version; what was sold by an older one
+    stays what it was.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.inventory.partitioning-published.v1"
+    SERVICE: ClassVar[str] = "inventory"
+    ENTITY: ClassVar[str] = "partitioning"
+    SCHEMA: ClassVar[str] = "inventory/partitioning-published.v1.json"
+
+    gpu_model: Label
+    """The GPU model."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Version of this table, from 1 without a gap."""
+
+    scheme: Label
+    """How GPUs of this model are partitioned, such as `mig`."""
+
+    source: Annotated[str, Field(min_length=1, max_length=300)]
+    """Where the table is from."""
+
+    profiles: Annotated[tuple[PartitionProfile, ...], Field(min_length=1, max_length=64)]
+    """The profiles, the smallest first."""
+
+
 class PlanClaimFreed(Event):
     """Plan claim freed. A plan gave up a serial number or a place in a rack; another plan may take it."""
 
@@ -331,6 +388,7 @@ EVENTS: tuple[type[Event], ...] = (
     MachineRemoved,
     MachinePlanWithdrawn,
     MachinePlanned,
+    PartitioningPublished,
     PlanClaimFreed,
     PlanClaimTaken,
     SkuPublished,

@@ -1,6 +1,7 @@
 """The door of inventory: what exists, where, and what of it can be sold. One law: enrolling is nodes' business."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -9,22 +10,26 @@ from gpuaas.common.commands import Commands
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit, public
-from gpuaas.common.projections import Database, Record
+from gpuaas.common.projections import Database, Projection, Record
 from gpuaas.contracts.inventory import Label
 from gpuaas.inventory.domain.gpu_model import MEMORY_MIB_MAX, NAME_MAX, WORDING_MAX, DefineGpuModel, GpuModel
 from gpuaas.inventory.entities import GPU_MODEL_ENTITY
 from gpuaas.inventory.projections import devices as device_view
 from gpuaas.inventory.projections import fleet_capacity as capacity_view
 from gpuaas.inventory.projections import machines as machine_view
+from gpuaas.inventory.projections.device_faults import DeviceFaults
 from gpuaas.inventory.projections.devices import Devices
 from gpuaas.inventory.projections.expectations import Expectations
 from gpuaas.inventory.projections.fleet_capacity import DIMENSIONS, FleetCapacity
 from gpuaas.inventory.projections.gpu_models import GpuModels
 from gpuaas.inventory.projections.gpu_time import GpuTimes
 from gpuaas.inventory.projections.machines import PLACES, Machines
+from gpuaas.inventory.projections.partitionings import Partitionings
+from gpuaas.inventory.projections.places import Places
 from gpuaas.inventory.projections.skus import Skus
 from gpuaas.inventory.reactions import Books
 from gpuaas.inventory.routes.gpu_time import gpu_time_routes
+from gpuaas.inventory.routes.places import life_routes, part_routes, place_routes
 from gpuaas.inventory.routes.plans import plan_routes
 from pydantic import Field
 
@@ -55,27 +60,37 @@ class NewGpuModel(Body):
         )
 
 
-def router(
-    machines: Machines,
-    devices: Devices,
-    capacity: FleetCapacity,
-    models: GpuModels,
-    skus: Skus,
-    expectations: Expectations,
-    times: GpuTimes,
-    database: Database,
-    commands: Commands,
-    books: Books,
-    clock: Clock,
-) -> APIRouter:
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Every read model of this service."""
+
+    machines: Machines = field(default_factory=Machines)
+    devices: Devices = field(default_factory=Devices)
+    capacity: FleetCapacity = field(default_factory=FleetCapacity)
+    models: GpuModels = field(default_factory=GpuModels)
+    skus: Skus = field(default_factory=Skus)
+    expectations: Expectations = field(default_factory=Expectations)
+    times: GpuTimes = field(default_factory=GpuTimes)
+    faults: DeviceFaults = field(default_factory=DeviceFaults)
+    places: Places = field(default_factory=Places)
+    partitionings: Partitionings = field(default_factory=Partitionings)
+
+    def all(self) -> list[Projection]:
+        return [getattr(self, each.name) for each in fields(self)]
+
+
+def router(views: Views, database: Database, commands: Commands, books: Books, clock: Clock) -> APIRouter:
     """All routes of this service."""
     door = APIRouter(prefix="/v1", tags=["inventory"])
-    _machines(door, machines, devices, database, books)
-    _devices(door, devices, database)
-    _capacity(door, capacity, database)
-    _models(door, models, database, commands)
-    plan_routes(door, skus, expectations, database, commands)
-    gpu_time_routes(door, times, database, clock)
+    _machines(door, views.machines, views.devices, database, books)
+    _devices(door, views.devices, database)
+    _capacity(door, views.capacity, database)
+    _models(door, views.models, database, commands)
+    plan_routes(door, views.skus, views.expectations, database, commands)
+    gpu_time_routes(door, views.times, database, clock)
+    place_routes(door, views.places, views.devices, database)
+    life_routes(door, views.faults, views.devices, database)
+    part_routes(door, views.partitionings, views.times, database, clock)
     return door
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from gpuaas.common.commands import Entity
-from gpuaas.inventory.domain import gpu_model, machine, sku
+from gpuaas.inventory.domain import gpu_model, machine, partitioning, sku
 from gpuaas.inventory.domain.gpu_model import GPU_MODEL, GpuModelCommand, GpuModelState
 from gpuaas.inventory.domain.machine import MACHINE, MachineCommand, MachineState
+from gpuaas.inventory.domain.partitioning import PARTITIONING, Partitioning, PublishPartitioning
 from gpuaas.inventory.domain.plan import (
     CLAIM,
     CLAIM_VOCABULARY,
@@ -29,3 +30,6 @@ GPU_MODEL_ENTITY: Final[Entity[GpuModelState, GpuModelCommand]] = Entity(
 SKU_ENTITY: Final[Entity[Sku, SkuCommand]] = Entity("inventory", "sku", SKU, sku.VOCABULARY)
 PLAN_ENTITY: Final[Entity[PlanState, PlanCommand]] = Entity("inventory", "machine-plan", PLAN, PLAN_VOCABULARY)
 CLAIM_ENTITY: Final[Entity[Claim, ClaimCommand]] = Entity("inventory", "plan-claim", CLAIM, CLAIM_VOCABULARY)
+PARTITIONING_ENTITY: Final[Entity[Partitioning, PublishPartitioning]] = Entity(
+    "inventory", "partitioning", PARTITIONING, partitioning.VOCABULARY
+)

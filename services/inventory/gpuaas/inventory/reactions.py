@@ -35,8 +35,15 @@ from gpuaas.inventory.domain.machine import (
     MachineState,
     RemoveMachine,
 )
+from gpuaas.inventory.domain.partitioning import PublishPartitioning
 from gpuaas.inventory.domain.plan import Claimable, Plan
-from gpuaas.inventory.entities import CLAIM_ENTITY, GPU_MODEL_ENTITY, MACHINE_ENTITY, PLAN_ENTITY
+from gpuaas.inventory.entities import (
+    CLAIM_ENTITY,
+    GPU_MODEL_ENTITY,
+    MACHINE_ENTITY,
+    PARTITIONING_ENTITY,
+    PLAN_ENTITY,
+)
 from gpuaas.inventory.projections.devices import Devices, SerialConflict
 
 OWN_NAME: Final = "inventory"
@@ -259,3 +266,11 @@ async def define_built_in(commands: Commands, models: Sequence[GpuModel]) -> Non
         elif isinstance(known, GpuModel) and known.memory_mib != model.memory_mib:
             told = (model.gpu_model, known.memory_mib, model.memory_mib)
             _log.warning("%s is defined with %d MiB; built in are %d", *told)
+
+
+async def publish_built_in(commands: Commands, orders: Sequence[PublishPartitioning]) -> None:
+    """Publish the tables of instances this version ships, each once; a corrected one is the next version."""
+    for order in orders:
+        cause_id = derived_id("built-in-partitioning", order.gpu_model, repr(order))
+        cause = Cause(id=cause_id, actor=OWN_NAME, actor_kind="service")
+        await commands.execute(PARTITIONING_ENTITY, PLATFORM, order.gpu_model, order, cause)

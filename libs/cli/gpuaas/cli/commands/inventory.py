@@ -15,6 +15,7 @@ limited = click.option("--limit", type=click.IntRange(1, 100_000), default=50, s
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PLANS_AT_ONCE = 200
 US_PER_HOUR = 3_600_000_000
+LEVELS = ("region", "site", "pod", "rack", "nvlink_domain", "machine_id")
 DIMENSIONS = "region, site, pod, rack, pool_id, gpu_model"
 BUCKETS = ("sold", "idle", "reserved", "held", "down")
 
@@ -76,6 +77,56 @@ def device(serial: str, json_: bool) -> None:
     columns = ["machine", "slot", "since", "until"]
     stays = [[stay["machine_id"], stay["slot"], stay["since"], stay["until"]] for stay in found["stays"]]
     print_table(f"{found['gpu_model']} {serial}", columns, stays)
+
+
+@command.command()
+@click.argument("serial")
+@limited
+@as_json
+def faults(serial: str, limit: int, json_: bool) -> None:
+    """Every fault of one GPU by its serial number, wherever it sat."""
+    columns = {"when": "observed_at", "machine": "machine_id", "fault": "fault_class", "code": "code"}
+    path = f"/v1/devices/{quote(serial, safe='')}/faults"
+    print_items(f"Faults of {serial}", columns | {"detail": "detail"}, _listed(path, limit), json_)
+
+
+@command.command()
+@click.option("--by", default="pool_id", show_default=True, help="Any of pool_id, gpu_model; empty: one total.")
+@as_json
+def health(by: str, json_: bool) -> None:
+    """GPUs in the books by condition, and how many offend again and again."""
+    columns = {name: name for name in _names(by)} | {"GPUs": "gpus", "healthy": "healthy", "suspect": "suspect"}
+    columns |= {"degraded": "degraded", "failed": "failed", "repeat offenders": "repeat_offenders", "faults": "faults"}
+    print_items("Fleet health", columns, finish(lambda: _get("/v1/fleet-health", by=by))["items"], json_)
+
+
+@command.command()
+@click.argument("path", default="")
+@click.option("--pool", "pool_id", help="Only this pool.")
+@limited
+@as_json
+def below(path: str, pool_id: str | None, limit: int, json_: bool) -> None:
+    """What stands right below PATH: region/site/pod/rack/NVLink domain/machine; without it: the regions."""
+    names = [name for name in path.split("/") if name]
+    if len(names) > len(LEVELS):
+        fail(f"a place has at most {len(LEVELS)} names: {'/'.join(LEVELS)}", 2)
+    wanted = dict(zip(LEVELS, names, strict=False))
+    columns = {"level": "level", "name": "name", "machines": "machines", "GPUs": "gpus", "slot": "slot"}
+    items = _listed("/v1/topology/below", limit, **wanted, pool_id=pool_id)
+    leaves = bool(items) and items[0]["level"] == "gpu"
+    shown = {title: key for title, key in columns.items() if (key == "slot") is leaves or key in ("level", "name")}
+    print_items(path or "The fleet", shown, items, json_)
+
+
+@command.command()
+@click.option("--at", help="A moment of world time; without it: now.")
+@click.option("--pool", "pool_id", help="Only this pool.")
+@as_json
+def parts(at: str | None, pool_id: str | None, json_: bool) -> None:
+    """How many instances of each profile (MIG) would fit into what is idle."""
+    columns = {"pool": "pool_id", "model": "gpu_model", "profile": "profile", "instances": "instances"}
+    items = finish(lambda: _get("/v1/capacity/partitions", at=at, pool_id=pool_id))["items"]
+    print_items("Instances that would fit", columns, items, json_)
 
 
 @command.command()

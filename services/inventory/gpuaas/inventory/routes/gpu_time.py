@@ -96,7 +96,7 @@ def gpu_time_routes(door: APIRouter, times: GpuTimes, database: Database, clock:
         at: When = None,
         by: By = BY_DEFAULT,
     ) -> dict[str, Any]:
-        at_ms = instant_ms(_moment(at) or clock.now())
+        at_ms = instant_of(at, clock)
         dimensions = _dimensions(by)
         found = await times.sums(database, Window(at_ms, at_ms + 1), dimensions, asked.wanted)
         items = [{**dict(zip(dimensions, key, strict=True)), **_milli(sums)} for key, sums in found.items()]
@@ -107,11 +107,16 @@ async def _window(
     times: GpuTimes, database: Database, clock: Clock, since: datetime | None, until: datetime | None
 ) -> Window:
     """From the first GPU until now, where the question does not say."""
-    until_ms = instant_ms(_moment(until) or clock.now())
+    until_ms = instant_of(until, clock)
     if (given := _moment(since)) is not None:
         return Window(instant_ms(given), until_ms)
     first_ms = await times.first_ms(database)
     return Window(until_ms if first_ms is None else min(first_ms, until_ms), until_ms)
+
+
+def instant_of(at: datetime | None, clock: Clock) -> int:
+    """The millisecond that is asked for, or this one."""
+    return instant_ms(_moment(at) or clock.now())
 
 
 def _moment(given: datetime | None) -> datetime | None:
