@@ -42,6 +42,7 @@ ENROLLED_WITHIN_S: Final = 300.0
 RENEWED_AFTER_S: Final = 120.0
 SAMPLE_S: Final = 0.5
 FAULTS_PER_S: Final = 10.0
+ATTEMPTS_MAX: Final = 10
 CLOSED_WITHIN_S: Final = 60.0
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 GUARDS_OPEN: Final = {"GPUAAS_DRAIN_BUDGET_SHARE": "1", "GPUAAS_BREAKER_BURST_MAX": "900"}
@@ -117,12 +118,24 @@ async def service(
             yield client, running.pid
 
 
+async def ordered(client: httpx.AsyncClient, path: str, body: Mapping[str, Any], badge: Badge) -> httpx.Response:
+    """The answer to a command; one that is told to come back does so, with the same key, as every client of ours."""
+    key = new_id()
+    for attempt in range(ATTEMPTS_MAX):
+        headers = {**await badge.headers(), "Idempotency-Key": key}
+        answer = await client.post(path, json=dict(body), headers=headers)
+        if answer.status_code != 503:
+            break
+        await asyncio.sleep(min(0.1 * 2**attempt, 3.0))
+    return answer
+
+
 async def enrol(client: httpx.AsyncClient, badge: Badge, count: int) -> float:
     """Register `count` machines at the door and wait until each is available; seconds."""
     began = time.perf_counter()
     for start in range(0, count, ENROL_AT_ONCE):
         body = {"nodes": [_order(number) for number in range(start, min(count, start + ENROL_AT_ONCE))]}
-        answer = await client.post("/v1/nodes/batch", json=body, headers=await badge.headers())
+        answer = await ordered(client, "/v1/nodes/batch", body, badge)
         assert answer.status_code == 202, answer.text
 
     async def all_available() -> bool:

@@ -40,7 +40,7 @@ from gpuaas.nodes.domain.faults import built_in
 from gpuaas.nodes.settings import NodesSettings
 from nats.aio.client import Client
 
-from tests.bench.fleet import FULL_VARIABLE, Badge
+from tests.bench.fleet import FULL_VARIABLE, Badge, ordered
 from tests.bench.rows import Row, at_least, no_more
 
 FILE_VARIABLE: Final = "GPUAAS_TITAN_FILE"
@@ -187,7 +187,7 @@ class Replay:
     async def _register(self, coming: Sequence[Stay]) -> None:
         for start in range(0, len(coming), AT_ONCE):
             body = {"nodes": [_order(stay) for stay in coming[start : start + AT_ONCE]]}
-            answer = await self.nodes.post("/v1/nodes/batch", json=body, headers=await self.badge.headers())
+            answer = await ordered(self.nodes, "/v1/nodes/batch", body, self.badge)
             assert {item["status"] for item in answer.json()["items"]} == {"accepted"}, answer.text
         wanted = {stay.node_id for stay in coming}
         await eventually(lambda: wanted <= self.ledger.available, WITHIN_S)
@@ -208,8 +208,8 @@ class Replay:
 
         async def one(stay: Stay) -> None:
             async with free:
-                path = f"/v1/nodes/{stay.node_id}/retire"
-                answer = await self.nodes.post(path, json={"reason": "GPU removed"}, headers=await self.badge.headers())
+                body = {"reason": "GPU removed"}
+                answer = await ordered(self.nodes, f"/v1/nodes/{stay.node_id}/retire", body, self.badge)
                 assert answer.status_code == 200, answer.text
 
         await asyncio.gather(*map(one, leaving))
