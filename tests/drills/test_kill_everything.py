@@ -7,7 +7,6 @@ makes of it.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from gpuaas.cli.servers import SERVER_NAMES
 from gpuaas.cli.service_table import SERVICES
 
 from tests.drills.load import TENANTS, Load, all_ended
+from tests.drills.ordeal import report as kept
+from tests.drills.ordeal import seed
 from tests.drills.reading import Reading, everything_holds, read_everything
 from tests.drills.stage import SMALL_FLEET, nodes_file, state_folder, steady_world, unheard
 from tests.drills.views import quiet, rebuilt, trail_is_complete
@@ -34,10 +35,6 @@ GAP_S: Final = (0.3, 1.5)
 """Between two kills."""
 EXTRA_KILLS: Final = 8
 RECOVERED_WITHIN_S: Final = 45.0
-
-
-def seed() -> int:
-    return int(os.environ.get("GPUAAS_DRILL_SEED") or random.SystemRandom().randrange(1_000_000))
 
 
 @dataclass(slots=True)
@@ -115,6 +112,20 @@ async def test_everything_is_killed_and_nothing_acknowledged_is_lost_or_done_twi
             assert (await world.operator.get("billing", "/v1/trial-balance"))["balanced"] is True
             await trail_is_complete(world, reading.digests)
             took = await rebuilt(world)
+    figures = {
+        "drill": "kill-everything",
+        "seed": number,
+        "took_s": monotonic() - began,
+        "kills": len(killer.recovered_s),
+        "slowest_recovery_s": max(took_s for _, took_s in killer.recovered_s),
+        "acknowledged": len(load.acknowledged),
+        "acknowledged_lost": 0,
+        "held_twice": 0,
+        "longest_wait_s": load.longest_wait_s,
+        "events": reading.last,
+        "read_models_equal_to_a_rebuild": len(took),
+    }
+    kept(figures)
     with capsys.disabled():
         print(report(number, monotonic() - began, load, killer, reading, took))
 

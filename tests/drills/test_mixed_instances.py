@@ -20,6 +20,7 @@ from gpuaas.cli.demo import play
 from gpuaas.cli.demo.world import World, beating
 
 from tests.drills.load import TENANTS, Load, all_ended
+from tests.drills.ordeal import report
 from tests.drills.reading import Reading, everything_holds, read_everything
 from tests.drills.stage import (
     SMALL_FLEET,
@@ -81,6 +82,8 @@ async def test_two_schedulers_of_one_pool_hold_no_gpu_twice_and_end_everything(
             nothing_is_left_or_doubled(race, reading)
             await trail_is_complete(world, reading.digests)
             await rebuilt(world)
+    pool_commands = "/".join(map(str, race.pool_commands))
+    report({"drill": "mixed-instances", "seed": 0, "acknowledged": len(race.asked_for), "pool_commands": pool_commands})
     with capsys.disabled():
         print(
             f"\nmixed instances, {monotonic() - began:.0f} s: {len(race.asked_for)} requests, {reading.last} events; "

@@ -21,6 +21,7 @@ from gpuaas.cli.demo import evidence, play
 from gpuaas.cli.demo.world import World, beating
 
 from tests.drills.load import LEASE_S, TENANTS, Load, all_ended
+from tests.drills.ordeal import report
 from tests.drills.reading import everything_holds, read_everything
 from tests.drills.stage import (
     SMALL_FLEET,
@@ -98,6 +99,7 @@ async def test_the_databases_are_destroyed_and_come_back_from_the_log(capsys: py
             reading = await read_everything(world)
             everything_holds(reading)
             await trail_is_complete(world, reading.digests)
+    report({"drill": "rebuild-from-nothing", "seed": 0, "events": before.last, "ready_and_rebuilt_s": ready_s})
     with capsys.disabled():
         print(
             f"\nrebuild from nothing: {before.last} events, {len(before.views)} read models and {len(before.answers)} "
