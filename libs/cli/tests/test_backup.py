@@ -20,11 +20,14 @@ from gpuaas.audit.settings import AuditSettings
 from gpuaas.cli.backup import EVENTS_FILE, MANIFEST_FILE, events_of, verify_backup, write_backup
 from gpuaas.cli.profile import load
 from gpuaas.cli.restore import restore
+from gpuaas.cli.vault_copy import put_vault, write_vault
 from gpuaas.common.errors import Misconfigured, Unreadable
 from gpuaas.common.logs.jetstream import JetStreamLog
+from gpuaas.common.logs.wire import Wire
 from gpuaas.common.testing.neighbours import tell
 from gpuaas.common.testing.running import eventually, fresh_settings, running
 from gpuaas.common.testing.stack import TestStack
+from gpuaas.common.vaults.jetstream import JetStreamVault
 from gpuaas.contracts.allocations import PoolCapacityWithdrawn
 from gpuaas.contracts.iam import ProjectCreated
 
@@ -166,3 +169,26 @@ async def told_more(log: JetStreamLog) -> None:
 
     await eventually(sealed)
     await asyncio.sleep(0)
+
+
+async def test_keys_to_personal_data_are_copied_apart_and_destroyed_ones_stay_destroyed(
+    stack: TestStack, tmp_path: Path
+) -> None:
+    async with stack.fresh_log() as one, stack.fresh_log() as other:
+        before, after = await nats.connect(one.url), await nats.connect(other.url)
+        vault, again = JetStreamVault(Wire(lambda: before), "iam"), JetStreamVault(Wire(lambda: after), "iam")
+        keys = {name: await vault.key_for(name) for name in ("ada", "bo", "cy")}
+        await vault.destroy("bo")
+        assert await write_vault(before, tmp_path / "vault") == 3
+        assert stat.S_IMODE((tmp_path / "vault").stat().st_mode) == 0o600
+        assert await put_vault(after, tmp_path / "vault") == 3
+        assert await again.keys_of(list(keys)) == keys | {"bo": None}
+        with pytest.raises(Unreadable, match="empty place"):
+            await put_vault(after, tmp_path / "vault")
+        with pytest.raises(Misconfigured, match="exists"):
+            await write_vault(before, tmp_path / "vault")
+        (tmp_path / "spoilt").write_text("nothing\n")
+        with pytest.raises(Unreadable, match="no copy"):
+            await put_vault(after, tmp_path / "spoilt")
+        await before.close()
+        await after.close()

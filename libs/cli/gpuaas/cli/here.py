@@ -11,16 +11,19 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import click
 from gpuaas.cli.client import Suite
 from gpuaas.cli.service_table import SERVICES
-from gpuaas.cli.state import default_state_dir, running_endpoints
+from gpuaas.cli.state import Endpoints, default_state_dir, running_endpoints
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.settings import login_of
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 Work = TypeVar("Work", bound=Callable[..., Any])
 
@@ -86,5 +89,18 @@ async def open_log() -> AsyncIterator[JetStreamLog]:
     )
     try:
         yield JetStreamLog(lambda: connection)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def provisioner(endpoints: Endpoints) -> AsyncIterator[Client]:
+    """The broker as who may do everything there; for copies of what nobody else may read."""
+    import nats
+
+    login = login_of(endpoints.nats_url_of("provisioner"))
+    connection = await nats.connect(login.servers, user=login.user, password=login.password, max_reconnect_attempts=3)
+    try:
+        yield connection
     finally:
         await connection.close()

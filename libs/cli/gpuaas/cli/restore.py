@@ -28,6 +28,7 @@ from gpuaas.cli.profile import Profile
 from gpuaas.cli.servers import PROVISIONER, Servers
 from gpuaas.cli.state import StateFolder
 from gpuaas.cli.trail_check import PLATFORM_ORIGIN, StoredEvent, Trees
+from gpuaas.cli.vault_copy import put_vault
 from gpuaas.common.envelope import CONTENT_TYPE, CONTENT_TYPE_HEADER, TYPE_HEADER
 from gpuaas.common.errors import Misconfigured, Unreadable
 from gpuaas.common.logs.jetstream import JetStreamLog
@@ -47,14 +48,22 @@ class Restored:
     verified: Verified
     events_s: float
     whole_s: float
+    people: int
 
 
 async def restore(
-    folder: Path, state_dir: Path, profile: Profile, *, newest_head: str | None, progress: Progress
+    folder: Path,
+    state_dir: Path,
+    profile: Profile,
+    *,
+    newest_head: str | None,
+    progress: Progress,
+    vault: Path | None = None,
 ) -> Restored:
     """Make the log and the keys in `state_dir` out of the backup in `folder`.
 
     Args:
+        vault: a copy of the keys to personal data; without it names and addresses stay sealed for good.
         newest_head: a signed head of the platform's tree, as somebody outside holds it; the backup must reach it.
 
     Raises:
@@ -70,10 +79,10 @@ async def restore(
         if any((state_dir / name).exists() for name in ("nats", "nats-2", "postgres")):
             raise Misconfigured(f"{state_dir} holds a log or databases already; restore into an empty place")
         _put_keys(folder / KEYS, state_dir)
-        events_s = await _append_all(folder, place, profile, verified.manifest.incarnation, progress)
+        events_s, people = await _append_all(folder, place, profile, verified.manifest.incarnation, progress, vault)
     finally:
         place.release()
-    return Restored(verified, events_s, monotonic() - began)
+    return Restored(verified, events_s, monotonic() - began, people)
 
 
 def refuse_step_back(folder: Path, verified: Verified, state_dir: Path, newest_head: str | None) -> None:
@@ -129,8 +138,8 @@ def _put_keys(keys: Path, state_dir: Path) -> None:
 
 
 async def _append_all(
-    folder: Path, place: StateFolder, profile: Profile, incarnation: str, progress: Progress
-) -> float:
+    folder: Path, place: StateFolder, profile: Profile, incarnation: str, progress: Progress, vault: Path | None
+) -> tuple[float, int]:
     lazily = profile.model_copy(update={"log": profile.log.model_copy(update={"sync": "2m"})})
     servers = Servers(place, lazily)
     try:
@@ -141,11 +150,12 @@ async def _append_all(
         await append_in_order(connection, typed_events_of(folder), progress)
         took_s = monotonic() - began
         await _compare(JetStreamLog(lambda: connection), folder)
+        people = 0 if vault is None else await put_vault(connection, vault)
         await connection.close()
     finally:
         await servers.stop()
     await asyncio.to_thread(os.sync)
-    return took_s
+    return took_s, people
 
 
 async def append_in_order(connection: Client, events: Iterable[tuple[str, StoredEvent]], progress: Progress) -> None:

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     "--verify", is_flag=True, help="Copy nothing; read the copy in FOLDER and compare it with audit's digests."
 )
 @click.option("--mend-from-audit", "mend", is_flag=True, help="Take what the log has lost from audit's own copy.")
+@click.option(
+    "--vault",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also copy the keys to personal data, into this file apart from the rest.",
+)
 @as_json
-def command(folder: Path, verify: bool, mend: bool, json_: bool) -> None:
+def command(folder: Path, verify: bool, mend: bool, vault: Path | None, json_: bool) -> None:
     """Copy the log and the keys of the suite that runs here into FOLDER, then verify the copy.
 
     The copy holds the installation's secrets: keep it as you keep those. Read models are not in it.
@@ -28,8 +33,9 @@ def command(folder: Path, verify: bool, mend: bool, json_: bool) -> None:
 
     from gpuaas.cli.audit_copy import open_audit_copy
     from gpuaas.cli.backup import as_document, verify_backup, write_backup
-    from gpuaas.cli.here import open_log
+    from gpuaas.cli.here import open_log, provisioner
     from gpuaas.cli.state import default_state_dir, running_endpoints
+    from gpuaas.cli.vault_copy import write_vault
     from gpuaas.common.errors import GpuaasError
     from rich.progress import Progress
 
@@ -51,6 +57,8 @@ def command(folder: Path, verify: bool, mend: bool, json_: bool) -> None:
                     def show(done: int, of: int) -> None:
                         bar.update(task, completed=done, total=of)
 
+                    if vault is not None:
+                        await write_vault(await held.enter_async_context(provisioner(running_endpoints(state))), vault)
                     return await write_backup(log, state, folder, show, copy)
 
         verified = finish(work)

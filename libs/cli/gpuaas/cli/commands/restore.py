@@ -26,9 +26,20 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A signed head of the platform's tree that somebody outside holds (`gpuaas audit checkpoint`).",
 )
+@click.option(
+    "--vault",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The copy of the keys to personal data; without it names and addresses stay sealed.",
+)
 @as_json
 def command(
-    folder: Path, state_dir: Path | None, profile: str, given: tuple[str, ...], newest_head: Path | None, json_: bool
+    folder: Path,
+    state_dir: Path | None,
+    profile: str,
+    given: tuple[str, ...],
+    newest_head: Path | None,
+    vault: Path | None,
+    json_: bool,
 ) -> None:
     """Make the log and the keys out of the backup in FOLDER; `gpuaas up` then folds every read model again."""
     from gpuaas.cli.backup import as_document
@@ -50,6 +61,7 @@ def command(
                 layered(profile, given).profile,
                 newest_head=head,
                 progress=lambda done, _: bar.update(task, completed=done),
+                vault=vault,
             )
 
     restored = finish(work)
