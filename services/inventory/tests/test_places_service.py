@@ -43,7 +43,7 @@ async def arrived(service: Service, client: httpx.AsyncClient, headers: dict[str
         serials = {(item["machine_id"], item["gpu_count"]) for item in found["items"] if item["status"] == "accepted"}
         return serials >= {(machine.machine_id, len(machine.devices)) for machine in machines}
 
-    await eventually(known, 20)
+    await eventually(known, 40)
 
 
 def fault(machine_id: str, serial: str, count: int) -> tuple[NodeFaultReported, NodeHealthChanged]:
@@ -125,6 +125,27 @@ async def test_faults_follow_a_gpu_from_machine_to_machine(settings: Settings) -
         assert (await asked(client, seen, "/v1/devices/m-1-1/faults"))["items"] == []
         assert (await client.get("/v1/devices/no-such/faults", headers=seen)).status_code == 404
         assert (await client.get("/v1/fleet-health", params={"by": "colour"}, headers=seen)).status_code == 422
+
+
+async def test_a_gpu_seen_in_its_new_machine_before_it_is_gone_from_the_old_one_arrives(settings: Settings) -> None:
+    service = build(settings)
+    async with running(service) as client:
+        operator = await (await Identities.on(service.log)).operator()
+        await arrived(service, client, operator, found("m-1"), found("m-2"))
+        moved = found("m-2", devices=(device(0, "m-1-0"), *found("m-2").devices[1:]))
+        await tell(service.log, looked_at(moved), available(moved), entity_id="m-2")
+
+        async def waits() -> bool:
+            return bool((await asked(client, operator, "/v1/machines/m-2"))["status"] == "mismatched")
+
+        await eventually(waits, 20)
+        left = found("m-1", devices=found("m-1").devices[1:])
+        await tell(service.log, looked_at(left), available(left), entity_id="m-1")
+
+        async def there() -> bool:
+            return bool((await asked(client, operator, "/v1/devices/m-1-0"))["machine_id"] == "m-2")
+
+        await eventually(there, 30)
 
 
 async def test_instances_are_capacity_of_what_is_idle(settings: Settings) -> None:

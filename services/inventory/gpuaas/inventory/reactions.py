@@ -18,7 +18,7 @@ from gpuaas.common.commands import Cause, Commands, Outcome
 from gpuaas.common.envelope import PLATFORM, Fact, subject_of
 from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.events import Vocabulary
-from gpuaas.common.ids import derived_id
+from gpuaas.common.ids import derived_id, new_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database
 from gpuaas.common.reactions import Reaction
@@ -34,6 +34,7 @@ from gpuaas.inventory.domain.machine import (
     Found,
     MachineState,
     RemoveMachine,
+    taken_serials,
 )
 from gpuaas.inventory.domain.partitioning import PublishPartitioning
 from gpuaas.inventory.domain.plan import Claimable, Plan
@@ -45,6 +46,7 @@ from gpuaas.inventory.entities import (
     PLAN_ENTITY,
 )
 from gpuaas.inventory.projections.devices import Devices, SerialConflict
+from gpuaas.inventory.projections.machines import Machines
 
 OWN_NAME: Final = "inventory"
 REMEMBERED_MAX: Final = 20_000
@@ -60,16 +62,24 @@ class Books:
 
     Args:
         devices: the read model that tells which serial numbers are taken.
+        machines: the one that tells which machines wait for one.
         seen: the position it has seen.
     """
 
     def __init__(
-        self, commands: Commands, log: EventLog, database: Database, devices: Devices, seen: Callable[[], int]
+        self,
+        commands: Commands,
+        log: EventLog,
+        database: Database,
+        devices: Devices,
+        machines: Machines,
+        seen: Callable[[], int],
     ) -> None:
         self._commands = commands
         self._log = log
         self._database = database
         self._devices = devices
+        self._machines = machines
         self._seen = seen
         self._unseen: dict[str, tuple[str, int]] = {}
         self._models: dict[str, GpuModel] = {}
@@ -119,11 +129,24 @@ class Books:
         return found_in(available, look.machine_serial)
 
     async def settle_for_ever(self) -> None:
-        """Tell the later one of two machines with one serial number, soon after it was entered."""
+        """Tell the later one of two machines with one serial number, soon after it was entered; and the one that
+        waited for a serial number, soon after the other machine gave it up."""
         while True:
             for conflict in await self._devices.conflicts(self._database):
                 await self.settle(conflict)
+            for machine_id, mismatches in (await self._machines.mismatched(self._database)).items():
+                await self._enter_again(machine_id, taken_serials(mismatches))
             await asyncio.sleep(SETTLE_EVERY_S)
+
+    async def _enter_again(self, machine_id: str, waited_for: Sequence[str]) -> None:
+        """Compare a machine again when nobody else has any more what it waited for: a GPU was moved."""
+        if not waited_for or await self._devices.claimed(self._database, waited_for, machine_id):
+            return
+        cause = Cause(id=derived_id("given-up", machine_id, new_id()), actor=OWN_NAME, actor_kind="service")
+        try:
+            await self.enter(await self.found(machine_id), cause)
+        except (Rejected, NotFound) as moved_on:
+            _log.info("machine %s: %s", machine_id, moved_on.detail)
 
     async def settle(self, conflict: SerialConflict) -> None:
         """Compare a machine again that was entered with serial numbers of others."""

@@ -28,6 +28,7 @@ MEMORY_TOLERANCE_PERCENT: Final = 5
 """Drivers of one model report a few per cent more or less; a device further off is another device."""
 DIFFERENCES_MAX: Final = 64
 DIFFERENCE_MAX: Final = 256
+ALONE: Final = "a serial number of this machine alone"
 REASON_MAX: Final = 500
 
 VOCABULARY: Final = Vocabulary(MachineAccepted, MachineMismatched, MachineRemoved)
@@ -230,7 +231,7 @@ def _mismatches(order: EnterMachine) -> tuple[Mismatch, ...]:
     differences += [
         (
             Field.MACHINE_SERIAL if claim.serial == found.machine_serial else Field.DEVICE_SERIAL,
-            "a serial number of this machine alone",
+            ALONE,
             f"{claim.serial} of {claim.machine_id}",
         )
         for claim in sorted(order.claimed, key=lambda claim: claim.serial)
@@ -241,6 +242,11 @@ def _mismatches(order: EnterMachine) -> tuple[Mismatch, ...]:
         Mismatch(field=field, expected=expected[:DIFFERENCE_MAX], observed=observed[:DIFFERENCE_MAX])
         for field, expected, observed in differences[:DIFFERENCES_MAX]
     )
+
+
+def taken_serials(mismatches: Sequence[Mismatch]) -> list[str]:
+    """Of a machine's mismatches, the serial numbers that another machine had."""
+    return [each.observed.rpartition(" of ")[0] for each in mismatches if each.expected == ALONE]
 
 
 def _against_plan(order: EnterMachine) -> list[tuple[Field, str, str]]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
-from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved
+from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved, Mismatch
 from gpuaas.inventory.domain.machine import VOCABULARY
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -31,6 +31,7 @@ MACHINES: Final = Table(
     Column("position", BigInteger, nullable=False),
     Index("machines_v1_by_place", "region", "site", "pod", "rack"),
 )
+MISMATCHED_AT_ONCE_MAX: Final = 500
 FILTERS: Final = ("status", "pool_id", "gpu_model", "region", "site", "pod", "rack")
 PLACES: Final = ("region", "site", "pod", "rack")
 
@@ -56,6 +57,14 @@ class Machines(Projection):
 
     async def machine(self, db: Database, machine_id: str) -> Record | None:
         return await db.fetch_one(select(MACHINES).where(MACHINES.c.machine_id == machine_id))
+
+    async def mismatched(self, db: Database) -> dict[str, list[Mismatch]]:
+        """What is wrong with machines that are mismatched; of at most `MISMATCHED_AT_ONCE_MAX`, the newest first."""
+        query = select(MACHINES).where(MACHINES.c.status == "mismatched").order_by(MACHINES.c.position.desc())
+        rows = await db.fetch(query.limit(MISMATCHED_AT_ONCE_MAX))
+        return {
+            row["machine_id"]: [Mismatch.model_validate(each) for each in row["mismatches"]["items"]] for row in rows
+        }
 
     async def matching(self, db: Database, wanted: Mapping[str, str], after: str | None, limit: int) -> list[Record]:
         """Up to `limit` machines in order of id after `after`; `wanted` maps names of `FILTERS` to values."""
