@@ -21,13 +21,19 @@ from gpuaas.contracts.allocations import (
     Receipt,
 )
 from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved, Mismatch
-from gpuaas.contracts.nodes import NodeHeartbeatLost, NodeHeartbeatRestored, NodeHoldLifted, NodeHoldPlaced
+from gpuaas.contracts.nodes import (
+    NodeHeartbeatLost,
+    NodeHeartbeatRestored,
+    NodeHoldLifted,
+    NodeHoldPlaced,
+    NodeSanitizingStarted,
+)
 from gpuaas.inventory.domain.conservation import WHOLE, GpuTime, Kind, Span, Window, instant_ms, reckon, standing
 from gpuaas.inventory.projections.gpu_time import _lives
 from gpuaas.inventory.projections.gpu_time_books import GpuTimeBooks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine_facts import NOON, device, found
+from machine_facts import NOON, available, device, found
 
 KINDS: tuple[Kind, ...] = ("present", "sale", "claim", "down", "hold")
 DAY = Window(0, 40)
@@ -244,6 +250,16 @@ def folded(facts: Iterable[Fact], dice: random.Random) -> GpuTimeBooks:
 def times(books: GpuTimeBooks, window: Window) -> dict[str, GpuTime]:
     lives = _lives(books.presences, books.uses, books.closures)  # type: ignore[arg-type]
     return {life.device_id: life.time(window) for life in lives}
+
+
+def test_a_machine_that_is_wiped_is_down_until_it_is_available_again() -> None:
+    accepted = machine_history("m-0", [0])
+    node = "events.nodes.node.platform.m-0"
+    wiped = NodeSanitizingStarted(node_id="m-0", after_allocation_id="a-1")
+    steps = [*accepted, (node, wiped, at(10)), (node, available(found("m-0")), at(25))]
+    books = folded([fact(number, *step) for number, step in enumerate(steps, 1)], random.Random(1))
+    window = Window(instant_ms(at(0)), instant_ms(at(60)))
+    assert {gpu.down_us for gpu in times(books, window).values()} == {(instant_ms(at(25)) - instant_ms(at(10))) * WHOLE}
 
 
 @settings(max_examples=150, deadline=None)

@@ -6,7 +6,7 @@ A quantity is milliseconds × thousandths, which is GPU-microseconds: no divisio
 Of every moment that a GPU is in the books, or is sold, its thousandths go, in this order, to
 
     sold      a tenant's work runs there (what is billed)
-    down      the machine is silent, mismatched or failed: nobody could use it
+    down      the machine is silent, mismatched or being wiped: nobody could use it
     reserved  claimed for an allocation whose work does not run (yet, or any more)
     held      closed to new work, and nobody was promised it
     idle      the rest: it could have been sold

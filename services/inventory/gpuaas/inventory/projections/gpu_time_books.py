@@ -12,7 +12,14 @@ from gpuaas.common.projections import Rows, upsert
 from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted, ClaimGranted, ClaimReturned, Member
 from gpuaas.contracts.billing import UsageMetered
 from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved
-from gpuaas.contracts.nodes import NodeHeartbeatLost, NodeHeartbeatRestored, NodeHoldLifted, NodeHoldPlaced
+from gpuaas.contracts.nodes import (
+    NodeBecameAvailable,
+    NodeHeartbeatLost,
+    NodeHeartbeatRestored,
+    NodeHoldLifted,
+    NodeHoldPlaced,
+    NodeSanitizingStarted,
+)
 from gpuaas.inventory.domain.conservation import WHOLE, instant_ms
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
 
@@ -72,6 +79,8 @@ READS: Final = (
     NodeHoldLifted,
     NodeHeartbeatLost,
     NodeHeartbeatRestored,
+    NodeSanitizingStarted,
+    NodeBecameAvailable,
     ClaimGranted,
     ClaimReturned,
     AllocationStarted,
@@ -150,6 +159,10 @@ class GpuTimeBooks:
                 self._shut(event.node_id, "down", "silent", at_ms, fact, "its heartbeat is lost")
             case NodeHeartbeatRestored() as event:
                 self._reopen(event.node_id, "down", "silent", at_ms)
+            case NodeSanitizingStarted() as event:
+                self._shut(event.node_id, "down", "sanitizing", at_ms, fact, "it is wiped and validated")
+            case NodeBecameAvailable() as event:
+                self._reopen(event.node_id, "down", "sanitizing", at_ms)
             case other:
                 self._used_by(other, at_ms, fact.position)
 
