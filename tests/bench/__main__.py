@@ -54,6 +54,7 @@ MEASURES: list[Measure] = [
     ledger.ledger_transfers,
     audit.audit_leaves,
     audit.audit_proofs,
+    audit.audit_day,
     fleet.fleet_heartbeats,
     fleet.fleet_faults,
     titan.titan_failure_log,

@@ -363,3 +363,30 @@ async def _last(audit: Running) -> int:
 
 def _at(position: int) -> Headers:
     return {"GPUaaS-At-Least": str(position)}
+
+
+async def test_a_tree_is_mirrored_by_the_command_line_and_verified(audit: Running, tmp_path: Path) -> None:
+    """What `gpuaas audit mirror` copies is the whole signed tree to the offline verifier; again it fetches little."""
+    from gpuaas.cli.mirroring import mirror_tree
+
+    class Asking:
+        asked = 0
+
+        async def get_bytes(self, service: str, path: str) -> bytes:
+            self.asked += 1
+            answer = await audit.get(path)
+            assert answer.status_code == 200, answer.text
+            kept = "immutable" in answer.headers["cache-control"]
+            assert kept is ("/tile/" in path), "a tile may be kept for good, a checkpoint never"
+            return answer.content
+
+    suite: Any = Asking()
+
+    async def whole() -> bool:
+        await mirror_tree(suite, "/v1/tenants/acme", tmp_path)
+        return verify_mirror(tmp_path, audit.policy).verdict == "verified"
+
+    await eventually(whole, within_s=30)
+    before = suite.asked
+    await mirror_tree(suite, "/v1/tenants/acme", tmp_path)
+    assert suite.asked - before <= 3

@@ -25,10 +25,11 @@ def verify_mirror(folder: str | Path, policy: Policy) -> Report:
     with report.deciding():
         head = policy.accept(_read(Path(folder) / "checkpoint"))
         report.held("checkpoint", f"{head.checkpoint.origin}, {head.checkpoint.size:,} leaves, signed")
-        hashes, entries = _leaf_hashes(Path(folder), head)
-        if root_of(hashes) != head.checkpoint.root:
+        roots, entries = _tile_roots(Path(folder), head)
+        # A tile is a whole subtree, so the roots of the tiles lead on to the tree's.
+        if root_of(roots) != head.checkpoint.root:
             raise Refuted("wrong-root", "the leaves lead to another root than the checkpoint's")
-        report.held("tree", f"{len(hashes):,} leaves lead to the signed root")
+        report.held("tree", f"{head.checkpoint.size:,} leaves lead to the signed root")
         if entries:
             report.held("entries", f"{entries:,} entries are those of their leaves")
         report.facts |= {"origin": head.checkpoint.origin, "size": str(head.checkpoint.size)}
@@ -43,18 +44,20 @@ def tile_path(index: int, width: int = TILE_WIDTH) -> str:
     return path if width == TILE_WIDTH else f"{path}.p/{width}"
 
 
-def _leaf_hashes(folder: Path, head: Head) -> tuple[list[bytes], int]:
+def _tile_roots(folder: Path, head: Head) -> tuple[list[bytes], int]:
+    """The root of every leaf tile, in order, and how many entries were checked. One tile is held at a time."""
     size = head.checkpoint.size
     if size > LEAVES_MAX:
         raise Unusable("too-large", f"{size:,} leaves; at most {LEAVES_MAX:,} are recomputed")
-    hashes: list[bytes] = []
+    roots: list[bytes] = []
     entries = 0
     for index in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
         width = min(TILE_WIDTH, size - index * TILE_WIDTH)
         tile = _tile(folder / "tile" / "0", index, width)
-        hashes += [tile[i : i + HASH_BYTES] for i in range(0, width * HASH_BYTES, HASH_BYTES)]
-        entries += _check_entries(folder, index, hashes[-width:])
-    return hashes, entries
+        hashes = [tile[i : i + HASH_BYTES] for i in range(0, width * HASH_BYTES, HASH_BYTES)]
+        entries += _check_entries(folder, index, hashes)
+        roots.append(root_of(hashes))
+    return roots, entries
 
 
 def _tile(folder: Path, index: int, width: int) -> bytes:

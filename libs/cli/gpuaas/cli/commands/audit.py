@@ -162,6 +162,26 @@ def checkpoint(tenant: str | None) -> None:
 
 
 @command.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--tenant", envvar="GPUAAS_TENANT", help="This tenant's tree (default: the platform's).")
+@as_json
+def mirror(folder: Path, tenant: str | None, json_: bool) -> None:
+    """Copy a whole tree as files (tlog-tiles) for `gpuaas verify tree`; again, it fetches what is new."""
+
+    async def work() -> int:
+        from gpuaas.cli.mirroring import mirror_tree
+
+        async with open_suite() as suite:
+            return await mirror_tree(suite, tenant_path(tenant) if tenant else "/v1/platform", folder)
+
+    size = finish(work)
+    if json_:
+        print_json({"folder": str(folder), "leaves": size})
+    else:
+        click.echo(f"{size:,} leaves in {folder}; now: gpuaas verify tree {folder} --key …", err=True)
+
+
+@command.command()
 @as_json
 def key(json_: bool) -> None:
     """The log's public key; give it to `gpuaas verify --key`, and keep a copy of your own."""
