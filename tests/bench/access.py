@@ -161,7 +161,7 @@ def _questions() -> list[tuple[Asked, bool]]:
 
 def _principal(number: int) -> Principal:
     name = user(number)
-    return Principal(name, "user", "platform", f"{name}-user-key", "session", datetime.now(UTC))
+    return Principal(name, "user", "platform", f"{name}-user-key", "", "token", datetime.now(UTC))
 
 
 def _tokens(world: World) -> list[Row]:
@@ -171,7 +171,7 @@ def _tokens(world: World) -> list[Row]:
     tokens: list[str] = []
     for number in range(TOKENS_PER_BLOCK * BLOCKS):
         name = user(number)
-        claims = replace(spoken, subject=name, key_id=f"{name}-user-key", session=f"s{number}")
+        claims = replace(spoken, subject=name, key_id=f"{name}-user-key", token_id=f"s{number}")
         tokens.append(sign(claims, identity.private, identity.signing_key_id, audience_of("dev")))
     now = datetime.now(UTC)
     signed = [_parts(token) for token in tokens]

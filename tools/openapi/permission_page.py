@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gpuaas.common.rights import Role
+from gpuaas.common.scopes import Role
 from gpuaas.iam.domain.built_in_roles import BUILT_IN
 
 from tools.openapi.describing import Document

@@ -39,7 +39,7 @@ def knowing(identity: Identity) -> Access:
 
 
 def principal(name: str = "robot", tenant_id: str = "acme") -> Principal:
-    return Principal(name, "service-account", tenant_id, f"{name}-key", "s", NOW + timedelta(minutes=5))
+    return Principal(name, "service-account", tenant_id, f"{name}-key", "", "s", NOW + timedelta(minutes=5))
 
 
 def allowed(access: Access, permission: str, scope: Scope, now: datetime = NOW) -> bool:

@@ -82,7 +82,7 @@ def test_one_holds_exactly_what_is_bound_to_oneself_and_to_the_groups_around(
 def agree(access: Access, edges: set[tuple[Holder, str]], bound: list[tuple[Holder, Scope]]) -> None:
     """The fold and the model give the same answers, also right after a change."""
     for name in PEOPLE:
-        who = Principal(name, "user", "platform", "k", "s", NOW + timedelta(minutes=5))
+        who = Principal(name, "user", "platform", "k", "", "s", NOW + timedelta(minutes=5))
         around = inside_of(edges, ("user", name))
         held = [at for holder, at in bound if holder in around]
         for scope in SCOPES:

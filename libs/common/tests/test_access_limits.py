@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gpuaas.common.access import Access, Principal, Scope, allows, explain, what_can, who_can
+from gpuaas.common.access import Access, Principal, Scope
+from gpuaas.common.explaining import allows, explain, what_can, who_can
 from gpuaas.common.testing.identity import Identity
 from gpuaas.contracts import iam
 from hypothesis import given, settings
@@ -35,7 +36,7 @@ def test_a_limit_wins_and_lists_are_exactly_what_the_check_allows(
     member: bool,
 ) -> None:
     access = told(bound, banned, ceilings, member)
-    who = Principal("ann", "user", "platform", "k", "s", NOW + timedelta(minutes=5))
+    who = Principal("ann", "user", "platform", "k", "", "s", NOW + timedelta(minutes=5))
     circle = {ANN, TEAM} if member else {ANN}
     tops = {tenant: globs for tenant, globs in ceilings.items() if globs}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from gpuaas.common.access import Access, Principal, Scope, allows, explain, who_can
+from gpuaas.common.access import Access, Principal, Scope
 from gpuaas.common.errors import Unauthenticated, Unreadable
+from gpuaas.common.explaining import allows, explain, who_can
 from gpuaas.common.testing.identity import Identity
 from gpuaas.contracts import iam
 from hypothesis import given, settings
@@ -62,7 +63,7 @@ def test_what_is_stopped_may_nothing_and_the_rest_is_as_before(
         switch(identity, what, what in stopped)
     access = knowing(identity)
     for name, home in HOMES.items():
-        who = Principal(name, "service-account", home, f"{name}-key", "s", NOW + timedelta(minutes=5))
+        who = Principal(name, "service-account", home, f"{name}-key", "", "s", NOW + timedelta(minutes=5))
         out = bool({name, home} & stopped)
         for scope in SCOPES:
             held = any(n == name and at.covers(scope) and at.tenant_id not in stopped for n, at in bound)

@@ -6,15 +6,14 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # tests of this folder import `iam_door`
+sys.path.append(str(Path(__file__).parent))  # tests of this folder import `iam_door` and `people`
 
 import pytest
 from gpuaas.common.apikeys import ApiKey, new_api_key
-from gpuaas.common.testing.running import fresh_settings, running
+from gpuaas.common.testing.running import fresh_settings
 from gpuaas.common.testing.stack import TestStack
-from gpuaas.iam.app import build
 from gpuaas.iam.settings import IamSettings
-from iam_door import Iam
+from iam_door import Iam, started
 
 
 @pytest.fixture
@@ -27,7 +26,6 @@ async def settings(stack: TestStack, tmp_path: Path) -> AsyncIterator[tuple[IamS
 
 
 @pytest.fixture
-async def iam(settings: tuple[IamSettings, ApiKey]) -> AsyncIterator[Iam]:
-    service = build(settings[0])
-    async with running(service) as client:
-        yield Iam(service, client, settings[1])
+async def iam(stack: TestStack, tmp_path: Path) -> AsyncIterator[Iam]:
+    async with started(stack, tmp_path) as running_iam:
+        yield running_iam

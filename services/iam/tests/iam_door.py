@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
-from gpuaas.common.apikeys import ApiKey
+from gpuaas.common.apikeys import ApiKey, new_api_key
 from gpuaas.common.service import Service
+from gpuaas.common.testing.running import fresh_settings, running
+from gpuaas.common.testing.stack import TestStack
+from gpuaas.iam.app import build
+from gpuaas.iam.settings import IamSettings
 
 
 @dataclass
@@ -73,6 +80,17 @@ class Iam:
         bound = await self.bind(at or home, account, role)
         assert bound.status_code == 201, bound.text
         return account, await self.sign_in((await self.key(home, account))["api_key"])
+
+
+@asynccontextmanager
+async def started(stack: TestStack, directory: Path, **given: Any) -> AsyncIterator[Iam]:
+    """A new installation that runs, with its first operator. `given`: settings beyond addresses."""
+    key = new_api_key("dev", "first")
+    first = {"iam_bootstrap_key_sha256": key.sha256, "iam_bootstrap_key_id": key.key_id}
+    async with fresh_settings(stack, IamSettings, directory, **first, **given) as settings:
+        service = build(settings)
+        async with running(service) as client:
+            yield Iam(service, client, key)
 
 
 def in_days(days: float) -> str:

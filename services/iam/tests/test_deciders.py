@@ -12,7 +12,7 @@ import pytest
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Forbidden, GpuaasError, Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event
-from gpuaas.common.rights import Role
+from gpuaas.common.scopes import Role
 from gpuaas.contracts import iam
 from gpuaas.iam.domain.api_key import API_KEY, IssueKey, RevokeKey
 from gpuaas.iam.domain.binding import BINDING, BindRole, UnbindRole

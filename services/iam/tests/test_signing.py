@@ -85,7 +85,7 @@ class World:
         self.signer = Signer(KeyFile(path, may_change=may_change), commands, self.clock, "dev")
 
     def kid(self) -> str:
-        token, _ = self.signer.token("robot", "service-account", "acme", "k", 0)
+        token, _ = self.signer.token(("service-account", "robot"), "acme", 0, key_id="k")
         return str(jwt.get_unverified_header(token)["kid"])
 
     async def known(self) -> list[str]:

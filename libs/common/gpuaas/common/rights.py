@@ -1,219 +1,22 @@
 """Who holds what, folded from iam's events. One law: an event that contradicts what is known raises.
 
-Plain dictionaries, no clock, no I/O: scopes and roles, groups, limits, and the rights made of them. `access.py` asks
-it; `iam` asks it when rights are granted. Nesting of groups ends at three, whatever the events say: iam refuses circles
-and deeper nesting before they are said, and a reader bounds its walk all the same. A limit wins over every grant.
+Plain dictionaries, no clock, no I/O: tenants, principals, roles and bindings, with groups (`circles.py`) and limits
+(`limits.py`). `access.py` asks it; `iam` asks it when rights are granted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
+from gpuaas.common.circles import Groups
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.events import Event
+from gpuaas.common.limits import Limits
+from gpuaas.common.scopes import REMEMBERED_PERMISSIONS_MAX, Holder, Role, Scope, once
 from gpuaas.contracts import iam
-
-REMEMBERED_PERMISSIONS_MAX: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where a right holds or is asked for: a project, a tenant, or (with neither) the platform."""
-
-    tenant_id: str | None = None
-    project_id: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.project_id is not None and self.tenant_id is None:
-            raise ValueError("a project is always named with its tenant")
-
-    def __str__(self) -> str:
-        if self.tenant_id is None:
-            return "the platform"
-        if self.project_id is None:
-            return f"tenant {self.tenant_id}"
-        return f"project {self.project_id} of tenant {self.tenant_id}"
-
-    def covers(self, other: Scope) -> bool:
-        """Whether a right here is also one there: the platform covers all, a tenant its projects."""
-        if self.tenant_id is None:
-            return True
-        return self.tenant_id == other.tenant_id and self.project_id in (None, other.project_id)
-
-
-class Role:
-    """The newest version of a role: its permission globs, and what they said about permissions asked before.
-
-    A glob is `service.resource.verb` where `*` stands for any one word.
-    """
-
-    __slots__ = ("_globs", "_said", "name", "permissions", "version")
-
-    def __init__(self, name: str, version: int, permissions: tuple[str, ...]) -> None:
-        """Raises ValueError: a permission is not three words."""
-        self.name = name
-        self.version = version
-        self.permissions = permissions
-        self._globs = [words(glob) for glob in permissions]
-        self._said: dict[str, bool] = {}
-
-    def permits(self, permission: str) -> bool:
-        """Whether one of the globs covers `permission`. Raises ValueError: it is not three words."""
-        said = self._said.get(permission)
-        if said is None:
-            wanted = words(permission)
-            said = any(all(g in ("*", w) for g, w in zip(glob, wanted, strict=True)) for glob in self._globs)
-            if len(self._said) < REMEMBERED_PERMISSIONS_MAX:
-                self._said[permission] = said
-        return said
-
-
-def words(permission: str) -> list[str]:
-    """The three words of `service.resource.verb`. Raises ValueError: they are not three."""
-    parts = permission.split(".")
-    if len(parts) != 3 or not all(parts):
-        raise ValueError(f"{permission!r} is not a permission; write service.resource.verb")
-    return parts
-
-
-Holder = tuple[str, str]
-"""What can hold rights: (kind, id), where kind is `user`, `service-account` or `group`."""
-
-NESTED_MAX: Final = 3
-"""Most groups on a way from a member outwards."""
-
-
-class Groups:
-    """Memberships as the log has them. `circle` is asked on every check, so its answers are remembered."""
-
-    def __init__(self) -> None:
-        self._outer: dict[Holder, dict[Holder, None]] = {}
-        self._members: dict[Holder, dict[Holder, None]] = {}
-        self._circles: dict[Holder, tuple[Holder, ...]] = {}
-
-    def circle(self, holder: Holder) -> tuple[Holder, ...]:
-        """The holder, then every group they are in, the nearest first."""
-        if holder not in self._outer:
-            return (holder,)
-        if (known := self._circles.get(holder)) is None:
-            met, edge = {holder: None}, [holder]
-            for _ in range(NESTED_MAX):
-                edge = [outer for each in edge for outer in self._outer.get(each, ()) if outer not in met]
-                met.update(dict.fromkeys(edge))
-            known = self._circles[holder] = tuple(met)
-        return known
-
-    def members(self, group: Holder) -> frozenset[Holder]:
-        """Every person and program in the group, directly or through groups nested in it."""
-        met, edge = {group}, [group]
-        for _ in range(NESTED_MAX):
-            edge = [inner for each in edge for inner in self._members.get(each, ()) if inner not in met]
-            met.update(edge)
-        return frozenset(holder for holder in met if holder[0] != "group")
-
-    def join(self, member: Holder, group: Holder) -> None:
-        """`member` is in `group` from now on. Raises ValueError: it was."""
-        if group in self._outer.get(member, ()):
-            raise ValueError(f"{member[0]} {member[1]} is in group {group[1]} already")
-        self._outer.setdefault(member, {})[group] = None
-        self._members.setdefault(group, {})[member] = None
-        self._forget(member)
-
-    def leave(self, member: Holder, group: Holder) -> None:
-        """`member` is in `group` no longer. Raises KeyError: it was not."""
-        del self._outer[member][group]
-        del self._members[group][member]
-        self._forget(member)
-
-    def _forget(self, member: Holder) -> None:
-        if member[0] == "group":
-            self._circles.clear()  # nesting changes seldom, and for many at once
-        else:
-            self._circles.pop(member, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Prohibition:
-    """What a principal or everybody in a group may not do in a scope until `valid_until` (None: no end)."""
-
-    prohibition_id: str
-    holder: Holder
-    scope: Scope
-    globs: Role
-    valid_until: datetime | None
-
-    def in_force(self, now: datetime) -> bool:
-        return self.valid_until is None or now < self.valid_until
-
-
-class Limits:
-    """Prohibitions and ceilings as the log has them. `prohibitions` is by holder; empty means that there are none."""
-
-    def __init__(self) -> None:
-        self.prohibitions: dict[Holder, dict[str, Prohibition]] = {}
-        self._placed: dict[str, Prohibition | None] = {}
-        self._ceilings: dict[str, Role] = {}
-
-    def below_ceiling(self, scope: Scope, permission: str) -> bool:
-        """Whether a binding in `scope` may give `permission`."""
-        ceiling = self._ceilings.get(scope.tenant_id) if scope.tenant_id is not None else None
-        return ceiling is None or ceiling.permits(permission)
-
-    def ceiling(self, tenant_id: str) -> tuple[str, ...] | None:
-        """The most that bindings of a tenant give; None: it has no ceiling."""
-        return known.permissions if (known := self._ceilings.get(tenant_id)) is not None else None
-
-    def standing(self, holders: Iterable[Holder], now: datetime) -> Iterator[Prohibition]:
-        """The prohibitions in force of any of `holders`."""
-        for holder in holders:
-            for each in self.prohibitions.get(holder, {}).values():
-                if each.in_force(now):
-                    yield each
-
-    def forbids(self, holders: Iterable[Holder], permission: str, scope: Scope, now: datetime) -> str | None:
-        """Id of a prohibition of any of `holders` that covers it, or None."""
-        for each in self.standing(holders, now):
-            if each.scope.covers(scope) and each.globs.permits(permission):
-                return each.prohibition_id
-        return None
-
-    def withheld(self, holders: Iterable[Holder], scope: Scope, now: datetime) -> frozenset[str]:
-        """The globs prohibited to any of `holders` in `scope`, or somewhere inside it."""
-        return frozenset(
-            glob
-            for each in self.standing(holders, now)
-            if each.scope.covers(scope) or scope.covers(each.scope)
-            for glob in each.globs.permissions
-        )
-
-    def place(
-        self, prohibition_id: str, holder: Holder, scope: Scope, globs: tuple[str, ...], valid_until: datetime | None
-    ) -> None:
-        """Raises ValueError: that id was used before."""
-        if prohibition_id in self._placed:
-            raise ValueError(f"prohibition {prohibition_id} was placed before")
-        placed = Prohibition(prohibition_id, holder, scope, Role(prohibition_id, 1, globs), valid_until)
-        self._placed[prohibition_id] = placed
-        self.prohibitions.setdefault(holder, {})[prohibition_id] = placed
-
-    def lift(self, prohibition_id: str) -> None:
-        """Raises ValueError: it does not stand."""
-        if (placed := self._placed.get(prohibition_id)) is None:
-            raise ValueError(f"prohibition {prohibition_id} does not stand")
-        self._placed[prohibition_id] = None
-        del self.prohibitions[placed.holder][prohibition_id]
-        if not self.prohibitions[placed.holder]:
-            del self.prohibitions[placed.holder]
-
-    def set_ceiling(self, tenant_id: str, globs: tuple[str, ...]) -> None:
-        self._ceilings[tenant_id] = Role(tenant_id, 1, globs)
-
-    def remove_ceiling(self, tenant_id: str) -> None:
-        """Raises KeyError: it has none."""
-        del self._ceilings[tenant_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,9 +295,3 @@ class Rights:
     def _role_unbound(self, event: iam.RoleUnbound) -> None:
         holder, scope = self._bindings[event.binding_id]  # stays known: a binding id is never used again
         del self._holdings[holder].grants[scope.tenant_id or ""][scope.project_id or ""][event.binding_id]
-
-
-def once(key: object, known: dict[Any, Any] | set[str], what: str) -> None:
-    """Raises ValueError: `key` is known already."""
-    if key in known:
-        raise ValueError(f"{what} {key} was created before")

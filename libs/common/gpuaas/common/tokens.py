@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, cast
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from gpuaas.common.errors import Unauthenticated
+from gpuaas.common.scopes import Holder
 
 ALGORITHM: Final = "EdDSA"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105  a media type (RFC 9068), not a secret
@@ -27,9 +28,16 @@ REMEMBERED_TOKENS_MAX: Final = 10_000
 
 _LIFE_MAX = timedelta(seconds=TOKEN_LIFE_S)
 _LEEWAY = timedelta(seconds=LEEWAY_S)
-_REQUIRED = ["iss", "aud", "sub", "jti", "iat", "exp", "kind", "tenant", "key", "floor"]
+_REQUIRED = ["iss", "aud", "sub", "jti", "iat", "exp", "kind", "tenant", "floor"]
 
 Kind = Literal["user", "service-account"]
+
+
+def kind_of(text: str) -> Kind:
+    """`text` as a kind of principal. Raises ValueError: there is no such kind."""
+    if text not in ("user", "service-account"):
+        raise ValueError("it names a kind of principal that does not exist")
+    return cast(Kind, text)
 
 
 def audience_of(profile: str) -> str:
@@ -39,16 +47,24 @@ def audience_of(profile: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says: `floor` is the log position its issuer had read, `session` the token's id."""
+    """What a token says: `floor` is the log position its issuer had read, `token_id` the token's own id.
+
+    It rests on an API key or on a session, so one of `key_id` and `session_id` is empty.
+    """
 
     subject: str
     kind: Kind
     tenant_id: str
     key_id: str
-    session: str
+    session_id: str
+    token_id: str
     floor: int
     issued_at: datetime
     expires_at: datetime
+
+    @property
+    def holder(self) -> Holder:
+        return (self.kind, self.subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +96,13 @@ def sign(claims: Claims, private: Ed25519PrivateKey, key_id: str, audience: str,
         "iss": issuer,
         "aud": audience,
         "sub": claims.subject,
-        "jti": claims.session,
+        "jti": claims.token_id,
         "iat": int(claims.issued_at.timestamp()),
         "exp": int(claims.expires_at.timestamp()),
         "kind": claims.kind,
         "tenant": claims.tenant_id,
-        "key": claims.key_id,
         "floor": claims.floor,
-    }
+    } | ({"sid": claims.session_id} if claims.session_id else {"key": claims.key_id})
     return jwt.encode(body, private, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TOKEN_TYPE})
 
 
@@ -169,21 +184,22 @@ class Verifier:
 
 
 def _claims(body: dict[str, Any]) -> Claims:
-    texts = [body[name] for name in ("sub", "kind", "tenant", "key", "jti")]
+    if ("key" in body) == ("sid" in body):
+        raise ValueError("it rests on an API key or on a session: it must name one of them")
+    texts = [body[name] for name in ("sub", "kind", "tenant", "jti", "key" if "key" in body else "sid")]
     numbers = [body[name] for name in ("floor", "iat", "exp")]
     texts_fit = all(type(text) is str and text for text in texts)
     if not texts_fit or not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError("a claim has the wrong type")
-    subject, kind, tenant_id, key_id, session = texts
+    subject, kind, tenant_id, token_id, rests_on = texts
     floor, issued, expires = numbers
-    if kind not in ("user", "service-account"):
-        raise ValueError("it names a kind of principal that does not exist")
     return Claims(
         subject=subject,
-        kind=cast(Kind, kind),
+        kind=kind_of(kind),
         tenant_id=tenant_id,
-        key_id=key_id,
-        session=session,
+        key_id=rests_on if "key" in body else "",
+        session_id=rests_on if "sid" in body else "",
+        token_id=token_id,
         floor=floor,
         issued_at=datetime.fromtimestamp(issued, UTC),
         expires_at=datetime.fromtimestamp(expires, UTC),

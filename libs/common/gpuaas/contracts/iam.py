@@ -14,6 +14,9 @@ from gpuaas.common.wire import Moment, Unique
 Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
 """A currency by its three-letter ISO 4217 code."""
 
+EndOfSession = Literal["signed-out", "revoked", "refresh-token-reused", "password-set"]
+"""What ends a session before its time."""
+
 HolderKind = Literal["user", "service-account", "group"]
 """What a right can be given to or taken from: a person, a program with an account of its own, or a
 group of them.
@@ -29,6 +32,9 @@ PrincipalKind = Literal["user", "service-account"]
 
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
+
+SignInMethod = Literal["password", "device", "provider"]
+"""How a person shows who they are."""
 
 SigningAlgorithm = Literal["Ed25519"]
 """The signature algorithm of a key."""
@@ -275,6 +281,37 @@ class GroupUnnested(Event):
     """Why, for the people who review access."""
 
 
+class PasswordCodeIssued(Event):
+    """Password code issued. Somebody may choose the person's password once, with a code that was shown
+    to whoever asked for it. Neither code nor password is in the log.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.password-code-issued.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "password"
+    SCHEMA: ClassVar[str] = "iam/password-code-issued.v1.json"
+
+    user_id: Label
+    """Whose password can be chosen."""
+
+    expires_at: Moment
+    """The first instant at which the code is refused (real time)."""
+
+
+class PasswordSet(Event):
+    """Password set. The person signs in with another password from now on; their sessions ended with
+    it. The password and its digest are not in the log.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.password-set.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "password"
+    SCHEMA: ClassVar[str] = "iam/password-set.v1.json"
+
+    user_id: Label
+    """Whose password it is."""
+
+
 class PrincipalResumed(Event):
     """Principal resumed. A suspended person or program is believed again: bindings and keys that have
     not ended meanwhile count as before.
@@ -438,6 +475,96 @@ class ServiceAccountCreated(Event):
 
     display_name: Annotated[str, Field(min_length=1, max_length=200)]
     """What the account is for, as people write it."""
+
+
+class SessionEnded(Event):
+    """Session ended. A session is over before its time: its tokens and its refresh token are refused
+    from now on. One that simply expires says nothing.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.session-ended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "session"
+    SCHEMA: ClassVar[str] = "iam/session-ended.v1.json"
+
+    session_id: Label
+    """The session that ended."""
+
+    user_id: Label
+    """Whose session it was."""
+
+    cause: EndOfSession
+    """What ended it: the person signed out, somebody revoked it, a refresh token was used a second
+    time (it was copied), or the password was set anew.
+    """
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Why, in words, where somebody else ended it."""
+
+
+class SessionStarted(Event):
+    """Session started. A person signed in. Every token of the session is refused once the session has
+    ended, in every service.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.session-started.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "session"
+    SCHEMA: ClassVar[str] = "iam/session-started.v1.json"
+
+    session_id: Label
+    """The session's id; tokens name it."""
+
+    user_id: Label
+    """Who signed in."""
+
+    method: SignInMethod
+    """How they showed who they are: a password, approval of a device by a signed-in session, or a
+    sign-in provider.
+    """
+
+    client: Annotated[str, Field(min_length=1, max_length=100)]
+    """What they sign in with, as that program names itself; for the person's own list of sessions."""
+
+    approved_in: Label | None = None
+    """For method `device`: the session in which the person approved it."""
+
+    provider: Label | None = None
+    """For method `provider`: the id of the sign-in provider."""
+
+    started_at: Moment
+    """When they signed in (real time)."""
+
+    expires_at: Moment
+    """The first instant at which the session is over, however often its tokens were renewed (real
+    time).
+    """
+
+
+class SignInsFailed(Event):
+    """Sign-ins failed. Attempts to sign in that were refused, counted over at most a minute so that
+    nobody can fill the log. Attempts on accounts that do not exist are counted together.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.sign-ins-failed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "sign-in-failure"
+    SCHEMA: ClassVar[str] = "iam/sign-ins-failed.v1.json"
+
+    user_id: Label | None = None
+    """On whose account; absent: on accounts that do not exist, or one of very many."""
+
+    attempts: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
+    """How many were refused because something was wrong."""
+
+    limited: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
+    """How many were refused unseen, because there were too many before them."""
+
+    first_at: Moment
+    """The first of them (real time)."""
+
+    last_at: Moment
+    """The last of them (real time)."""
 
 
 class SigningKeyPublished(Event):
@@ -622,6 +749,8 @@ EVENTS: tuple[type[Event], ...] = (
     GroupMemberRemoved,
     GroupNested,
     GroupUnnested,
+    PasswordCodeIssued,
+    PasswordSet,
     PrincipalResumed,
     PrincipalSuspended,
     ProhibitionLifted,
@@ -629,6 +758,9 @@ EVENTS: tuple[type[Event], ...] = (
     ProjectCreated,
     RoleDefined,
     ServiceAccountCreated,
+    SessionEnded,
+    SessionStarted,
+    SignInsFailed,
     SigningKeyPublished,
     TenantCreated,
     TenantResumed,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from fastapi import APIRouter
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.bindings import Bindings
+from gpuaas.iam.routes.devices import Devices
 from gpuaas.iam.routes.explain import Explain
 from gpuaas.iam.routes.groups import Groups
 from gpuaas.iam.routes.keys import Keys
 from gpuaas.iam.routes.limits import Limits
+from gpuaas.iam.routes.passwords import Passwords
 from gpuaas.iam.routes.principals import Principals
 from gpuaas.iam.routes.rights import Rights
+from gpuaas.iam.routes.sessions import Sessions
 from gpuaas.iam.routes.suspensions import Suspensions
 from gpuaas.iam.routes.tenancy import Tenancy
 from gpuaas.iam.routes.tokens import Tokens
@@ -19,6 +22,7 @@ from gpuaas.iam.routes.tokens import Tokens
 def router(parts: Parts) -> APIRouter:
     """All of iam's routes."""
     opened = APIRouter()
-    for door in (Tokens, Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits, Explain):
+    signing_in = (Tokens, Sessions, Passwords, Devices)
+    for door in (*signing_in, Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits, Explain):
         door(parts).open(opened)
     return opened

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from gpuaas.common.clock import WallClock
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from gpuaas.common.clock import Clock, WallClock
 from gpuaas.common.service import Service, run
 from gpuaas.iam import api
+from gpuaas.iam.adapters.argon2id import Argon2id
+from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords, RefreshTokens, forget_expired, make_tables
 from gpuaas.iam.adapters.key_file import KeyFile
 from gpuaas.iam.bootstrap import Bootstrap
 from gpuaas.iam.entities import SERVICE
-from gpuaas.iam.parts import API_KEYS, PROJECTIONS, Parts
+from gpuaas.iam.failures import Failures
+from gpuaas.iam.parts import API_KEYS, PRINCIPALS, PROJECTIONS, Parts
 from gpuaas.iam.reactions import Erasing
 from gpuaas.iam.settings import IamSettings
 from gpuaas.iam.signing import Signer
+from gpuaas.iam.signing_in import SigningIn
+
+FORGET_EVERY_S: Final = 300.0
 
 
 def build(settings: IamSettings) -> Service:
@@ -21,12 +32,25 @@ def build(settings: IamSettings) -> Service:
     signer = Signer(store, service.commands, clock, settings.profile)
     seals = service.seal_personal_data()
     service.prepare(Bootstrap(service.commands, signer, clock, settings).run)
-    erasing = Erasing(service.commands, seals.vault)
+    service.prepare(partial(make_tables, service.database))
+    erasing = Erasing(service.commands, seals.vault, Passwords(service.database))
     # A vault restored from a copy may hold keys that were destroyed since: they go before anything is opened.
     service.prepare(lambda: erasing.again(service.log))
     service.project(*PROJECTIONS)
     service.react(erasing)
     service.background("signing keys", signer.keep_fresh)
+    signing_in = SigningIn(
+        commands=service.commands,
+        access=service.access,
+        access_reader=service.access_reader,
+        clock=clock,
+        signer=signer,
+        refresh_tokens=RefreshTokens(service.database),
+        life=timedelta(hours=settings.iam_session_hours),
+    )
+    failures = Failures(service.commands, clock)
+    service.background("failed sign-ins", failures.keep_telling)
+    service.background("expired secrets", partial(_forget_expired, service, clock))
     parts = Parts(
         profile=settings.profile,
         commands=service.commands,
@@ -35,12 +59,26 @@ def build(settings: IamSettings) -> Service:
         log=service.log,
         access_reader=service.access_reader,
         api_keys_reader=service.reader(API_KEYS),
+        principals_reader=service.reader(PRINCIPALS),
         clock=clock,
         signer=signer,
         seals=seals,
+        signing_in=signing_in,
+        passwords=Passwords(service.database),
+        argon2id=Argon2id(),
+        devices=DeviceRequests(service.database),
+        failures=failures,
+        passwords_allowed=settings.passwords_allowed,
+        public_url=settings.public_url,
     )
     service.serve(api.router(parts))
     return service
+
+
+async def _forget_expired(service: Service, clock: Clock) -> None:
+    while True:
+        await forget_expired(service.database, clock.now())
+        await asyncio.sleep(FORGET_EVERY_S)
 
 
 def main() -> None:

@@ -15,17 +15,19 @@ from gpuaas.common.log import EventLog
 from gpuaas.common.readers import Reader
 from gpuaas.common.sealing import Seals
 from gpuaas.common.tables import Database
+from gpuaas.iam.adapters.argon2id import Argon2id
+from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords
+from gpuaas.iam.failures import Failures
 from gpuaas.iam.projections.api_keys import ApiKeys
 from gpuaas.iam.projections.bindings import Bindings
 from gpuaas.iam.projections.groups import Groups
 from gpuaas.iam.projections.principals import Principals
 from gpuaas.iam.projections.projects import Projects
 from gpuaas.iam.projections.roles import Roles
+from gpuaas.iam.projections.sessions import Sessions
 from gpuaas.iam.projections.tenants import Tenants
 from gpuaas.iam.signing import Signer
-
-SETTLE_S: Final = 1.0
-"""Longest wait for what iam itself has just written to be read back."""
+from gpuaas.iam.signing_in import SETTLE_S, SigningIn
 
 TENANTS: Final = Tenants()
 PROJECTS: Final = Projects()
@@ -34,7 +36,8 @@ ROLES: Final = Roles()
 BINDINGS: Final = Bindings()
 API_KEYS: Final = ApiKeys()
 GROUPS: Final = Groups()
-PROJECTIONS: Final = (TENANTS, PROJECTS, PRINCIPALS, ROLES, BINDINGS, API_KEYS, GROUPS)
+SESSIONS: Final = Sessions()
+PROJECTIONS: Final = (TENANTS, PROJECTS, PRINCIPALS, ROLES, BINDINGS, API_KEYS, GROUPS, SESSIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,17 @@ class Parts:
     log: EventLog
     access_reader: Reader
     api_keys_reader: Reader
+    principals_reader: Reader
     clock: Clock
     signer: Signer
     seals: Seals
+    signing_in: SigningIn
+    passwords: Passwords
+    argon2id: Argon2id
+    devices: DeviceRequests
+    failures: Failures
+    passwords_allowed: bool
+    public_url: str
 
     async def settled(self, caller: Caller, outcome: Outcome[Any], thing_id: str) -> Accepted:
         """The answer to a command, once iam's own access has read it: the caller's next step finds it in force."""

@@ -16,6 +16,7 @@ from gpuaas.common.reactions import Reaction
 from gpuaas.common.sealing import Vault
 from gpuaas.contracts.audit import ErasureOrdered
 from gpuaas.contracts.iam import PersonalDataErased
+from gpuaas.iam.adapters.kept_tables import Passwords
 from gpuaas.iam.domain.user import RecordErasure
 from gpuaas.iam.entities import SERVICE, USER
 
@@ -23,18 +24,20 @@ _ERASED: Final = Vocabulary(PersonalDataErased)
 
 
 class Erasing(Reaction):
-    """Destroys the key of a person whose erasure was ordered, and says so."""
+    """Destroys the key of a person whose erasure was ordered, forgets how they signed in, and says so."""
 
     name = "erasing"
     reads: ClassVar[tuple[type[Event], ...]] = (ErasureOrdered,)
 
-    def __init__(self, commands: Commands, vault: Vault) -> None:
+    def __init__(self, commands: Commands, vault: Vault, passwords: Passwords) -> None:
         self._commands = commands
         self._vault = vault
+        self._passwords = passwords
 
     async def react(self, fact: Fact) -> None:
         assert isinstance(fact.event, ErasureOrdered)
         order = fact.event
+        await self._passwords.forget(order.subject_id)
         record = RecordErasure(
             user_id=order.subject_id,
             erasure_id=order.erasure_id,
@@ -53,6 +56,7 @@ class Erasing(Reaction):
                 for fact in decoded(_ERASED, [each for each in batch.events if each.type in _ERASED]):
                     assert isinstance(fact.event, PersonalDataErased)
                     await self._vault.destroy(fact.event.user_id)
+                    await self._passwords.forget(fact.event.user_id)
                 if batch.seen >= last or batch.caught_up:
                     return
         finally:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 from gpuaas.common.settings import Settings
-from pydantic import Field
+from pydantic import Field, model_validator
 
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -19,6 +20,9 @@ class IamSettings(Settings):
         iam_bootstrap_key_id: the id inside that key.
         iam_bootstrap_account: id of the service account it belongs to.
         iam_bootstrap_key_days: how long the key works, from its first start on.
+        iam_passwords: whether people sign in with passwords kept here; default: in profiles that are not durable.
+        iam_session_hours: how long a person stays signed in at most.
+        iam_public_url: where people's browsers reach iam; default: where it listens.
     """
 
     iam_signing_keys_file: Path | None = None
@@ -26,6 +30,25 @@ class IamSettings(Settings):
     iam_bootstrap_key_id: str = Field(default="bootstrap", pattern=_LABEL)
     iam_bootstrap_account: str = Field(default="operator", pattern=_LABEL)
     iam_bootstrap_key_days: int = Field(default=30, ge=1, le=366)
+    iam_passwords: bool | None = None
+    iam_session_hours: int = Field(default=12, ge=1, le=168)
+    iam_public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+$")
+
+    @model_validator(mode="after")
+    def _passwords_are_for_laptops(self) -> Self:
+        if self.iam_passwords and self.durable:
+            raise ValueError(
+                f"the {self.profile} profile signs people in through a provider; unset GPUAAS_IAM_PASSWORDS"
+            )
+        return self
+
+    @property
+    def passwords_allowed(self) -> bool:
+        return not self.durable if self.iam_passwords is None else self.iam_passwords
+
+    @property
+    def public_url(self) -> str:
+        return self.iam_public_url or f"http://{self.http_host}:{self.http_port}"
 
     @property
     def signing_keys_file(self) -> Path:

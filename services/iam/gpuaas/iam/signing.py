@@ -17,7 +17,8 @@ from gpuaas.common.commands import Cause, Commands
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import Unavailable
 from gpuaas.common.ids import derived_id, new_id
-from gpuaas.common.tokens import TOKEN_LIFE_S, Claims, Kind, audience_of, sign
+from gpuaas.common.scopes import Holder
+from gpuaas.common.tokens import TOKEN_LIFE_S, Claims, audience_of, kind_of, sign
 from gpuaas.iam.domain.signing_key import PublishSigningKey
 from gpuaas.iam.entities import SIGNING_KEY
 from gpuaas.iam.ports import KeyStore, SigningPair
@@ -80,8 +81,10 @@ class Signer:
             await asyncio.sleep(LOOK_EVERY_S)
             await self.refresh()
 
-    def token(self, subject: str, kind: Kind, tenant_id: str, key_id: str, floor: int) -> tuple[str, datetime]:
-        """A token for a principal that showed API key `key_id`, and when it ends.
+    def token(
+        self, holder: Holder, tenant_id: str, floor: int, *, key_id: str = "", session_id: str = ""
+    ) -> tuple[str, datetime]:
+        """A token for a principal that showed an API key or has a session, and when it ends.
 
         `floor`: the log position of the rights that iam knew when it issued it.
 
@@ -91,11 +94,12 @@ class Signer:
         now = self._clock.now()
         pair = self._signing(now)
         claims = Claims(
-            subject=subject,
-            kind=kind,
+            subject=holder[1],
+            kind=kind_of(holder[0]),
             tenant_id=tenant_id,
             key_id=key_id,
-            session=new_id(),
+            session_id=session_id,
+            token_id=new_id(),
             floor=floor,
             issued_at=now,
             expires_at=now + TOKEN_LIFE,

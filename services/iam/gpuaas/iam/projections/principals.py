@@ -56,7 +56,17 @@ class Principals(Projection):
 
     async def people(self, database: Database, seals: Seals, after: str | None, count: int) -> list[dict[str, Any]]:
         """At most `count` people by id, after `after`, with their names where these were not erased."""
-        rows = [dict(row) for row in await self.at_home(database, "user", PLATFORM, None, after, count)]
+        return await self._named(seals, await self.at_home(database, "user", PLATFORM, None, after, count))
+
+    async def email_of(self, database: Database, seals: Seals, user_id: str) -> str | None:
+        """A person's e-mail address; None: nobody of that id is known here, or they were erased."""
+        at = PRINCIPALS_V2.c
+        found = await database.fetch(select(PRINCIPALS_V2).where(at.kind == "user", at.principal_id == user_id))
+        named = await self._named(seals, found)
+        return str(named[0]["email"]) if named and named[0]["email"] and not named[0]["erased_at"] else None
+
+    async def _named(self, seals: Seals, found: Sequence[Record]) -> list[dict[str, Any]]:
+        rows = [dict(row) for row in found]
         kept = [row for row in rows if row["sealed"] is not None]
         boxes = [Box(row["event_id"], UserRegistered.TYPE, row["sealed"], row["sealed_by"]) for row in kept]
         for row, values in zip(kept, await seals.opened(boxes), strict=True):

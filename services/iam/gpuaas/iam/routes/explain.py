@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
-from gpuaas.common.access import Access, Held, Principal, Reason, Scope, allows, explain, what_can, who_can
+from gpuaas.common.access import Access, Principal, Scope
 from gpuaas.common.errors import Invalid, NotFound
+from gpuaas.common.explaining import Held, Reason, allows, explain, what_can, who_can
 from gpuaas.common.http import Caller, Page, permit
-from gpuaas.common.rights import Grant, Holder
+from gpuaas.common.rights import Grant
+from gpuaas.common.scopes import Holder
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.asking import LEVELS, Paged

@@ -7,7 +7,8 @@ from datetime import datetime
 from gpuaas.common.access import ABSENT, Scope
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
-from gpuaas.common.rights import Holder, Rights
+from gpuaas.common.rights import Rights
+from gpuaas.common.scopes import Holder
 from gpuaas.iam.domain.permissions import beyond
 from gpuaas.iam.domain.service_account import Known
 from gpuaas.iam.entities import SERVICE_ACCOUNT

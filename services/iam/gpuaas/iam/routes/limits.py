@@ -9,7 +9,7 @@ from gpuaas.common.access import ABSENT
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
 from gpuaas.common.http import Accepted, Body, Caller, Page, permit
-from gpuaas.common.rights import Holder
+from gpuaas.common.scopes import Holder
 from gpuaas.iam.domain.prohibition import Kind, LiftProhibition, PlaceProhibition
 from gpuaas.iam.domain.tenant_ceiling import RemoveCeiling, SetCeiling
 from gpuaas.iam.entities import PROHIBITION, TENANT_CEILING

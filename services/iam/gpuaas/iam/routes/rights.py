@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from gpuaas.common.access import Access, Decision, Principal, Scope
 from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.http import Body
-from gpuaas.common.rights import Holder
+from gpuaas.common.scopes import Holder
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.asking import SignedIn
 from pydantic import Field
@@ -42,7 +42,8 @@ class Rights:
         held = [grant for grant in rights.grants_of(who.holder) if grant.in_force(now)]
         return {
             "principal": {"kind": who.kind, "id": who.id, "tenant_id": who.tenant_id},
-            "key_id": who.key_id,
+            "key_id": who.key_id or None,
+            "session_id": who.session_id or None,
             "token_expires_at": who.expires_at,
             "bindings": [
                 {
@@ -83,7 +84,8 @@ class Rights:
             kind=question.principal_kind,
             tenant_id=home,
             key_id="",
-            session="",
+            session_id="",
+            token_id="",
             expires_at=now,
         )
 

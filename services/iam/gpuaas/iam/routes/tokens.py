@@ -18,8 +18,9 @@ from gpuaas.common.errors import Unauthenticated, Unavailable
 from gpuaas.common.http import Body, public
 from gpuaas.common.projections import Record
 from gpuaas.common.tokens import ALGORITHM, TOKEN_LIFE_S
-from gpuaas.iam.parts import API_KEYS, SETTLE_S, Parts
+from gpuaas.iam.parts import API_KEYS, Parts
 from gpuaas.iam.routes.asking import bearer
+from gpuaas.iam.signing_in import SETTLE_S
 from pydantic import BaseModel, Field
 
 FAILURES_PER_S: Final = 5
@@ -81,7 +82,7 @@ class Tokens:
             raise refused from None
         position = self._parts.access.position
         token, expires_at = self._parts.signer.token(
-            row["principal_id"], row["principal_kind"], row["tenant_id"], key.key_id, position
+            (row["principal_kind"], row["principal_id"]), row["tenant_id"], position, key_id=key.key_id
         )
         return Token(access_token=token, expires_at=expires_at, position=position)
 
@@ -93,7 +94,7 @@ class Tokens:
             raise Unauthenticated(_NOT_GOOD)
         try:
             holder = (row["principal_kind"], row["principal_id"])
-            self._parts.access.demand_live_key(key.key_id, holder, self._parts.clock.now())
+            self._parts.access.credentials.demand_live_key(key.key_id, holder, self._parts.clock.now())
         except Unauthenticated:
             raise Unauthenticated(_NOT_GOOD) from None
         return row
@@ -101,7 +102,7 @@ class Tokens:
     async def _row_of(self, key: ApiKey) -> Record | None:
         """What is kept of the key. Ids that were never issued do not reach the database."""
         access = self._parts.access
-        if not access.knows_key(key.key_id):
+        if not access.credentials.knows_key(key.key_id):
             return None
         row = await API_KEYS.presented(self._parts.database, key.key_id)
         if row is None:  # issued a moment ago: access was quicker than the table

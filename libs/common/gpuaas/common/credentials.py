@@ -1,0 +1,146 @@
+"""What a token rests on: signing keys, API keys, sessions. One law: when what it rests on ends, the token has ended.
+
+Folded from iam's events. A session is forgotten a while after its end, so that people who sign in every day do not fill
+the memory of every service; a token of a forgotten session is refused like one of a session that never was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from gpuaas.common.errors import Unauthenticated
+from gpuaas.common.events import Event
+from gpuaas.common.rights import Rights
+from gpuaas.common.scopes import Holder, once
+from gpuaas.common.tokens import Claims, Verifier, VerifyingKey, public_key
+from gpuaas.contracts import iam
+
+SESSIONS_LOOKED_THROUGH: Final = 4096
+"""Sessions kept before those that are over are looked for; after each look, twice as many as are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ApiKey:
+    holder: Holder
+    expires_at: datetime
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    holder: Holder
+    expires_at: datetime
+    ended: str | None = None
+
+
+class Credentials:
+    """Signing keys, API keys and sessions as the log has them. For one thread."""
+
+    def __init__(self, rights: Rights, audience: str, issuer: str) -> None:
+        self._rights = rights
+        self.verifier = Verifier(audience, issuer)
+        self._keys: dict[str, _ApiKey] = {}
+        self._sessions: dict[str, _Session] = {}
+        self._look_at = SESSIONS_LOOKED_THROUGH
+        self.folds: dict[type[Event], Callable[[Any], None]] = {
+            iam.ApiKeyIssued: self._api_key_issued,
+            iam.ApiKeyRevoked: self._api_key_revoked,
+            iam.SigningKeyPublished: self._signing_key_published,
+            iam.SessionStarted: self._session_started,
+            iam.SessionEnded: self._session_ended,
+        }
+
+    # -- questions -----------------------------------------------------------------------------------------
+
+    def knows_key(self, key_id: str) -> bool:
+        """Whether an API key of that id was ever issued, as far as this process has read."""
+        return key_id in self._keys
+
+    def sessions_of(self, holder: Holder, now: datetime) -> list[str]:
+        """Ids of the principal's sessions that go on at `now`."""
+        return [
+            name
+            for name, each in self._sessions.items()
+            if each.holder == holder and each.ended is None and now < each.expires_at
+        ]
+
+    def demand_live(self, claims: Claims, now: datetime) -> None:
+        """Return if what the token rests on is its subject's and in force.
+
+        Raises:
+            Unauthenticated: it is not, or the principal is suspended.
+        """
+        if claims.session_id:
+            self.demand_live_session(claims.session_id, claims.holder, now)
+        else:
+            self.demand_live_key(claims.key_id, claims.holder, now)
+
+    def demand_live_key(self, key_id: str, holder: Holder, now: datetime) -> None:
+        """Return if that API key is the principal's and in force.
+
+        Raises:
+            Unauthenticated: it is not, or the principal is suspended.
+        """
+        key = self._keys.get(key_id)
+        if key is None or key.holder != holder:
+            raise Unauthenticated("the API key behind this is not known here; use another key")
+        if key.revoked:
+            raise Unauthenticated("the API key behind this was revoked; use another key")
+        if now >= key.expires_at:
+            raise Unauthenticated("the API key behind this has expired; have a new one issued")
+        self._demand_not_stopped(holder)
+
+    def demand_live_session(self, session_id: str, holder: Holder, now: datetime) -> None:
+        """Return if that session is the principal's and goes on.
+
+        Raises:
+            Unauthenticated: it does not, or the principal is suspended.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.holder != holder:
+            raise Unauthenticated("the session behind this is not known here; sign in again")
+        if session.ended is not None:
+            raise Unauthenticated(f"the session behind this has ended ({session.ended}); sign in again")
+        if now >= session.expires_at:
+            raise Unauthenticated("the session behind this is over; sign in again")
+        self._demand_not_stopped(holder)
+
+    def _demand_not_stopped(self, holder: Holder) -> None:
+        if (stopped := self._rights.stopped(holder)) is not None:
+            raise Unauthenticated(stopped)
+
+    # -- the fold ------------------------------------------------------------------------------------------
+
+    def _api_key_issued(self, event: iam.ApiKeyIssued) -> None:
+        once(event.key_id, self._keys, "API key")
+        holder = (event.principal_kind, event.principal_id)
+        if self._rights.home_of(holder) != event.tenant_id:
+            raise ValueError(f"API key {event.key_id} names another tenant than its principal's")
+        self._keys[event.key_id] = _ApiKey(holder, event.expires_at)
+
+    def _api_key_revoked(self, event: iam.ApiKeyRevoked) -> None:
+        self._keys[event.key_id] = replace(self._keys[event.key_id], revoked=True)
+
+    def _signing_key_published(self, event: iam.SigningKeyPublished) -> None:
+        key = public_key(event.public_key)
+        self.verifier.learn(VerifyingKey(event.key_id, key, event.valid_from, event.valid_until))
+
+    def _session_started(self, event: iam.SessionStarted) -> None:
+        once(event.session_id, self._sessions, "session")
+        holder = ("user", event.user_id)
+        if self._rights.home_of(holder) is None:
+            raise ValueError(f"session {event.session_id} is of nobody who is registered")
+        if len(self._sessions) >= self._look_at:
+            self._forget_before(event.started_at)
+        self._sessions[event.session_id] = _Session(holder, event.expires_at)
+
+    def _session_ended(self, event: iam.SessionEnded) -> None:
+        if (session := self._sessions.get(event.session_id)) is not None:  # else it was over long ago
+            self._sessions[event.session_id] = replace(session, ended=event.cause)
+
+    def _forget_before(self, moment: datetime) -> None:
+        self._sessions = {name: each for name, each in self._sessions.items() if each.expires_at > moment}
+        self._look_at = max(SESSIONS_LOOKED_THROUGH, 2 * len(self._sessions))

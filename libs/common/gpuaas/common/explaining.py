@@ -1,0 +1,119 @@
+"""Why a decision came out as it did, and who may do what. One law: it rests on the same rights as the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from gpuaas.common.limits import Prohibition
+from gpuaas.common.rights import Grant, Rights
+from gpuaas.common.scopes import Holder, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that bears on a decision.
+
+    Attributes:
+        kind: `binding`, `prohibition`, `ceiling` or `suspension`.
+        id: the binding's or prohibition's id; the tenant's or principal's otherwise.
+        holder: whom it names: the principal, or a group around it.
+        counts: it is one the answer rests on: a binding that gives it, or a limit that takes it.
+        why: in words, why it counts or not.
+    """
+
+    kind: str
+    id: str
+    holder: Holder
+    scope: Scope
+    role: str | None
+    counts: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One permission glob that a binding gives."""
+
+    permission: str
+    grant: Grant
+
+
+def explain(rights: Rights, holder: Holder, permission: str, scope: Scope, now: datetime) -> list[Reason]:
+    """All that bears on whether `holder` may do `permission` in `scope`: limits first, then every binding over it.
+
+    The answer is yes if some binding counts and no limit that is not a binding does. A ceiling takes only from
+    bindings of its tenant, which therefore do not count.
+    """
+    reasons = list(_stops(rights, holder, scope))
+    for each in rights.limits.standing(rights.groups.circle(holder), now):
+        if each.scope.covers(scope) and each.globs.permits(permission):
+            why = f"prohibits {permission} in {each.scope}"
+            reasons.append(Reason("prohibition", each.prohibition_id, each.holder, each.scope, None, True, why))
+    for grant in rights.grants_of(holder):
+        if grant.scope.covers(scope):
+            gives, why = _verdict(rights, grant, permission, now)
+            reasons.append(Reason("binding", grant.binding_id, grant.holder, grant.scope, grant.role, gives, why))
+    return reasons
+
+
+def _stops(rights: Rights, holder: Holder, scope: Scope) -> Iterator[Reason]:
+    if (stopped := rights.stopped(holder)) is not None:
+        yield Reason("suspension", holder[1], holder, Scope(), None, True, stopped)
+
+
+def _verdict(rights: Rights, grant: Grant, permission: str, now: datetime) -> tuple[bool, str]:
+    tenant_id = grant.scope.tenant_id
+    if not rights.roles[grant.role].permits(permission):
+        return False, f"role {grant.role} does not hold {permission}"
+    if not grant.in_force(now):
+        return False, "it has ended"
+    if tenant_id is not None and tenant_id in rights.suspended_tenants:
+        return False, f"tenant {tenant_id} is suspended"
+    if not rights.limits.below_ceiling(grant.scope, permission):
+        return False, f"above the ceiling of tenant {tenant_id}"
+    return True, f"role {grant.role} holds {permission} in {grant.scope}"
+
+
+def allows(reasons: list[Reason]) -> bool:
+    """What those reasons come to."""
+    given = any(each.counts for each in reasons if each.kind == "binding")
+    return given and not any(each.counts for each in reasons if each.kind != "binding")
+
+
+def what_can(
+    rights: Rights, holder: Holder, scope: Scope, now: datetime
+) -> tuple[list[Held], list[Prohibition], tuple[str, ...] | None]:
+    """What bindings give `holder` in `scope`, what is prohibited there, and the ceiling of the tenant's own bindings.
+
+    `holder` may do what some glob given covers (below the ceiling, where the binding is the tenant's own) and no
+    prohibited one does.
+    """
+    given = [
+        Held(glob, grant)
+        for grant in rights.grants_over(holder, scope)
+        if grant.in_force(now)
+        for glob in rights.roles[grant.role].permissions
+    ]
+    limits = rights.limits
+    banned = [each for each in limits.standing(rights.groups.circle(holder), now) if each.scope.covers(scope)]
+    return given, banned, None if scope.tenant_id is None else limits.ceiling(scope.tenant_id)
+
+
+def who_can(rights: Rights, permission: str, scope: Scope, now: datetime) -> dict[Holder, list[Grant]]:
+    """Every principal that may do `permission` in `scope`, with the bindings that give it."""
+    found: dict[Holder, list[Grant]] = {}
+    if not rights.exists(scope):
+        return found
+    for grant in rights.grants_covering(scope):
+        if grant.scope.tenant_id in rights.suspended_tenants or not rights.gives(grant, permission, now):
+            continue
+        named = rights.groups.members(grant.holder) if grant.holder[0] == "group" else (grant.holder,)
+        for holder in named:
+            found.setdefault(holder, []).append(grant)
+    return {
+        holder: grants
+        for holder, grants in found.items()
+        if rights.stopped(holder) is None and rights.prohibition(holder, permission, scope, now) is None
+    }
