@@ -10,10 +10,11 @@ sys.path.append(str(Path(__file__).parent))  # tests of this folder import `iam_
 
 import pytest
 from gpuaas.common.apikeys import ApiKey, new_api_key
-from gpuaas.common.testing.running import fresh_settings
+from gpuaas.common.testing.running import fresh_settings, running
 from gpuaas.common.testing.stack import TestStack
+from gpuaas.iam.app import build
 from gpuaas.iam.settings import IamSettings
-from iam_door import Iam, started
+from iam_door import Iam
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ async def settings(stack: TestStack, tmp_path: Path) -> AsyncIterator[tuple[IamS
 
 
 @pytest.fixture
-async def iam(stack: TestStack, tmp_path: Path) -> AsyncIterator[Iam]:
-    async with started(stack, tmp_path) as running_iam:
-        yield running_iam
+async def iam(settings: tuple[IamSettings, ApiKey]) -> AsyncIterator[Iam]:
+    service = build(settings[0])
+    async with running(service) as client:
+        yield Iam(service, client, settings[1])

@@ -206,7 +206,7 @@ async def test_a_refused_program_gets_nothing(iam: Iam) -> None:
 async def test_a_program_cannot_approve_a_program(iam: Iam) -> None:
     asked = (await iam.client.post("/v1/oauth/device", data={})).json()
     answer = await iam.ask("POST", "/v1/device-approvals", json={"user_code": asked["user_code"]})
-    is_problem(answer, 403)
+    is_problem(answer, 409)
 
 
 @pytest.mark.parametrize(

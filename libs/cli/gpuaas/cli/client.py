@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
+from gpuaas.cli.session import SessionFile
 from gpuaas.common.ids import new_id
 
 ATTEMPTS_MAX: Final = 8
@@ -48,13 +49,13 @@ class Suite:
 
     Args:
         addresses: service name → base URL.
-        api_key: `gpk_…`; exchanged for short-lived tokens at iam.
+        credential: an API key (`gpk_…`), exchanged for short-lived tokens at iam, or the session of who signed in here.
         connections_max: open connections to all services together.
     """
 
-    def __init__(self, addresses: Mapping[str, str], api_key: str, connections_max: int = 64) -> None:
+    def __init__(self, addresses: Mapping[str, str], credential: str | SessionFile, connections_max: int = 64) -> None:
         self._addresses = dict(addresses)
-        self._api_key = api_key
+        self._credential = credential
         self._http = httpx.AsyncClient(
             timeout=TIMEOUT_S,
             limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
@@ -188,10 +189,14 @@ class Suite:
             return self._token
 
     async def _sign_in(self) -> None:
+        if isinstance(self._credential, SessionFile):
+            self._token, left = await self._renewed(self._credential)
+            self._token_ends = time.monotonic() + max(5.0, left - _RENEW_BEFORE_S)
+            return
         for attempt in range(ATTEMPTS_MAX):
             try:
                 answer = await self._http.post(
-                    self._url("iam", "/v1/tokens"), headers={"Authorization": f"Bearer {self._api_key}"}
+                    self._url("iam", "/v1/tokens"), headers={"Authorization": f"Bearer {self._credential}"}
                 )
             except httpx.TransportError as lost:
                 if attempt == ATTEMPTS_MAX - 1:
@@ -205,6 +210,12 @@ class Suite:
                 if answer.status_code not in _AGAIN or attempt == ATTEMPTS_MAX - 1:
                     raise _refused(answer)
             await asyncio.sleep(0.1 * 2**attempt)
+
+    async def _renewed(self, session: SessionFile) -> tuple[str, float]:
+        try:
+            return await session.token(self._http, self._url("iam", ""))
+        except httpx.HTTPError as lost:
+            raise Unreachable(f"iam does not renew your session: {lost or type(lost).__name__}") from lost
 
 
 def _refused(answer: httpx.Response) -> Refused:

@@ -1,22 +1,22 @@
 """The running suite that commands talk to. One law: found, not configured, and a missing one is a sentence.
 
 By default the stack of this folder's `.state` (or `GPUAAS_STATE_DIR`). Elsewhere: `GPUAAS_SERVICES` (a JSON object of
-service → URL), `GPUAAS_API_KEY`, and `GPUAAS_NATS_URL` for what reads the log.
+service → URL), `GPUAAS_API_KEY` (or `gpuaas login`), and `GPUAAS_NATS_URL` for what reads the log.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import click
 from gpuaas.cli.client import Suite
 from gpuaas.cli.service_table import SERVICES
+from gpuaas.cli.session import SessionFile
 from gpuaas.cli.state import Endpoints, default_state_dir, running_endpoints
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.logs.jetstream import JetStreamLog
@@ -54,23 +54,42 @@ def project_path(tenant: str, project: str, *more: str) -> str:
     return tenant_path(tenant, "projects", project, *more)
 
 
+def session_file() -> SessionFile:
+    """Where the session of who signed in here is kept."""
+    return SessionFile(default_state_dir())
+
+
+def addresses() -> Mapping[str, str]:
+    """Service → base URL of the suite that commands talk to.
+
+    Raises:
+        Misconfigured: none runs here, or `GPUAAS_SERVICES` is not usable.
+    """
+    if not (given := os.environ.get("GPUAAS_SERVICES")):
+        return running_endpoints(default_state_dir()).services
+    try:
+        found = json.loads(given)
+    except ValueError as broken:
+        raise Misconfigured("GPUAAS_SERVICES must be a JSON object of service name to URL") from broken
+    if not isinstance(found, dict):
+        raise Misconfigured("GPUAAS_SERVICES must be a JSON object of service name to URL")
+    return found
+
+
 def open_suite() -> Suite:
-    """A client of the running suite, as the first operator or as `GPUAAS_API_KEY`.
+    """A client of the running suite: as `GPUAAS_API_KEY`, as who signed in here, or as the first operator.
 
     Raises:
         Misconfigured: none runs here, or the variables are not usable.
     """
-    if given := os.environ.get("GPUAAS_SERVICES"):
-        key = os.environ.get("GPUAAS_API_KEY")
-        if not key:
-            raise Misconfigured("GPUAAS_SERVICES is set without GPUAAS_API_KEY; set both")
-        try:
-            return Suite(json.loads(given), key)
-        except ValueError as broken:
-            raise Misconfigured("GPUAAS_SERVICES must be a JSON object of service name to URL") from broken
-    endpoints = running_endpoints(default_state_dir())
-    key = os.environ.get("GPUAAS_API_KEY") or Path(endpoints.operator_key_file).read_text("utf-8").strip()
-    return Suite(endpoints.services, key)
+    found = addresses()
+    if key := os.environ.get("GPUAAS_API_KEY"):
+        return Suite(found, key)
+    if session_file().path.exists():
+        return Suite(found, session_file())
+    if os.environ.get("GPUAAS_SERVICES"):
+        raise Misconfigured("GPUAAS_SERVICES is set without GPUAAS_API_KEY; set both, or sign in with `gpuaas login`")
+    return Suite(found, running_endpoints(default_state_dir()).operator_key())
 
 
 @asynccontextmanager

@@ -10,6 +10,10 @@ import click
 _COMMANDS: Final = {
     "up": ("up_command", "Start the whole suite here and keep it running until Ctrl-C."),
     "demo": ("demo_command", "Run the main job on real input: fleet, jobs, invoices, proof."),
+    "login": ("login", "Sign in as a person, by approving a code or with a password."),
+    "logout": ("logout", "End the session here."),
+    "whoami": ("whoami", "Who the other commands speak as, and what they hold."),
+    "iam": ("iam", "People, sessions, rights: users, approve, explain, who-can."),
     "status": ("status", "Where every service and reader of the running suite stands."),
     "doctor": ("doctor", "Look for what is wrong and say what to do."),
     "profile": ("profile", "Environments: show, diff, check."),

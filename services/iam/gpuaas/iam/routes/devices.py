@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
-from gpuaas.common.errors import Forbidden, GpuaasError, NotFound, Unauthenticated, Unavailable
+from gpuaas.common.errors import GpuaasError, NotFound, Rejected, Unauthenticated, Unavailable
 from gpuaas.common.http import Body, public
 from gpuaas.iam.adapters.kept_tables import digest_of
 from gpuaas.iam.attempts import Attempts
@@ -162,7 +162,7 @@ class Devices:
 
     async def approve(self, body: Approval, who: SignedIn) -> Approved:
         if who.kind != "user" or not who.session_id:
-            raise Forbidden("only a person who signed in themselves can let a program in; sign in first")
+            raise Rejected("only a person who signed in themselves can let a program in; sign in first")
         if wait_s := self._by_person.take(who.id):
             raise TooManyAttempts("too many codes tried; wait before the next", retry_after_s=max(1, round(wait_s)))
         decision = "approved" if body.approve else "denied"

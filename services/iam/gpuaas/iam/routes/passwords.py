@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Path, Request, Response
 from gpuaas.common.commands import Cause
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Forbidden, Rejected, Unauthenticated
+from gpuaas.common.errors import Rejected, Unauthenticated
 from gpuaas.common.http import Accepted, Body, Caller, permit, public
 from gpuaas.common.ids import derived_id
 from gpuaas.iam.adapters.kept_tables import digest_of
@@ -78,7 +78,7 @@ class Passwords:
         """The code is used up only once the password is good; the person's sessions end."""
         response.headers["Cache-Control"] = "no-store"
         if not self._parts.passwords_allowed:
-            raise Forbidden(NO_PASSWORDS)
+            raise Rejected(NO_PASSWORDS)
         address = request.client.host if request.client else "unknown"
         if wait_s := self._by_address.take(address):
             raise TooManyAttempts("too many attempts from this address; wait", retry_after_s=max(1, round(wait_s)))

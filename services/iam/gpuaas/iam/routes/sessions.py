@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from gpuaas.common.commands import Cause
-from gpuaas.common.errors import Forbidden, Unauthenticated, Unavailable
+from gpuaas.common.errors import Rejected, Unauthenticated, Unavailable
 from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit, public
 from gpuaas.common.ids import new_id
 from gpuaas.common.tokens import TOKEN_LIFE_S
@@ -93,7 +93,7 @@ class Sessions:
     async def sign_in(self, body: PasswordShown, request: Request, response: Response) -> SessionToken:
         response.headers["Cache-Control"] = "no-store"
         if not self._parts.passwords_allowed:
-            raise Forbidden(NO_PASSWORDS)
+            raise Rejected(NO_PASSWORDS)
         login = login_of(body.email)
         address = request.client.host if request.client else "unknown"
         known = await self._parts.passwords.of(login)

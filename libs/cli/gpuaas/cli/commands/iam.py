@@ -1,0 +1,223 @@
+"""`gpuaas iam`: people, sessions and rights. One law: what may not be done says why, and who could change that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from gpuaas.cli.here import open_suite, project_path, tenant_path
+from gpuaas.cli.output import as_json, finish, print_items, print_json, print_table
+
+Ask = dict[str, Any]
+
+
+@click.group()
+def command() -> None:
+    """People, sessions, and who may do what."""
+
+
+def _get(path: str, **params: Any) -> Ask:
+    async def work() -> Ask:
+        async with open_suite() as suite:
+            told: Ask = await suite.get("iam", path, **params)
+            return told
+
+    return finish(work)
+
+
+def _post(path: str, body: Any = None) -> Ask:
+    async def work() -> Ask:
+        async with open_suite() as suite:
+            told: Ask = await suite.post("iam", path, body)
+            return told
+
+    return finish(work)
+
+
+def _list(title: str, path: str, columns: dict[str, str], json_: bool, **params: Any) -> None:
+    async def work() -> list[Ask]:
+        async with open_suite() as suite:
+            return [item async for item in suite.items("iam", path, **params)]
+
+    print_items(title, columns, finish(work), json_)
+
+
+def _at(tenant: str | None, project: str | None, *more: str) -> str:
+    """The path of a level: the platform, a tenant or a project."""
+    if tenant is None:
+        if project is not None:
+            raise click.UsageError("a project is named with its tenant: give --tenant too")
+        return "/".join(["/v1", *more])
+    return tenant_path(tenant, *more) if project is None else project_path(tenant, project, *more)
+
+
+_tenant = click.option("--tenant", envvar="GPUAAS_TENANT", help="Tenant id; none: the platform [GPUAAS_TENANT].")
+_project = click.option("--project", envvar="GPUAAS_PROJECT", help="Project id; none: the tenant [GPUAAS_PROJECT].")
+
+
+# -- people and sessions --------------------------------------------------------------------------------------------
+
+
+@command.command()
+@as_json
+def users(json_: bool) -> None:
+    """People known to the platform."""
+    columns = {"user": "principal_id", "e-mail": "email", "name": "display_name", "since": "created_at"}
+    _list("People", "/v1/users", columns, json_)
+
+
+@command.command()
+@click.argument("email")
+@click.option("--name", required=True, help="The person's name as they write it.")
+@as_json
+def register(email: str, name: str, json_: bool) -> None:
+    """Make a person known; then hand them a code with `password-code`."""
+    told = _post("/v1/users", {"email": email, "display_name": name})
+    print_json(told) if json_ else click.echo(f"{told['id']} registered")
+
+
+@command.command("password-code")
+@click.argument("user_id")
+@as_json
+def password_code(user_id: str, json_: bool) -> None:
+    """A code with which a person chooses their password, once. It is shown now and never again."""
+    told = _post(f"/v1/users/{user_id}/password-codes")
+    print_json(told) if json_ else click.echo(f"{told['code']}\nuntil {told['expires_at']}")
+
+
+@command.command()
+@click.option("--code", prompt=True, help="The code you were handed.")
+def password(code: str) -> None:
+    """Choose your password with the code you were handed."""
+    import httpx
+    from gpuaas.cli.here import addresses
+    from gpuaas.cli.output import fail
+
+    chosen = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    body = {"code": code, "password": chosen}
+
+    async def work() -> httpx.Response:
+        async with httpx.AsyncClient(base_url=addresses()["iam"], timeout=30) as http:
+            return await http.post("/v1/passwords", json=body)
+
+    answer = finish(work)
+    if answer.status_code >= 400:
+        fail(str(answer.json().get("detail")))
+    click.echo("Your password is set; sign in with `gpuaas login --password`.")
+
+
+@command.command()
+@click.argument("user_code")
+@click.option("--deny", is_flag=True, help="Do not let it in.")
+@as_json
+def approve(user_code: str, deny: bool, json_: bool) -> None:
+    """Let a program that shows this code have a session of yours."""
+    told = _post("/v1/device-approvals", {"user_code": user_code, "approve": not deny})
+    print_json(told) if json_ else click.echo(f"{told['client']}: {'denied' if deny else 'let in'}")
+
+
+@command.command()
+@click.option("--user", help="Somebody else's (for operators); default: yours.")
+@as_json
+def sessions(user: str | None, json_: bool) -> None:
+    """Where you are signed in, and where you were."""
+    columns = {"session": "session_id", "with": "client", "by": "method", "began": "started_at"}
+    columns |= {"over at": "expires_at", "ended": "ended_at", "why": "end_cause"}
+    _list("Sessions", f"/v1/users/{user}/sessions" if user else "/v1/me/sessions", columns, json_)
+
+
+@command.command("end-session")
+@click.argument("session_id")
+@click.option("--user", help="Whose it is (for operators); default: yours.")
+@click.option("--reason", help="Why, with --user.")
+@as_json
+def end_session(session_id: str, user: str | None, reason: str | None, json_: bool) -> None:
+    """Refuse everything of a session from now on, in every service."""
+    if user and not reason:
+        raise click.UsageError("say why with --reason: the people who review access read it")
+    if user:
+        told = _post(f"/v1/users/{user}/sessions/{session_id}/revoke", {"reason": reason})
+    else:
+        told = _post(f"/v1/me/sessions/{session_id}/end")
+    print_json(told) if json_ else click.echo(f"session {session_id} has ended")
+
+
+# -- rights ---------------------------------------------------------------------------------------------------------
+
+
+@command.command("may")
+@click.argument("permission")
+@_tenant
+@_project
+@as_json
+def may(permission: str, tenant: str | None, project: str | None, json_: bool) -> None:
+    """Whether you may do PERMISSION (service.resource.verb) there, and why; exit status 1 if not."""
+    told = _post("/v1/check", {"permission": permission, "tenant_id": tenant, "project_id": project})
+    print_json(told) if json_ else click.echo(f"{'yes' if told['allowed'] else 'no'}: {told['reason']}")
+    if not told["allowed"]:
+        raise SystemExit(1)
+
+
+@command.command("who-can")
+@click.argument("permission")
+@_tenant
+@_project
+@click.option("--as-of", type=int, help="As of this log position.")
+@as_json
+def who_can(permission: str, tenant: str | None, project: str | None, as_of: int | None, json_: bool) -> None:
+    """Everybody who may do PERMISSION there, with the roles that let them."""
+
+    async def work() -> list[Ask]:
+        async with open_suite() as suite:
+            path = _at(tenant, project, "explain", "who-can")
+            return [each async for each in suite.items("iam", path, permission=permission, as_of=as_of)]
+
+    found = finish(work)
+    if json_:
+        print_json(found)
+        return
+    rows = [
+        [each["principal_kind"], each["principal_id"], ", ".join(sorted({b["role"] for b in each["bindings"]}))]
+        for each in found
+    ]
+    print_table(f"May {permission}", ["kind", "id", "by"], rows, "" if rows else "nobody")
+
+
+@command.command("what-can")
+@click.argument("kind", type=click.Choice(["user", "service-account"]))
+@click.argument("principal_id")
+@_tenant
+@_project
+@click.option("--as-of", type=int, help="As of this log position.")
+@as_json
+def what_can(
+    kind: str, principal_id: str, tenant: str | None, project: str | None, as_of: int | None, json_: bool
+) -> None:
+    """What somebody may do there, and by which binding."""
+    path = _at(tenant, project, "explain", "what-can")
+    told = _get(path, principal_kind=kind, principal_id=principal_id, as_of=as_of)
+    if json_:
+        print_json(told)
+        return
+    rows = [
+        [each["permission"], (each["binding"] or {}).get("role", "above what you may read")] for each in told["given"]
+    ]
+    note = f"prohibited: {', '.join(told['prohibited'])}" if told["prohibited"] else ""
+    print_table(f"{kind} {principal_id} at position {told['position']}", ["permission", "by"], rows, note)
+
+
+@command.command()
+@_tenant
+@_project
+@as_json
+def bindings(tenant: str | None, project: str | None, json_: bool) -> None:
+    """Who holds which role there."""
+    columns = {"binding": "binding_id", "kind": "principal_kind", "id": "principal_id", "role": "role"}
+    _list("Bindings", _at(tenant, project, "bindings"), columns | {"until": "valid_until"}, json_)
+
+
+@command.command()
+@as_json
+def roles(json_: bool) -> None:
+    """The roles there are, in their newest version."""
+    _list("Roles", "/v1/roles", {"role": "role", "version": "version", "description": "description"}, json_)
