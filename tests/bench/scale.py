@@ -170,7 +170,7 @@ def _checked(count: int) -> float:
     now = datetime.now(UTC)
     ends = now + timedelta(minutes=5)
     asked = [
-        (Principal(f"u-{n}", "user", "platform", "", "", ends), Scope(f"t-{n}", "p"))
+        (Principal(f"u-{n}", "user", "platform", "", "", "", ends), Scope(f"t-{n}", "p"))
         for n in range(0, count, max(1, count // 500))
     ]
     began = time.perf_counter()

@@ -1,6 +1,6 @@
 """`gpuaas login`: sign in as a person. One law: what is typed here is a code or a password, never kept.
 
-By default this program shows a code (RFC 8628) that you approve where you are signed in already: on iam's page, or with
+By default this program shows a code (RFC 8628) that you approve where you are signed in already, with
 `gpuaas iam approve`. With `--password` it asks for e-mail address and password, where the installation takes those.
 """
 
@@ -55,7 +55,6 @@ async def _by_approval(http: httpx.AsyncClient, client: str) -> dict[str, Any]:
     asked = _told(await http.post("/v1/oauth/device", data={"client_id": client}))
     click.echo(f"Your code is {asked['user_code']}. Approve it within {asked['expires_in'] // 60} minutes:", err=True)
     click.echo(f"  gpuaas iam approve {asked['user_code']}    where you are signed in already", err=True)
-    click.echo(f"  {asked['verification_uri_complete']}    in a browser", err=True)
     interval = float(asked["interval"])
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": asked["device_code"]}
     while True:

@@ -17,8 +17,9 @@ from gpuaas.common.tables import Database, Record
 from sqlalchemy import Column, DateTime, Index, Integer, MetaData, Table, Text, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, ExecutableDDLElement
 
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 _KEPT: Final = MetaData(schema="kept")
 _PASSWORDS: Final = Table(
     "passwords",
@@ -69,13 +70,13 @@ def digest_of(secret: str) -> str:
 
 async def make_tables(database: Database) -> None:
     """Create what is missing; two processes that start at once do it one after the other."""
-    orders = [CreateSchema("kept", if_not_exists=True)]
+    orders: list[ExecutableDDLElement] = [CreateSchema("kept", if_not_exists=True)]
     orders += [CreateTable(table, if_not_exists=True) for table in (_PASSWORDS, _CODES, _REFRESH, _DEVICES)]
     orders += [CreateIndex(index, if_not_exists=True) for index in _INDICES]
     async with database.writing() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('kept'))")
         for order in orders:
-            await connection.execute(str(order.compile(dialect=postgresql.dialect())))
+            await connection.execute(str(order.compile(dialect=_DIALECT)))
 
 
 async def forget_expired(database: Database, now: datetime) -> None:

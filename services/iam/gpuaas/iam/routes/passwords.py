@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from gpuaas.common.commands import Cause
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Rejected, Unauthenticated
+from gpuaas.common.errors import Rejected, Unauthenticated, Unavailable
 from gpuaas.common.http import Accepted, Body, Caller, permit, public
 from gpuaas.common.ids import derived_id
 from gpuaas.iam.adapters.kept_tables import digest_of
 from gpuaas.iam.attempts import Attempts
 from gpuaas.iam.domain.password import CODE_LIFE, PASSWORD_MAX, PASSWORD_MIN, IssueCode, SetPassword, chosen
-from gpuaas.iam.domain.user import Known
-from gpuaas.iam.entities import PASSWORD, USER
-from gpuaas.iam.parts import Parts
+from gpuaas.iam.entities import PASSWORD
+from gpuaas.iam.parts import PRINCIPALS, Parts
 from gpuaas.iam.routes.handing_on import beyond_giver, demand_user
 from gpuaas.iam.routes.sessions import NO_PASSWORDS, PER_ADDRESS, TooManyAttempts, login_of
+from gpuaas.iam.signing_in import SETTLE_S
 from pydantic import AwareDatetime, Field
 
 PREFIX: Final = "gpc_"
@@ -84,17 +85,23 @@ class Passwords:
             raise TooManyAttempts("too many attempts from this address; wait", retry_after_s=max(1, round(wait_s)))
         code, now = digest_of(body.code), self._parts.clock.now()
         user_id = await self._parts.passwords.whose(code, now)
-        person, _ = await self._parts.commands.state(USER, PLATFORM, user_id or "nobody")
-        if user_id is None or not isinstance(person, Known):
+        email = None if user_id is None else await self._email_of(user_id)
+        if user_id is None or email is None:
             raise Unauthenticated(NOT_GOOD)
-        hashed = await self._parts.argon2id.hash(chosen(body.password, person.email))
+        hashed = await self._parts.argon2id.hash(chosen(body.password, email))
         if await self._parts.passwords.take(code, now) is None:
             raise Unauthenticated(NOT_GOOD)
-        if not await self._parts.passwords.keep(user_id, login_of(person.email), hashed):
+        if not await self._parts.passwords.keep(user_id, login_of(email), hashed):
             raise Rejected("another person signs in with this e-mail address; ask the platform's operators")
         self._by_address.give_back(address)
         position = await self._said(user_id, code)
         return Accepted(id=user_id, position=position)
+
+    async def _email_of(self, user_id: str) -> str | None:
+        """Read as far as the code's issuer had: the person may have been registered a moment ago."""
+        with contextlib.suppress(Unavailable):
+            await self._parts.principals_reader.reached(self._parts.access.position, SETTLE_S)
+        return await PRINCIPALS.email_of(self._parts.database, self._parts.seals, user_id)
 
     async def _said(self, user_id: str, code_sha256: str) -> int:
         cause = Cause(id=derived_id(code_sha256, "password-set"), actor=user_id, actor_kind="user")
