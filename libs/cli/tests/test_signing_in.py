@@ -111,13 +111,3 @@ async def _another_machine_is_let_in(here: Here, user_id: str) -> None:
     await here.json("iam", "end-session", device)
     status, printed = await there.run("whoami")
     assert status == 1, printed
-
-
-async def test_two_commands_at_once_renew_the_session_once(here: Here) -> None:
-    user = await here.person("mira@example.com")
-    await here.json("login", "--password", "--email", "mira@example.com", typed=f"{PASSWORD}\n")
-    file = SessionFile(here.state)
-    kept = json.loads(file.path.read_text("utf-8"))
-    file.path.write_text(json.dumps(kept | {"expires_at": 0.0}), "utf-8")
-    both = await asyncio.gather(here.json("whoami"), here.json("whoami"))
-    assert [each["principal"]["id"] for each in both] == [user] * 2
