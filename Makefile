@@ -1,6 +1,6 @@
 # GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
 .DEFAULT_GOAL := help
-.PHONY: help setup check types test drills ironic ironic-lane demo up bench contracts compose compose-secrets manifests format clean
+.PHONY: help setup check types test drills ironic ironic-lane demo up bench release contracts compose compose-secrets manifests format clean
 .PHONY: help setup check types test drills demo up sbom vulnerabilities bench contracts compose compose-secrets manifests format clean
 MAKEFLAGS += --no-print-directory
 
@@ -78,6 +78,9 @@ vulnerabilities: setup ## the lock against published advisories; needs a network
 
 bench: setup ## figures and ratios against baselines measured in the same run
 	$(BIN)/python -m tests.bench $(ARGS)
+
+release: setup ## collect this repository's own evidence, let a gate decide, verify offline (ARGS="--only walls")
+	@$(BIN)/python -m tools.release $(ARGS)
 
 format: setup ## ruff: sort imports, format
 	$(BIN)/ruff check --fix --select I .

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from claims_made import NOW, OTHER_SUBJECT, SUBJECT, assertion, claim, inputs, requirement
 from gpuaas.common.errors import Invalid, NotFound, Rejected
-from gpuaas.contracts.evidence import ClaimReadBack, ClaimSubmitted, GateDecided, RequirementPublished
+from gpuaas.contracts.evidence import ClaimReadBack, ClaimSubmitted, GateDecided, GateRevoked, RequirementPublished
 from gpuaas.evidence.domain import claim as claims
 from gpuaas.evidence.domain import gate
 from gpuaas.evidence.domain import requirement as requirements
@@ -64,7 +64,7 @@ def test_a_requirement_does_not_change_its_kind() -> None:
 
 
 def test_a_predicate_that_nobody_can_evaluate_is_not_published() -> None:
-    with pytest.raises(Invalid, match="cannot be read"):
+    with pytest.raises(Invalid, match="not CEL"):
         decided(requirements.DECIDER, replace(PUBLISH, predicate="import os"))
 
 
@@ -144,8 +144,13 @@ def test_a_gate_records_what_it_computed_from_its_inputs() -> None:
 def test_a_gate_decides_again_and_may_change_its_mind() -> None:
     later = inputs(claims=[claim(result="failed")], now=NOW + timedelta(seconds=1))
     asked = [DecideGate(gate_id="release", inputs=each) for each in (inputs(), later)]
-    [event] = decided(gate.DECIDER, *asked)
+    [event, revoked] = decided(gate.DECIDER, *asked)
     assert event.verdict == "fail"
+    assert isinstance(revoked, GateRevoked)
+    assert revoked.revoked_inputs_sha256 == inputs().sha256
+    assert revoked.cause.startswith("main-job: failed: claim-1")
+    [again] = decided(gate.DECIDER, *asked, DecideGate(gate_id="release", inputs=inputs(now=later.now, claims=[])))
+    assert again.verdict == "unknown"
 
 
 def test_a_replayed_decision_is_refused() -> None:

@@ -1,13 +1,10 @@
-"""Facts out of bytes, and predicates over facts. One law: what cannot be read or compared is never a yes."""
+"""Facts out of bytes. One law: what cannot be read is never a yes."""
 
 from __future__ import annotations
-
-from decimal import Decimal
 
 import pytest
 from gpuaas.common.errors import Invalid
 from gpuaas.evidence.domain.pointer import PointsNowhere, value_at
-from gpuaas.evidence.domain.predicate import NotEvaluable, read_predicate
 from gpuaas.evidence.domain.rederivation import Underivable, document_in, fact_at, same_fact
 from gpuaas.evidence.domain.strict_json import Ambiguous, read_json
 
@@ -149,68 +146,3 @@ def test_the_same_number_in_two_spellings_is_the_same_fact() -> None:
     assert same_fact("demo", "demo")
     assert not same_fact("0", "0.0000000000000000000001")
     assert not same_fact("1e0", "1")
-
-
-FACTS = {"error": "0.00", "tests": "120", "profile": "demo", "clean": "true"}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "facts.error == 0",
-        "facts.tests > 0 && facts.error <= 0.001 && facts.tests >= 120",
-        'facts.profile == "demo" && facts.clean == true',
-        'facts.profile != "a && b"',
-        "facts.tests < 120.0000000000000000000000000000000000001",
-        "  facts.tests!=-1  ",
-        "tests == 120 && profile == 'demo'",
-        "clean == 'true'",
-    ],
-)
-def test_a_true_predicate_holds(text: str) -> None:
-    assert read_predicate(text).first_broken(FACTS) is None
-
-
-def test_the_first_broken_comparison_is_named() -> None:
-    broken = read_predicate("facts.error == 0 && facts.tests > 120").first_broken(FACTS)
-    assert str(broken) == "tests > 120"
-
-
-@pytest.mark.parametrize("text", ["facts.absent == 0", "facts.profile == 0", "facts.clean > 0"])
-def test_a_predicate_that_cannot_be_evaluated_is_not_evaluable(text: str) -> None:
-    with pytest.raises(NotEvaluable):
-        read_predicate(text).first_broken(FACTS)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "true",
-        "facts.error",
-        "error",
-        "facts.error == 0 &&",
-        "&& facts.error == 0",
-        "facts.error == 0 || facts.error == 1",
-        "facts.error = 0",
-        "facts.error == facts.tests",
-        'facts.profile < "demo"',
-        "facts.clean >= true",
-        "facts.error == 0; drop",
-        "facts.error == 1e3",
-        "facts.error == +0",
-        "fact.error == 0",
-        "facts.facts.error == 0",
-        "profile == 'demo\"",
-        "facts.error == 0 " * 300,
-        " && ".join(["facts.error == 0"] * 33),
-        "facts.error == " + "9" * 500,
-    ],
-)
-def test_what_is_outside_the_closed_form_is_refused_when_it_is_written(text: str) -> None:
-    with pytest.raises(Invalid):
-        read_predicate(text)
-
-
-def test_numbers_are_exact() -> None:
-    assert read_predicate("facts.x == 0.3").first_broken({"x": str(Decimal("0.1") + Decimal("0.2"))}) is None

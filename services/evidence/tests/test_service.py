@@ -19,13 +19,15 @@ from gpuaas.common.service import Service
 from gpuaas.common.testing.neighbours import Identities
 from gpuaas.common.testing.running import eventually, fresh_settings, running
 from gpuaas.common.testing.stack import TestStack
-from gpuaas.contracts.evidence import GateDecided
+from gpuaas.contracts.evidence import Component, GateDecided
 from gpuaas.evidence.app import build
 from gpuaas.evidence.domain.gate import check_decision
-from gpuaas.evidence.domain.judgement import Inputs
+from gpuaas.evidence.domain.inputs import Inputs
+from gpuaas.evidence.domain.release import root_of
 from gpuaas.evidence.settings import EvidenceSettings
 
-SUBJECT = hashlib.sha256(b"release").hexdigest()
+COMPONENTS = [{"name": "gpuaas.whl", "kind": "wheel", "sha256": hashlib.sha256(b"wheel").hexdigest(), "size_bytes": 5}]
+SUBJECT = root_of([Component(**each) for each in COMPONENTS])
 RUN = json.dumps({"totals": {"gpu_hours_error": 0, "jobs": 1000}, "verified": True}).encode()
 JUNIT = b'<testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase></testsuite>'
 
@@ -78,9 +80,12 @@ class House:
     client: httpx.AsyncClient
     headers: dict[str, str]
     state_dir: Path
+    judge: dict[str, str]
 
     async def send(self, method: str, path: str, status: int = 0, **given: Any) -> httpx.Response:
-        answer = await self.client.request(method, path, headers=self.headers, **given)
+        """Ask as the claimer, or as `headers` says; what was written is read."""
+        by = given.pop("headers", self.headers) | {"GPUaaS-At-Least": self.headers["GPUaaS-At-Least"]}
+        answer = await self.client.request(method, path, headers=by, **given)
         assert answer.status_code == (status or (200 if method == "GET" else 201)), answer.text
         if position := answer.headers.get("GPUaaS-Position"):
             self.headers["GPUaaS-At-Least"] = str(max(int(position), int(self.headers["GPUaaS-At-Least"])))
@@ -96,7 +101,18 @@ class House:
 
     async def decide(self, gate_id: str = "release") -> dict[str, Any]:
         asked = {"gate_id": gate_id, "subject_sha256": SUBJECT, "profile": "dev"}
-        answer: dict[str, Any] = (await self.send("POST", "/v1/gates", json=asked)).json()
+        answer: dict[str, Any] = (await self.send("POST", "/v1/gates", json=asked, headers=self.judge)).json()
+        return answer
+
+    async def open(self, **changed: Any) -> None:
+        said = a_claim(**changed)
+        body = {name: said[name] for name in ("requirement_id", "subject_sha256", "profile", "procedure", "scope")}
+        await self.send("POST", f"/v1/claims/{said['claim_id']}/opening", json=body | {"closes_at": in_a_day()})
+
+    async def submit(self, **changed: Any) -> dict[str, Any]:
+        """Open and submit a claim; the answer."""
+        await self.open(**changed)
+        answer: dict[str, Any] = (await self.send("POST", "/v1/claims", json=a_claim(**changed))).json()
         return answer
 
     async def status(self) -> dict[str, Any]:
@@ -118,16 +134,16 @@ async def settings(stack: TestStack, tmp_path: Path) -> AsyncIterator[EvidenceSe
 async def house(settings: EvidenceSettings) -> AsyncIterator[House]:
     service = build(settings)
     async with running(service) as client:
-        headers = await (await Identities.on(service.log)).operator()
-        yield House(service, client, headers, settings.state_dir)
+        identities = await Identities.on(service.log)
+        yield House(service, client, await identities.operator(), settings.state_dir, await identities.operator())
 
 
 async def claimed(house: House, **changed: Any) -> dict[str, Any]:
     """Requirement, artefact and claim, as a caller makes them; the answer to the claim."""
     await house.send("POST", "/v1/requirements", json=REQUIREMENT)
+    await house.send("POST", "/v1/releases", json={"name": "gpuaas 0.1.0", "components": COMPONENTS})
     await house.store(RUN)
-    answer: dict[str, Any] = (await house.send("POST", "/v1/claims", json=a_claim(**changed))).json()
-    return answer
+    return await house.submit(**changed)
 
 
 async def test_a_run_is_recorded_read_back_and_passes_the_gate(house: House) -> None:
@@ -137,7 +153,11 @@ async def test_a_run_is_recorded_read_back_and_passes_the_gate(house: House) -> 
     decided = await house.decide()
     assert decided["verdict"] == "pass", decided
     assert decided["claim_ids"] == ["run-1"]
+    assert [reason["requirement_id"] for reason in decided["reasons"]] == ["main-job", "negative-controls"]
     assert decided["reasons"][0]["why"].startswith("shown: run-1 confirmed at R2")
+    own = {"gate_id": "release", "subject_sha256": SUBJECT, "profile": "dev"}
+    refused = await house.send("POST", "/v1/gates", 409, json=own)
+    assert "not-independent" in refused.json()["detail"]
     shown = (await house.send("GET", "/v1/claims/run-1")).json()
     assert (shown["status"], shown["level"]) == ("confirmed", "R2")
     assert shown["statement_sha256"] == claim["statement_sha256"]
@@ -191,7 +211,7 @@ async def test_bad_news_makes_a_passed_gate_decide_again(house: House) -> None:
     await claimed(house)
     await house.read_back("run-1")
     assert (await house.decide())["verdict"] == "pass"
-    await house.send("POST", "/v1/claims", json=a_claim(claim_id="run-2", result="failed"))
+    await house.submit(claim_id="run-2", result="failed")
 
     async def closed() -> bool:
         page = (await house.send("GET", "/v1/gates", params={"gate_id": "release"})).json()
@@ -276,7 +296,7 @@ async def test_bad_input_is_refused_with_what_to_do(house: House) -> None:
     await house.send("POST", "/v1/claims", 422, json=a_claim(expires_at="2020-01-01T00:00:00.000000Z"))
     await house.send("POST", "/v1/requirements", 422, json=REQUIREMENT | {"predicate": "true"})
     await house.send("POST", "/v1/claims/none/readbacks", 404, json={"level": "R1"})
-    await house.send("POST", "/v1/claims/none/readbacks", 422, json={"level": "R4"})
+    await house.send("POST", "/v1/claims/none/readbacks", 422, json={"level": "R5"})
     await house.send("GET", "/v1/claims/none", 404)
     await house.send("PUT", f"/v1/artefacts/{sha256(b'other')}", 422, content=RUN)
     await house.send("PUT", f"/v1/artefacts/{sha256(b'')}", 422, content=b"")
@@ -305,7 +325,7 @@ async def test_a_repeated_request_is_answered_and_not_done_again(house: House) -
     await claimed(house)
     await house.read_back("run-1")
     asked = {"gate_id": "release", "subject_sha256": SUBJECT, "profile": "dev"}
-    keyed = house.headers | {"Idempotency-Key": "decide-1"}
+    keyed = house.judge | {"Idempotency-Key": "decide-1", "GPUaaS-At-Least": house.headers["GPUaaS-At-Least"]}
     first = (await house.client.post("/v1/gates", json=asked, headers=keyed)).json()
     again = (await house.client.post("/v1/gates", json=asked, headers=keyed)).json()
     assert again == first | {"repeated": True}
@@ -319,7 +339,7 @@ async def test_a_repeated_request_is_answered_and_not_done_again(house: House) -
 async def test_lists_are_given_page_by_page(house: House) -> None:
     await claimed(house)
     for number in range(2, 6):
-        await house.send("POST", "/v1/claims", json=a_claim(claim_id=f"run-{number}"))
+        await house.submit(claim_id=f"run-{number}")
         await house.send("POST", "/v1/requirements", json=REQUIREMENT | {"requirement_id": f"more-{number}"})
         await house.decide(f"gate-{number}")
     for path, key, total in (("claims", "claim_id", 5), ("requirements", "requirement_id", 5), ("gates", "gate_id", 4)):
@@ -345,7 +365,7 @@ async def rebuilt_the_same(house: House, name: str) -> None:
 
 async def test_a_rebuild_of_each_read_model_gives_identical_tables(house: House) -> None:
     await claimed(house)
-    await house.send("POST", "/v1/claims", json=a_claim(claim_id="run-2", facts=[FACTS[0] | {"value": "7"}]))
+    await house.submit(claim_id="run-2", facts=[FACTS[0] | {"value": "7"}])
 
     async def both_read_back() -> bool:
         page = (await house.send("GET", "/v1/claims")).json()
@@ -353,11 +373,11 @@ async def test_a_rebuild_of_each_read_model_gives_identical_tables(house: House)
 
     await eventually(both_read_back)
     await house.read_back("run-1")
-    await rebuilt_the_same(house, "claims_v1")
+    await rebuilt_the_same(house, "claims_v2")
     await house.send("POST", "/v1/requirements", json=REQUIREMENT | {"max_age_s": 5})
     await rebuilt_the_same(house, "requirements_v1")
     await house.decide()
-    await rebuilt_the_same(house, "gates_v1")
+    await rebuilt_the_same(house, "gates_v2")
     assert len((await house.send("GET", "/v1/claims/run-1")).json()["readbacks"]) == 2
 
 
@@ -389,3 +409,65 @@ def test_production_does_not_start_without_a_key_that_somebody_provided(tmp_path
         build(EvidenceSettings(profile="production", state_dir=tmp_path))
     with pytest.raises(Misconfigured, match="64 hex digits"):
         build(EvidenceSettings(state_dir=tmp_path, evidence_trusted_keys="abc"))
+
+
+async def test_what_is_submitted_must_be_what_was_opened_and_a_claim_without_opening_is_no_proof(house: House) -> None:
+    await claimed(house)
+    await house.open(claim_id="run-2")
+    changed = await house.send("POST", "/v1/claims", 409, json=a_claim(claim_id="run-2", scope=["meter"]))
+    assert "scope is not what the claim was opened with" in changed.json()["detail"]
+    [waiting] = (await house.send("GET", "/v1/openings")).json()["items"]
+    assert waiting["claim_id"] == "run-2"
+    stranger = {**REQUIREMENT, "requirement_id": "other"}
+    await house.send("POST", "/v1/requirements", json=stranger)
+    await house.send("POST", "/v1/claims", json=a_claim(claim_id="run-3", requirement_id="other"))
+    reasons = {reason["requirement_id"]: reason["why"] for reason in (await house.decide())["reasons"]}
+    assert reasons["other"].startswith("scope-not-fixed")
+
+
+async def test_a_waiver_takes_two_people_who_claimed_nothing_and_its_withdrawal_revokes(house: House) -> None:
+    await house.send("POST", "/v1/requirements", json=REQUIREMENT)
+    await house.send("POST", "/v1/releases", json={"name": "gpuaas 0.1.0", "components": COMPONENTS})
+    identities = await Identities.on(house.service.log)
+    first, second = await identities.operator(), await identities.operator()
+    asked = {
+        "waiver_id": "waiver-1",
+        "requirement_id": "main-job",
+        "subject_sha256": SUBJECT,
+        "profile": "dev",
+        "reason": "The machine is being repaired.",
+        "expires_at": in_a_day(),
+    }
+    await house.send("POST", "/v1/waivers", json=asked, headers=first)
+    alone = await house.send("POST", "/v1/waivers/waiver-1/approval", 409, headers=first)
+    assert "one-person" in alone.json()["detail"]
+    assert (await house.decide())["reasons"][0]["why"].startswith("waiver-one-person")
+    await house.send("POST", "/v1/waivers/waiver-1/approval", headers=second)
+    decided = await house.decide()
+    assert (decided["verdict"], decided["reasons"][0]["waiver_id"]) == ("pass", "waiver-1")
+    assert (await house.status())["requirements"][0]["standing"] == "waived"
+    await house.send("POST", "/v1/waivers/waiver-1/withdrawal", json={"reason": "It is back."}, headers=second)
+
+    async def revoked() -> bool:
+        return [one["gate_id"] for one in (await house.status())["revocations"]] == ["release"]
+
+    await eventually(revoked)
+
+
+async def test_a_release_is_found_by_its_name_and_every_record_has_its_signed_statement(house: House) -> None:
+    await claimed(house)
+    [release] = (await house.send("GET", "/v1/releases")).json()["items"]
+    assert (release["root_sha256"], release["release_id"]) == (SUBJECT, SUBJECT[:40])
+    assert (await house.send("GET", "/v1/releases/gpuaas 0.1.0")).json()["root_sha256"] == SUBJECT
+    decided = await house.decide()
+    for stored in (release["statement_sha256"], decided["statement_sha256"]):
+        envelope = (await house.send("GET", f"/v1/artefacts/{stored}")).json()
+        assert envelope["payloadType"] == "application/vnd.in-toto+json"
+    [run, *_] = (await house.send("GET", "/v1/control-runs")).json()["items"]
+    assert run["not_refused"] == 0
+
+
+async def test_live_state_says_what_is_absent(house: House) -> None:
+    told = (await house.send("GET", "/v1/live-state")).json()
+    assert told["totals"]["services"] == 0
+    assert told["rights"]["evidence.gate.decide"]["holders"] >= 2

@@ -93,6 +93,10 @@ class Suite:
         headers = {"Idempotency-Key": key or new_id()}
         return (await self._send("POST", service, path, json=body, headers=headers)).json()
 
+    async def put(self, service: str, path: str, body: Any) -> Any:
+        """Say what something is to be."""
+        return (await self._send("PUT", service, path, json=body, headers={"Idempotency-Key": new_id()})).json()
+
     async def put_bytes(self, service: str, path: str, content: bytes, media_type: str) -> Any:
         """Store bytes under a name that the caller chose."""
         answer = await self._send("PUT", service, path, content=content, headers={"Content-Type": media_type})

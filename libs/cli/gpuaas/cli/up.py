@@ -8,6 +8,7 @@ async with Stack(state_dir, profile="demo") as stack:
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -285,7 +286,13 @@ class Stack:
 
     async def _launch(self, entry: ServiceEntry) -> None:
         self._begun_s[entry.name] = monotonic()
-        environment = {**os.environ, **self._extra, **self._servers.environment_of(entry, self._ports[entry.name])}
+        observed = {"GPUAAS_EVIDENCE_SERVICES": json.dumps(self.urls)} if entry.name == "evidence" else {}
+        environment = {
+            **os.environ,
+            **observed,
+            **self._extra,
+            **self._servers.environment_of(entry, self._ports[entry.name]),
+        }
         plan = Plan(entry.name, entry.module, environment, self.log_path(entry.name))
         await self._processes.start(plan)
         self._progress(Step(entry.name, "started"))

@@ -7,10 +7,19 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gpuaas.common.events import Event, Part
-from gpuaas.common.wire import Moment, Unique
+from gpuaas.common.wire import Count64, Moment, Unique
+
+Actor = Annotated[str, Field(min_length=1, max_length=128)]
+"""The id of a principal of iam, or the name of a service."""
+
+ActorKind = Literal["user", "service-account", "workload", "service"]
+"""What kind of principal that is."""
 
 ClaimResult = Literal["passed", "failed"]
 """What a claim says came out."""
+
+ComponentKind = Literal["wheel", "image", "source", "schema", "lock", "document"]
+"""What a component of a release is."""
 
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
@@ -71,6 +80,35 @@ class ClaimedFact(Part):
     """Where in the artefact (RFC 6901 JSON Pointer; empty: the whole of it)."""
 
 
+class Component(Part):
+    """One thing that a release ships, by its digest."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    """Its name in the release."""
+
+    kind: ComponentKind
+    """What it is."""
+
+    sha256: Sha256
+    """Digest of its bytes."""
+
+    size_bytes: Annotated[int, Field(strict=True, ge=0, le=1099511627776)]
+    """Its size, bytes."""
+
+
+class Control(Part):
+    """One poisoned package."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    """What is wrong with it."""
+
+    expected: Annotated[str, Field(min_length=1, max_length=64)]
+    """The one word for which it must be refused."""
+
+    found: Annotated[str, Field(min_length=1, max_length=64)]
+    """The word for which it was refused; `pass` where it was let through."""
+
+
 class GateReason(Part):
     """What one requirement contributed to a verdict."""
 
@@ -82,6 +120,72 @@ class GateReason(Part):
 
     why: Annotated[str, Field(min_length=1, max_length=1000)]
     """Why, in a sentence."""
+
+    waiver_id: Label | None = None
+    """The waiver because of which it counts as met."""
+
+
+class Strength(Part):
+    """How a requirement is stronger or weaker in one environment."""
+
+    profile: Profile
+    """The environment."""
+
+    predicate: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """The condition there, instead of the general one."""
+
+    minimum_readback: ReadbackLevel | None = None
+    """The readback level there, instead of the general one."""
+
+    max_age_s: Annotated[int, Field(strict=True, ge=1, le=31622400)] | None = None
+    """How old the reading back may be there, in seconds."""
+
+    waivable: Annotated[bool, Field(strict=True)] | None = None
+    """Whether it may be waived there."""
+
+
+class ClaimOpened(Event):
+    """Claim opened. Somebody says, before the run, what will be tested, how, and what it must cover.
+    What is submitted later has to be the same.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.claim-opened.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "claim"
+    SCHEMA: ClassVar[str] = "evidence/claim-opened.v1.json"
+
+    claim_id: Label
+    """The claim."""
+
+    requirement_id: Label
+    """The requirement it will be about."""
+
+    requirement_version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """The version of the requirement that was in force, counted from 1."""
+
+    subject_sha256: Sha256
+    """Root digest of the release that will be tested."""
+
+    profile: Profile
+    """The environment it will be tested in."""
+
+    procedure: Annotated[str, Field(min_length=1, max_length=1000)]
+    """What was done, so that somebody else can do it again."""
+
+    procedure_id: Label | None = None
+    """The allow-listed procedure by which it can be run again, if there is one."""
+
+    scope: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=256)]
+    """What was covered, fixed before the run."""
+
+    opened_at: Moment
+    """When it was opened, before the run."""
+
+    closes_at: Moment
+    """The first instant at which nothing can be submitted any more."""
+
+    statement_sha256: Sha256
+    """Digest of the signed in-toto statement that says the same."""
 
 
 class ClaimReadBack(Event):
@@ -108,6 +212,9 @@ class ClaimReadBack(Event):
 
     read_at: Moment
     """When it was read back."""
+
+    statement_sha256: Sha256 | None = None
+    """Digest of the signed in-toto statement that says the same."""
 
 
 class ClaimSubmitted(Event):
@@ -153,6 +260,38 @@ class ClaimSubmitted(Event):
     expires_at: Moment
     """The first instant at which it no longer counts."""
 
+    procedure_id: Label | None = None
+    """The allow-listed procedure by which it can be run again, if there is one."""
+
+
+class ControlsRun(Event):
+    """Negative controls run. The gate was shown packages that are poisoned on purpose, to prove that
+    it can say no, each time for the right reason.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.controls-run.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "controls"
+    SCHEMA: ClassVar[str] = "evidence/controls-run.v1.json"
+
+    run_id: Label
+    """This run of the negative controls."""
+
+    rules: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """The edition of the judging rules that was tried, counted from 1."""
+
+    controls: Annotated[tuple[Control, ...], Field(min_length=1, max_length=256)]
+    """Every poisoned package that was tried."""
+
+    not_refused: Annotated[int, Field(strict=True, ge=0, le=256)]
+    """How many were let through, or refused for another reason than their own."""
+
+    ran_at: Moment
+    """When this happened."""
+
+    statement_sha256: Sha256
+    """Digest of the signed in-toto statement that says the same."""
+
 
 class GateDecided(Event):
     """Gate decided. A gate judged a subject for one environment from the claims at hand. Only `pass`
@@ -187,6 +326,79 @@ class GateDecided(Event):
 
     inputs_sha256: Sha256
     """Digest over everything the judgement rests on, so that it can be repeated."""
+
+    kinds: Annotated[tuple[RequirementKind, ...], Field(min_length=1, max_length=4), Unique] | None = None
+    """The kinds of requirement the gate asked for; absent: all."""
+
+    log_position: Count64 | None = None
+    """The end of the log when the inputs were gathered; the claims up to there are all in them."""
+
+    statement_sha256: Sha256 | None = None
+    """Digest of the signed in-toto statement that says the same."""
+
+
+class GateRevoked(Event):
+    """Gate revoked. A gate that had let a release through no longer does: its evidence was
+    contradicted, went stale, expired, was lost or was outvoted.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.gate-revoked.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "gate"
+    SCHEMA: ClassVar[str] = "evidence/gate-revoked.v1.json"
+
+    gate_id: Label
+    """The gate."""
+
+    subject_sha256: Sha256
+    """Root digest of the release it had let through."""
+
+    profile: Profile
+    """For which environment."""
+
+    revoked_inputs_sha256: Sha256
+    """`inputs_sha256` of the decision that had passed."""
+
+    inputs_sha256: Sha256
+    """`inputs_sha256` of the decision that took it back."""
+
+    cause: Annotated[str, Field(min_length=1, max_length=1000)]
+    """What it no longer rests on: the first requirement that is not met, and why."""
+
+    revoked_at: Moment
+    """When this happened."""
+
+
+class ReleaseRegistered(Event):
+    """Release registered. A release was named by the digests of everything that it ships. It never
+    changes; other bytes are another release.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.release-registered.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "release"
+    SCHEMA: ClassVar[str] = "evidence/release-registered.v1.json"
+
+    release_id: Label
+    """The release: the first 40 digits of its root digest."""
+
+    root_sha256: Sha256
+    """SHA-256 of the list of its components in one spelling; claims and gates name the release by it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    """What people call it."""
+
+    commit: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """The source revision it was built from, where there is one."""
+
+    components: Annotated[tuple[Component, ...], Field(min_length=1, max_length=512)]
+    """Everything that is shipped."""
+
+    registered_at: Moment
+    """When it was registered here."""
+
+    statement_sha256: Sha256
+    """Digest of the signed in-toto statement that says the same."""
 
 
 class RequirementPublished(Event):
@@ -223,10 +435,125 @@ class RequirementPublished(Event):
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1, max_length=5), Unique]
     """The environments it must be shown in."""
 
+    covers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=256), Unique] | None = None
+    """What the scope of a claim must contain, all of it."""
+
+    waivable: Annotated[bool, Field(strict=True)] | None = None
+    """Whether two people may waive it; absent: yes."""
+
+    strengths: Annotated[tuple[Strength, ...], Field(max_length=5)] | None = None
+    """What differs in single environments."""
+
+    statement_sha256: Sha256 | None = None
+    """Digest of the signed in-toto statement that says the same."""
+
+
+class WaiverApproved(Event):
+    """Waiver approved. A second person approves a waiver; from now until it expires the requirement
+    counts as waived.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.waiver-approved.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "waiver"
+    SCHEMA: ClassVar[str] = "evidence/waiver-approved.v1.json"
+
+    waiver_id: Label
+    """The waiver."""
+
+    approved_by: Actor
+    """Who approved it: neither who asked for it nor who made a claim about the requirement."""
+
+    approved_by_kind: ActorKind
+    """What kind of principal that is."""
+
+    approved_at: Moment
+    """When it was approved."""
+
+    statement_sha256: Sha256
+    """Digest of the signed in-toto statement that says the same."""
+
+
+class WaiverRequested(Event):
+    """Waiver requested. Somebody asks that a release may pass without a requirement, for a limited
+    time. It counts for nothing until a second person approves it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.waiver-requested.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "waiver"
+    SCHEMA: ClassVar[str] = "evidence/waiver-requested.v1.json"
+
+    waiver_id: Label
+    """The waiver."""
+
+    requirement_id: Label
+    """The requirement that is to be waived."""
+
+    requirement_version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """The version of the requirement, counted from 1; the next version is not waived."""
+
+    subject_sha256: Sha256
+    """Root digest of the one release it is for."""
+
+    profile: Profile
+    """The one environment it is for."""
+
+    reason: Annotated[str, Field(min_length=10, max_length=1000)]
+    """Why it may be done without, and what is done instead."""
+
+    requested_by: Actor
+    """Who asked for it: the first of at least two people."""
+
+    requested_by_kind: ActorKind
+    """What kind of principal that is."""
+
+    requested_at: Moment
+    """When it was asked for."""
+
+    expires_at: Moment
+    """The first instant at which it no longer counts."""
+
+    statement_sha256: Sha256
+    """Digest of the signed in-toto statement that says the same."""
+
+
+class WaiverWithdrawn(Event):
+    """Waiver withdrawn. A waiver was refused or taken back; it does not count from here on, and gates
+    that rested on it decide again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.waiver-withdrawn.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "waiver"
+    SCHEMA: ClassVar[str] = "evidence/waiver-withdrawn.v1.json"
+
+    waiver_id: Label
+    """The waiver."""
+
+    withdrawn_by: Actor
+    """Who withdrew or refused it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Why it was withdrawn."""
+
+    withdrawn_at: Moment
+    """When this happened."""
+
+    statement_sha256: Sha256
+    """Digest of the signed in-toto statement that says the same."""
+
 
 EVENTS: tuple[type[Event], ...] = (
+    ClaimOpened,
     ClaimReadBack,
     ClaimSubmitted,
+    ControlsRun,
     GateDecided,
+    GateRevoked,
+    ReleaseRegistered,
     RequirementPublished,
+    WaiverApproved,
+    WaiverRequested,
+    WaiverWithdrawn,
 )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpuaas.verify.bundles import verify_bundle
+from gpuaas.verify.decisions import verify_decision
 from gpuaas.verify.erasures import verify_erasure
 from gpuaas.verify.handovers import verify_handover
 from gpuaas.verify.mirrors import verify_mirror
@@ -34,6 +35,8 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
     match options.command:
         case "invoice":
             return verify_bundle(options.bundle, policy, options.tenant)
+        case "decision":
+            return verify_decision(options.folder, policy)
         case "rows":
             return verify_rows(options.rows, policy)
         case "erasure":
@@ -72,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     invoice = commands.add_parser("invoice", parents=[trust], help="an invoice bundle follows from the log")
     invoice.add_argument("bundle", help="bundle.json, bundle.json.gz, or a folder that holds one")
     invoice.add_argument("--tenant", metavar="ID", help="refuse a bundle of any other tenant")
+    decision = commands.add_parser("decision", parents=[trust], help="a gate's decision follows from logged evidence")
+    decision.add_argument("folder", help="as `gpuaas evidence export` writes it")
     rows = commands.add_parser("rows", parents=[trust], help="trail rows (answers with proof=1) are in the log")
     rows.add_argument("rows", help="a JSON file")
     erasure = commands.add_parser(

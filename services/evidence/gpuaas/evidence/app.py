@@ -4,59 +4,112 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
+from gpuaas.common.access import who_can
+from gpuaas.common.rights import Scope
 from gpuaas.common.service import Service, run
 from gpuaas.evidence import api
-from gpuaas.evidence.adapters.ed25519 import PublicKey, key_id_of, open_key
+from gpuaas.evidence.adapters.commands import LocalCommands
+from gpuaas.evidence.adapters.ed25519 import PublicKey, key_id_of, open_key, specimen_signers
 from gpuaas.evidence.adapters.files import FileArtefacts
+from gpuaas.evidence.adapters.live_state import HttpInstallation
+from gpuaas.evidence.domain.specimens import Specimens
+from gpuaas.evidence.entities import SERVICE
+from gpuaas.evidence.keeping import Gatekeeper, Views
+from gpuaas.evidence.notary import Notary
 from gpuaas.evidence.ports import ArtefactStore
 from gpuaas.evidence.projections.claims import Claims
+from gpuaas.evidence.projections.control_runs import ControlRuns
 from gpuaas.evidence.projections.gates import Gates
+from gpuaas.evidence.projections.releases import Releases
 from gpuaas.evidence.projections.requirements import Requirements
-from gpuaas.evidence.reactions import SERVICE, ClaimReader, Gatekeeper, ReadBackNewClaims, ReviewPassedGates
+from gpuaas.evidence.projections.waivers import Waivers
+from gpuaas.evidence.reactions import ReadBackNewClaims, ReviewPassedGates
+from gpuaas.evidence.reading import ClaimReader
 from gpuaas.evidence.settings import EvidenceSettings
 
+RIGHTS_WATCHED: Final = (
+    "evidence.claim.submit",
+    "evidence.gate.decide",
+    "evidence.requirement.publish",
+    "evidence.waiver.approve",
+    "iam.binding.create",
+)
+"""Permissions on the platform whose holders are part of the live state."""
 _log = logging.getLogger(__name__)
 
 
 def build(settings: EvidenceSettings) -> Service:
-    """The service, not yet started. Raises Misconfigured: no usable signing key."""
+    """The service, not yet started. Raises Misconfigured: no usable signing key or list of procedures."""
     service = Service(SERVICE, settings)
     store = FileArtefacts(settings.artefacts_dir, artefact_bytes_max=settings.evidence_artefact_bytes_max)
     key = open_key(settings.signing_key, make_if_absent=settings.makes_keys)
     public_keys = {key_id_of(public): public for public in (key.public_key, *settings.trusted_keys())}
     trusted = {key_id: PublicKey(public).check for key_id, public in public_keys.items()}
-    requirements, claims, gates = Requirements(), Claims(), Gates()
-    service.project(requirements, claims, gates)
+    views = Views(Requirements(), Claims(), Releases(), Waivers(), ControlRuns(), Gates())
+    every_view = (views.requirements, views.claims, views.releases, views.waivers, views.controls, views.gates)
+    service.project(*every_view)
 
-    async def caught_up() -> None:
+    async def caught_up() -> int:
         position = await service.log.last_position()
-        views = (requirements, claims, gates)
-        await asyncio.gather(*(service.reader(view).reached(position, settings.ready_timeout_s) for view in views))
+        readers = [service.reader(view) for view in every_view]
+        await asyncio.gather(*(reader.reached(position, settings.ready_timeout_s) for reader in readers))
+        return position
 
-    reader = ClaimReader(service.commands, store, service.clock)
+    def holders() -> Mapping[str, Iterable[str]]:
+        now = datetime.now(UTC)
+        found = {name: who_can(service.access.rights, name, Scope(), now) for name in RIGHTS_WATCHED}
+        return {name: [f"{kind}/{principal}" for kind, principal in who] for name, who in found.items()}
+
+    notary = Notary(store, {key.key_id: key.sign})
+    procedures = LocalCommands(settings.evidence_procedures)
+    installation = HttpInstallation(settings.services(), holders)
+    reader = ClaimReader(service.commands, store, service.clock, notary, procedures, installation)
     keeper = Gatekeeper(
-        service.commands, store, service.clock, service.database, (requirements, claims), caught_up, trusted
+        service.commands,
+        store,
+        service.clock,
+        service.database,
+        views,
+        caught_up,
+        trusted,
+        notary,
+        Specimens(*specimen_signers()),
     )
-    service.react(ReadBackNewClaims(reader), ReviewPassedGates(keeper, service.database, claims, gates, caught_up))
+    service.react(
+        ReadBackNewClaims(reader),
+        ReviewPassedGates(keeper, service.database, views.claims, views.waivers, caught_up),
+    )
     desk = api.Desk(
         commands=service.commands,
         database=service.database,
         clock=service.clock,
         store=store,
-        requirements=requirements,
-        claims=claims,
-        gates=gates,
+        views=views,
         reader=reader,
         keeper=keeper,
-        signers={key.key_id: key.sign},
+        notary=notary,
+        procedures=procedures,
+        installation=installation,
         public_keys=public_keys,
         artefact_bytes_max=settings.evidence_artefact_bytes_max,
         upload_timeout_s=settings.evidence_upload_timeout_s,
     )
     service.serve(api.router(desk), streamed=[api.ARTEFACTS_PATH])
     service.background("scrub", lambda: scrub_for_ever(store, settings.evidence_scrub_interval_s))
+    service.background("look-again", lambda: look_for_ever(keeper, reader, settings))
     return service
+
+
+async def look_for_ever(keeper: Gatekeeper, reader: ClaimReader, settings: EvidenceSettings) -> None:
+    """Run the negative controls when they are due, and judge again what has passed."""
+    while True:
+        await keeper.run_controls_if_due(timedelta(seconds=settings.evidence_controls_interval_s))
+        await keeper.look_again(reader)
+        await asyncio.sleep(settings.evidence_look_again_interval_s)
 
 
 async def scrub_for_ever(store: ArtefactStore, interval_s: float) -> None:

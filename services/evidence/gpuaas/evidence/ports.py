@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -60,6 +60,38 @@ class ArtefactStore(Protocol):
 
     def scrub(self) -> AsyncIterator[Damage]:
         """Read everything again and name what no longer hashes to its digest. Nothing is removed."""
+        ...
+
+
+class NotRun(GpuaasError):
+    """A procedure gave nothing that could be compared: unknown here, failed to start, took too long, said nothing."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "not-run"
+
+
+class Procedures(Protocol):
+    """What may be run again, by its name and in no other way."""
+
+    def known(self) -> frozenset[str]:
+        """The ids of the procedures there are."""
+        ...
+
+    async def run(self, procedure_id: str, subject_sha256: str) -> Mapping[str, bytes]:
+        """Run it now for this subject; the bytes of what it made, by artefact name.
+
+        Raises:
+            NotRun: no such procedure, or it did not come to an end with its artefacts.
+        """
+        ...
+
+
+class Installation(Protocol):
+    """What runs here, observed from outside."""
+
+    async def observe(self) -> bytes:
+        """The live state now, as the JSON document described in `domain/live_state.py`. What cannot be reached is
+        said to be absent in it; nothing is remembered."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,10 @@ class EvidenceSettings(Settings):
         evidence_signing_key: PEM file of the Ed25519 key that signs statements; below `state_dir` if not given.
         evidence_trusted_keys: raw public keys in hex, comma-separated, whose earlier signatures still count.
         evidence_scrub_interval_s: pause between two readings of the whole store.
+        evidence_look_again_interval_s: pause between two looks at what has passed.
+        evidence_controls_interval_s: how old (in the world's time) the newest run of the negative controls may get.
+        evidence_procedures: JSON file that lists what may be run again for R3; nothing may be if not given.
+        evidence_services: JSON object of service name → base URL: what is observed for R4.
     """
 
     evidence_artefacts_dir: Path | None = None
@@ -30,6 +35,10 @@ class EvidenceSettings(Settings):
     evidence_signing_key: Path | None = None
     evidence_trusted_keys: str = Field(default="", max_length=4_096)
     evidence_scrub_interval_s: float = Field(default=6 * 3_600.0, ge=1)
+    evidence_look_again_interval_s: float = Field(default=30.0, ge=0.1, le=86_400)
+    evidence_controls_interval_s: float = Field(default=6 * 3_600.0, ge=1, le=43_200)
+    evidence_procedures: Path | None = None
+    evidence_services: str = Field(default="{}", max_length=65_536)
 
     @property
     def artefacts_dir(self) -> Path:
@@ -43,6 +52,16 @@ class EvidenceSettings(Settings):
     def makes_keys(self) -> bool:
         """Whether a missing signing key is made here; in production somebody has to provide it."""
         return self.profile != "production"
+
+    def services(self) -> dict[str, str]:
+        """Service name → base URL of what is observed. Raises Misconfigured."""
+        try:
+            found = json.loads(self.evidence_services)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(url, str) for url in found.values()):
+            raise Misconfigured("GPUAAS_EVIDENCE_SERVICES must be a JSON object of service name to URL")
+        return {name: url.rstrip("/") for name, url in found.items()}
 
     def trusted_keys(self) -> list[bytes]:
         """Earlier public keys, 32 raw bytes each. Raises Misconfigured."""

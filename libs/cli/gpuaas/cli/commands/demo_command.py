@@ -131,6 +131,7 @@ async def _play(
     with acts.act("tenants", "open tenants", len(names)) as done:
         tenants = await play.open_tenants(world, names, done)
     await play.publish_prices(world)
+    opened = await evidence.open_claim(world, names)
     began = time.perf_counter()
     with acts.act("submit", "submit jobs as they arrive", len(jobs)) as done:
         submitted = await play.replay(world, jobs, tenants, jobs_per_s, done)
@@ -148,7 +149,7 @@ async def _play(
     acts.timings["events_per_s"] = round(reading.events / acts.timings["replay_s"], 1)
     told = report.assemble(jobs, len(fleet), reading, invoices, verified, states, acts.timings, rate)
     with acts.act("evidence", "record the run as evidence", 1):
-        told["evidence"] = await evidence.record(world, told)
+        told["evidence"] = await evidence.record(world, opened, told)
     for tenant in tenants.values():
         await tenant.client.close()
     return told

@@ -1,17 +1,22 @@
 """The demo's run as evidence. One law: the gate decides on bytes it can fetch again, not on what the demo says.
 
-requirement → artefact (the report) → claim with facts that point into it → read back → gate.
+requirement → release → claim opened → the run → artefact (the report) → claim with facts that point into it → read
+back → gate, asked by another principal than the claimer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from gpuaas.cli.client import Suite
 from gpuaas.cli.demo.world import World
 from gpuaas.cli.service_table import SERVICES
 from gpuaas.common.clock import rfc3339
@@ -33,24 +38,40 @@ PREDICATE: Final = (
 )
 
 
-def subject_sha256() -> str:
-    """What the claim is about: SHA-256 over the source of every package of the suite that runs here."""
-    whole = hashlib.sha256()
+PROCEDURE: Final = "gpuaas demo: replay a slice of the Philly trace on the Lingjun fleet"
+JUDGE: Final = "evidence-judge"
+CLAIM_OPEN: Final = timedelta(days=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A claim whose scope was fixed before the run."""
+
+    claim_id: str
+    subject_sha256: str
+    scope: tuple[str, ...]
+
+
+def components() -> list[dict[str, Any]]:
+    """What runs here: every package of the suite, by one digest over its source."""
+    found = []
     for module in ["gpuaas.common", "gpuaas.contracts", "gpuaas.verify", *(f"gpuaas.{s.name}" for s in SERVICES)]:
         spec = find_spec(module)
         assert spec is not None
         assert spec.submodule_search_locations is not None
         root = Path(spec.submodule_search_locations[0])
+        whole, size = hashlib.sha256(), 0
         for path in sorted(root.rglob("*.py")):
-            whole.update(f"{module}/{path.relative_to(root)}\0".encode())
-            whole.update(hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()
+            content = path.read_bytes()
+            whole.update(f"{path.relative_to(root)}\0".encode())
+            whole.update(hashlib.sha256(content).digest())
+            size += len(content)
+        found.append({"name": module, "kind": "source", "sha256": whole.hexdigest(), "size_bytes": size})
+    return found
 
 
-async def record(world: World, report: dict[str, Any]) -> dict[str, Any]:
-    """Submit the report as a claim and let the gate decide; the gate's answer with the claim's id."""
-    content = json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False).encode()
-    digest = hashlib.sha256(content).hexdigest()
+async def open_claim(world: World, scope: Iterable[str]) -> Opened:
+    """Before the run: register what runs, say what must be shown, and fix what the run will cover."""
     evidence = world.operator
     requirement = {
         "requirement_id": REQUIREMENT,
@@ -62,16 +83,35 @@ async def record(world: World, report: dict[str, Any]) -> dict[str, Any]:
         "profiles": ["demo"],
     }
     await evidence.post("evidence", "/v1/requirements", requirement)
-    await evidence.put_bytes("evidence", f"/v1/artefacts/{digest}", content, "application/json")
-    subject, claim_id = subject_sha256(), f"demo-{new_id()}"
-    claim = {
-        "claim_id": claim_id,
+    release = {"name": f"gpuaas {version('gpuaas-common')} as it runs here", "components": components()}
+    subject = (await evidence.post("evidence", "/v1/releases", release))["root_sha256"]
+    opened = Opened(f"demo-{new_id()}", subject, tuple(sorted(scope)))
+    body = {
         "requirement_id": REQUIREMENT,
         "subject_sha256": subject,
         "profile": "demo",
+        "procedure": PROCEDURE,
+        "scope": opened.scope,
+        "closes_at": rfc3339(world.clock.now() + CLAIM_OPEN),
+    }
+    await evidence.post("evidence", f"/v1/claims/{opened.claim_id}/opening", body)
+    return opened
+
+
+async def record(world: World, opened: Opened, report: dict[str, Any]) -> dict[str, Any]:
+    """Submit the report as a claim and let the gate decide; the gate's answer with the claim's id."""
+    content = json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    evidence = world.operator
+    await evidence.put_bytes("evidence", f"/v1/artefacts/{digest}", content, "application/json")
+    claim = {
+        "claim_id": opened.claim_id,
+        "requirement_id": REQUIREMENT,
+        "subject_sha256": opened.subject_sha256,
+        "profile": "demo",
         "result": "passed" if agrees(report) else "failed",
-        "procedure": "gpuaas demo: replay a slice of the Philly trace on the Lingjun fleet",
-        "scope": sorted(report["tenants"]),
+        "procedure": PROCEDURE,
+        "scope": opened.scope,
         "artefacts": [
             {"name": "report", "sha256": digest, "size_bytes": len(content), "media_type": "application/json"}
         ],
@@ -82,10 +122,41 @@ async def record(world: World, report: dict[str, Any]) -> dict[str, Any]:
         "expires_at": rfc3339(world.clock.now() + timedelta(days=30)),
     }
     await evidence.post("evidence", "/v1/claims", claim)
-    await evidence.post("evidence", f"/v1/claims/{claim_id}/readbacks", {"level": "R2"})
-    question = {"gate_id": GATE, "subject_sha256": subject, "profile": "demo"}
-    answer: dict[str, Any] = await evidence.post("evidence", "/v1/gates", question)
-    return {"claim_id": claim_id, "subject_sha256": subject, "report_sha256": digest, **answer}
+    await evidence.post("evidence", f"/v1/claims/{opened.claim_id}/readbacks", {"level": "R2"})
+    question = {"gate_id": GATE, "subject_sha256": opened.subject_sha256, "profile": "demo", "kinds": ["uat"]}
+    # Who claims does not ask the gate.
+    async with await other_principal(
+        evidence, world.member, JUDGE, ["evidence.gate.decide", "evidence.*.read"]
+    ) as judge:
+        answer: dict[str, Any] = await judge.post("evidence", "/v1/gates", question)
+    return {
+        "claim_id": opened.claim_id,
+        "subject_sha256": opened.subject_sha256,
+        "report_sha256": digest,
+        **answer,
+    }
+
+
+async def other_principal(
+    operator: Suite, client_of: Callable[[str], Suite], role: str, permissions: Sequence[str]
+) -> Suite:
+    """A client that speaks for a new service account on the platform which holds `permissions` and nothing else."""
+    body = {"description": f"What {role} may do.", "permissions": list(permissions)}
+    await operator.put("iam", f"/v1/roles/{role}", body)
+    account = await operator.post("iam", "/v1/service-accounts", {"display_name": role})
+    binding = {
+        "principal_id": account["id"],
+        "principal_kind": "service-account",
+        "role": role,
+        "reason": "whoever claims does not ask the gate",
+    }
+    await operator.post("iam", "/v1/bindings", binding)
+    expires = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    path = f"/v1/service-accounts/{account['id']}/keys"
+    issued = await operator.post("iam", path, {"label": role, "expires_at": expires})
+    other = client_of(issued["api_key"])
+    other.position = operator.position
+    return other
 
 
 def agrees(report: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from gpuaas.common.errors import Misconfigured
+from gpuaas.evidence.domain.specimens import Signer
 
 
 class SigningKey:
@@ -26,6 +27,10 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         return self._private.sign(message)
+
+    def signer(self) -> Signer:
+        """The pair as callables."""
+        return Signer(self.key_id, self.sign, PublicKey(self.public_key).check)
 
 
 def key_id_of(public_key: bytes) -> str:
@@ -70,6 +75,12 @@ def open_key(path: Path, *, make_if_absent: bool) -> SigningKey:
     if not isinstance(private, Ed25519PrivateKey):
         raise Misconfigured(f"{path} holds a key that is not Ed25519; evidence is signed with Ed25519 only")
     return SigningKey(private)
+
+
+def specimen_signers() -> tuple[Signer, Signer]:
+    """Two keys that exist in this process only: one that the negative controls trust, and one that they do not."""
+    ours, theirs = (SigningKey(Ed25519PrivateKey.generate()) for _ in range(2))
+    return ours.signer(), theirs.signer()
 
 
 def _make(path: Path) -> SigningKey:

@@ -33,6 +33,7 @@ class Assertion(Part):
     scope: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=256)]
     artefacts: Annotated[tuple[Artefact, ...], Field(max_length=64)]
     facts: Annotated[tuple[ClaimedFact, ...], Field(max_length=256)]
+    procedure_id: Label | None = None
     expires_at: Moment
 
 
@@ -50,7 +51,7 @@ def assertion_of(claim: ClaimSubmitted) -> Assertion:
 
 def statement_of(assertion: Assertion) -> bytes:
     """The in-toto statement that says the same, in its one spelling."""
-    said: dict[str, Any] = assertion.model_dump(mode="json", exclude={"subject_sha256"})
+    said: dict[str, Any] = assertion.model_dump(mode="json", exclude={"subject_sha256"}, exclude_none=True)
     return statement.encode(
         statement.Statement(
             subjects=(statement.Subject(sha256=assertion.subject_sha256),),

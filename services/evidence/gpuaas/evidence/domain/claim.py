@@ -1,4 +1,4 @@
-"""A claim: submitted, then read back. One law: a contradiction takes effect at once and for good."""
+"""A claim: opened, submitted, read back. One law: a contradiction takes effect at once and for good."""
 
 from __future__ import annotations
 
@@ -10,15 +10,43 @@ from typing import Final
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.evidence import ClaimReadBack, ClaimSubmitted, ReadbackLevel, ReadbackOutcome
+from gpuaas.contracts.evidence import (
+    ClaimOpened,
+    ClaimReadBack,
+    ClaimSubmitted,
+    Profile,
+    ReadbackLevel,
+    ReadbackOutcome,
+)
 from gpuaas.evidence.domain.attestation import Assertion, lasts
 from gpuaas.evidence.domain.pointer import tokens
+from gpuaas.evidence.domain.records import UNSIGNED
 
 LIFETIME_MAX: Final = timedelta(days=366)
+OPEN_MAX: Final = timedelta(days=366)
+"""Longest time from opening a claim to submitting it."""
 READBACKS_MAX: Final = 10_000
 DETAIL_CHARS_MAX: Final = 1_000
 LEVELS: Final[tuple[ReadbackLevel, ...]] = ("R0", "R1", "R2", "R3", "R4")
 """From the claimer's word to the live state, in order of strength."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClaim:
+    """Say before the run what it will cover. `statement_sha256`: digest of the stored statement that says the same."""
+
+    claim_id: str
+    requirement_id: str
+    requirement_version: int
+    subject_sha256: str
+    profile: Profile
+    procedure: str
+    procedure_id: str | None
+    scope: tuple[str, ...]
+    at: datetime
+    closes_at: datetime
+    by: str
+    statement_sha256: str = UNSIGNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +67,22 @@ class RecordReadback:
     outcome: ReadbackOutcome
     detail: str
     read_at: datetime
+    statement_sha256: str = UNSIGNED
 
 
-ClaimCommand = SubmitClaim | RecordReadback
+ClaimCommand = OpenClaim | SubmitClaim | RecordReadback
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubmitted:
     """Nobody has claimed this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Scope and procedure are fixed; the run may begin."""
+
+    opened: ClaimOpened
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +103,27 @@ class Contradicted:
     detail: str
 
 
-Claim = Unsubmitted | Standing | Contradicted
+Claim = Unsubmitted | Open | Standing | Contradicted
 
 
 def decide(command: ClaimCommand, claim: Claim) -> Sequence[Event]:
     match claim, command:
+        case Unsubmitted(), OpenClaim() as opening:
+            return [opened(opening)]
+        case ((Open() | Standing() | Contradicted()), OpenClaim()):
+            raise Rejected("this claim id is taken; what a claim covers is said once, open another")
         case Unsubmitted(), SubmitClaim() as submission:
+            return [_submitted(submission)]
+        case Open(opened=before), SubmitClaim() as submission:
+            _demand_as_opened(before, submission)
             return [_submitted(submission)]
         case ((Standing() | Contradicted()), SubmitClaim()):
             raise Rejected("this claim id is taken and a claim never changes; submit under a new id")
-        case Unsubmitted(), RecordReadback(claim_id=claim_id):
+        case ((Unsubmitted() | Open()), RecordReadback(claim_id=claim_id)):
             raise NotFound(f"there is no claim {claim_id} to read back")
         case Standing() as standing, RecordReadback() as readback:
-            return [_read_back(standing, readback)]
+            _demand_room(standing)
+            return [read_back(readback)]
         case Contradicted(level=level, detail=detail), RecordReadback():
             raise Rejected(f"the claim was contradicted at {level} ({detail}); submit a new claim")
         case _:
@@ -88,7 +132,9 @@ def decide(command: ClaimCommand, claim: Claim) -> Sequence[Event]:
 
 def evolve(claim: Claim, event: Event) -> Claim:
     match claim, event:
-        case Unsubmitted(), ClaimSubmitted() as submitted:
+        case Unsubmitted(), ClaimOpened() as before:
+            return Open(opened=before)
+        case ((Unsubmitted() | Open()), ClaimSubmitted() as submitted):
             return Standing(submitted=submitted)
         case Standing(submitted=submitted), ClaimReadBack(outcome="contradicted") as found:
             return Contradicted(submitted=submitted, level=found.level, detail=found.detail)
@@ -99,6 +145,34 @@ def evolve(claim: Claim, event: Event) -> Claim:
             return replace(standing, readbacks=standing.readbacks + 1)
         case _:
             raise AssertionError(f"{event.TYPE} cannot follow in a claim's history")
+
+
+def opened(opening: OpenClaim) -> ClaimOpened:
+    """What `opening` will say. Raises Invalid."""
+    if not opening.at < opening.closes_at <= opening.at + OPEN_MAX:
+        raise Invalid(f"a claim closes in the future and within {OPEN_MAX.days} days; give such a closes_at")
+    return ClaimOpened(
+        claim_id=opening.claim_id,
+        requirement_id=opening.requirement_id,
+        requirement_version=opening.requirement_version,
+        subject_sha256=opening.subject_sha256,
+        profile=opening.profile,
+        procedure=opening.procedure,
+        procedure_id=opening.procedure_id,
+        scope=opening.scope,
+        opened_at=opening.at,
+        closes_at=opening.closes_at,
+        statement_sha256=opening.statement_sha256,
+    )
+
+
+def _demand_as_opened(before: ClaimOpened, submission: SubmitClaim) -> None:
+    said = submission.assertion
+    for name in ("requirement_id", "subject_sha256", "profile", "procedure", "procedure_id", "scope"):
+        if getattr(said, name) != getattr(before, name):
+            raise Rejected(f"{name} is not what the claim was opened with; open another claim for another run")
+    if submission.submitted_at >= before.closes_at:
+        raise Rejected(f"the claim closed at {before.closes_at}; open another and run again")
 
 
 def _submitted(submission: SubmitClaim) -> ClaimSubmitted:
@@ -119,6 +193,7 @@ def _submitted(submission: SubmitClaim) -> ClaimSubmitted:
         scope=assertion.scope,
         artefacts=assertion.artefacts,
         facts=assertion.facts,
+        procedure_id=assertion.procedure_id,
         statement_sha256=submission.statement_sha256,
         expires_at=assertion.expires_at,
     )
@@ -144,17 +219,22 @@ def _demand_facts(assertion: Assertion) -> None:
         tokens(fact.pointer)
 
 
-def _read_back(standing: Standing, readback: RecordReadback) -> ClaimReadBack:
-    if readback.level == "R0":
-        raise Invalid("R0 is the claimer's own word; read back at R1 or above")
+def _demand_room(standing: Standing) -> None:
     if standing.readbacks >= READBACKS_MAX:
         raise Rejected(f"a claim is read back at most {READBACKS_MAX} times; submit a new claim")
+
+
+def read_back(readback: RecordReadback) -> ClaimReadBack:
+    """What `readback` will say. Raises Invalid."""
+    if readback.level == "R0":
+        raise Invalid("R0 is the claimer's own word; read back at R1 or above")
     return ClaimReadBack(
         claim_id=readback.claim_id,
         level=readback.level,
         outcome=readback.outcome,
         detail=readback.detail[:DETAIL_CHARS_MAX],
         read_at=readback.read_at,
+        statement_sha256=readback.statement_sha256,
     )
 
 
@@ -163,4 +243,4 @@ def _first_repeat(names: Sequence[str]) -> str | None:
 
 
 DECIDER: Final[Decider[Claim, ClaimCommand]] = Decider(initial=Unsubmitted(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(ClaimSubmitted, ClaimReadBack)
+VOCABULARY: Final = Vocabulary(ClaimOpened, ClaimSubmitted, ClaimReadBack)

@@ -10,16 +10,22 @@ from typing import Final
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.evidence import GateDecided
-from gpuaas.evidence.domain.judgement import Inputs, decide_gate
+from gpuaas.contracts.evidence import GateDecided, GateRevoked
+from gpuaas.evidence.domain.inputs import Inputs
+from gpuaas.evidence.domain.judgement import decide_gate
+from gpuaas.evidence.domain.records import UNSIGNED
+
+CAUSE_CHARS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class DecideGate:
-    """Judge these inputs."""
+    """Judge these inputs. `asked_by`: the principal who wants to know; None: the service itself, which looks again."""
 
     gate_id: str
     inputs: Inputs
+    asked_by: str | None = None
+    statement_sha256: str = UNSIGNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +35,11 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Its newest decision."""
+    """Its newest decision. `passed`: (subject, profile, kinds, `inputs_sha256`) of every pass not taken back."""
 
     decided_at: datetime
     inputs_sha256: str
+    passed: frozenset[tuple[str, str, tuple[str, ...], str]] = frozenset()
 
 
 Gate = Undecided | Decided
@@ -48,33 +55,88 @@ class NotTheDecision(Invalid):
 
 def decide(command: DecideGate, gate: Gate) -> Sequence[Event]:
     inputs = command.inputs
+    _demand_independence(command)
     match gate:
         case Decided(inputs_sha256=before) if before == inputs.sha256:
             raise Rejected("this decision was recorded before; a gate is decided on what is so now (replayed)")
         case Decided(decided_at=before) if inputs.now < before:
             raise Rejected(f"the gate was decided later, at {before}; an earlier decision is not recorded after it")
         case _:
-            judgement = decide_gate(inputs)
-            return [
-                GateDecided(
-                    gate_id=command.gate_id,
-                    subject_sha256=inputs.subject_sha256,
-                    profile=inputs.profile,
-                    verdict=judgement.verdict,
-                    reasons=judgement.reasons,
-                    claim_ids=judgement.claim_ids,
-                    decided_at=inputs.now,
-                    inputs_sha256=inputs.sha256,
-                )
-            ]
+            decision = decided(command)
+            return [decision, *_revocations(decision, gate)]
 
 
-def evolve(_gate: Gate, event: Event) -> Gate:
+def decided(command: DecideGate) -> GateDecided:
+    """What `command` will say: a function of its inputs and nothing else."""
+    inputs = command.inputs
+    judgement = decide_gate(inputs)
+    return GateDecided(
+        gate_id=command.gate_id,
+        subject_sha256=inputs.subject_sha256,
+        profile=inputs.profile,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        claim_ids=judgement.claim_ids,
+        decided_at=inputs.now,
+        inputs_sha256=inputs.sha256,
+        kinds=inputs.kinds or None,
+        log_position=inputs.log_position,
+        statement_sha256=command.statement_sha256,
+    )
+
+
+def evolve(gate: Gate, event: Event) -> Gate:
+    passed = gate.passed if isinstance(gate, Decided) else frozenset()
     match event:
-        case GateDecided() as decided:
-            return Decided(decided_at=decided.decided_at, inputs_sha256=decided.inputs_sha256)
+        case GateDecided() as said:
+            about = (said.subject_sha256, said.profile, said.kinds or ())
+            rest = frozenset(one for one in passed if one[:3] != about)
+            new = {(*about, said.inputs_sha256)} if said.verdict == "pass" else set()
+            return Decided(decided_at=said.decided_at, inputs_sha256=said.inputs_sha256, passed=rest | new)
+        case GateRevoked():
+            return gate
         case _:
             raise AssertionError(f"{event.TYPE} is not part of a gate's history")
+
+
+def _revocations(decision: GateDecided, gate: Gate) -> list[Event]:
+    """A no after a yes about the same takes the yes back, and says so."""
+    if decision.verdict == "pass" or not isinstance(gate, Decided):
+        return []
+    about = (decision.subject_sha256, decision.profile, decision.kinds or ())
+    unmet = next(reason for reason in decision.reasons if reason.verdict == decision.verdict)
+    return [
+        GateRevoked(
+            gate_id=decision.gate_id,
+            subject_sha256=decision.subject_sha256,
+            profile=decision.profile,
+            revoked_inputs_sha256=revoked,
+            inputs_sha256=decision.inputs_sha256,
+            cause=f"{unmet.requirement_id}: {unmet.why}"[:CAUSE_CHARS_MAX],
+            revoked_at=decision.decided_at,
+        )
+        for *before, revoked in sorted(gate.passed)
+        if tuple(before) == about
+    ]
+
+
+def _demand_independence(command: DecideGate) -> None:
+    """Who claims does not approve, and neither asks the gate."""
+    if command.asked_by is None:
+        return
+    inputs = command.inputs
+    for one in inputs.claims:
+        if one.claim.subject_sha256 == inputs.subject_sha256 and one.submitted_by == command.asked_by:
+            raise Rejected(
+                f"you submitted {one.claim.claim_id} about this release (not-independent); "
+                "the gate must be asked by somebody who made no claim"
+            )
+    for waiver in inputs.waivers:
+        if command.asked_by in waiver.people:
+            raise Rejected(
+                f"you asked for or approved {waiver.requested.waiver_id} (not-independent); "
+                "the gate must be asked by somebody else"
+            )
 
 
 def check_decision(decision: GateDecided, inputs: Inputs, subject_sha256: str, profile: str) -> None:
@@ -95,4 +157,4 @@ def check_decision(decision: GateDecided, inputs: Inputs, subject_sha256: str, p
 
 
 DECIDER: Final[Decider[Gate, DecideGate]] = Decider(initial=Undecided(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(GateDecided)
+VOCABULARY: Final = Vocabulary(GateDecided, GateRevoked)

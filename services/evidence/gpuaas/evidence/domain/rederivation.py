@@ -1,26 +1,30 @@
 """Facts derived again from an artefact's bytes. One law: a fact is what the bytes say, not the claim.
 
-Readers turn bytes of a media type into a document; a fact's pointer (RFC 6901) names one value in it.
+Readers turn bytes of a media type into a document; a fact's pointer (RFC 6901) names one value in it. Gzip is opened
+where it stands around a report, up to `DERIVABLE_BYTES_MAX` and no further.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
-from xml.parsers import expat
 
 from gpuaas.common.errors import Invalid
 from gpuaas.common.money import plain
+from gpuaas.evidence.domain import interface_diff, json_reports, xml_reports
 from gpuaas.evidence.domain.pointer import value_at
 from gpuaas.evidence.domain.predicate import as_number
 from gpuaas.evidence.domain.strict_json import is_sound_text, read_json
 
 DERIVABLE_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Larger artefacts can be stored and re-hashed, but no fact is read out of them."""
-XML_ELEMENTS_MAX: Final = 1_000_000
-XML_DEPTH_MAX: Final = 64
+"""Larger artefacts can be stored and re-hashed, but no fact is read out of them, packed or not."""
 FACT_CHARS_MAX: Final = 4_096
+LIVE_STATE: Final = "application/vnd.gpuaas.live-state+json"
+"""The media type of an observation of the installation."""
+_GZIP: Final = b"\x1f\x8b"
+_GZIP_WINDOW: Final = 31
 
 
 class Underivable(Invalid):
@@ -28,21 +32,17 @@ class Underivable(Invalid):
 
 
 def document_in(media_type: str, data: bytes) -> Any:
-    """The document that `data` holds.
-
-    Returns:
-        application/json: the document. application/x-junit+xml: counts of its test cases,
-        `{"tests", "passed", "failed", "errors", "skipped"}`, counted one by one, not read from attributes.
+    """The document that `data` holds: JSON as it is, reports as the counts that our own readers give.
 
     Raises:
         Underivable: no reader for this type, too large, or not readable as it.
     """
-    if (reader := _READERS.get(media_type)) is None:
-        raise Underivable(f"no reader for {media_type}; facts are derived from {', '.join(sorted(_READERS))}")
+    if (reader := READERS.get(media_type)) is None:
+        raise Underivable(f"no reader for {media_type}; facts are derived from {', '.join(sorted(READERS))}")
     if len(data) > DERIVABLE_BYTES_MAX:
         raise Underivable(f"facts are derived from at most {DERIVABLE_BYTES_MAX} bytes; this artefact has {len(data)}")
     try:
-        return reader(data)
+        return reader(_unpacked(data))
     except Underivable:
         raise
     except Invalid as refused:
@@ -78,72 +78,30 @@ def same_fact(declared: str, derived: str) -> bool:
     return left == right if left is not None and right is not None else declared == derived
 
 
-class _JUnit:
-    """Counts test cases while expat walks the report; nothing of the report is kept."""
-
-    def __init__(self) -> None:
-        self.tests = self.failed = self.errors = self.skipped = 0
-        self._open: list[str] = []
-        self._elements = 0
-        self._outcome: str | None = None
-
-    def start(self, name: str, _attributes: dict[str, str]) -> None:
-        self._elements += 1
-        if self._elements > XML_ELEMENTS_MAX or len(self._open) >= XML_DEPTH_MAX:
-            raise Underivable("the report has more elements or levels than a test report needs")
-        if not self._open and name not in {"testsuites", "testsuite"}:
-            raise Underivable(f"a JUnit report begins with testsuites or testsuite, not {name}")
-        if name == "testcase":
-            self.tests += 1
-            self._outcome = None
-        elif self._open[-1:] == ["testcase"] and name in {"failure", "error", "skipped"}:
-            self._worsen(name)
-        self._open.append(name)
-
-    def end(self, name: str) -> None:
-        self._open.pop()
-        if name == "testcase":
-            self.failed += self._outcome == "failure"
-            self.errors += self._outcome == "error"
-            self.skipped += self._outcome == "skipped"
-
-    def document(self) -> dict[str, int]:
-        if self.tests == 0:
-            raise Underivable("the report holds no test case, so it proves nothing")
-        return {
-            "tests": self.tests,
-            "passed": self.tests - self.failed - self.errors - self.skipped,
-            "failed": self.failed,
-            "errors": self.errors,
-            "skipped": self.skipped,
-        }
-
-    def _worsen(self, found: str) -> None:
-        # One case may carry several marks; the worst of them is its outcome.
-        order = (None, "skipped", "failure", "error")
-        if order.index(found) > order.index(self._outcome):
-            self._outcome = found
-
-
-def _read_junit(data: bytes) -> dict[str, int]:
-    count = _JUnit()
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = count.start
-    parser.EndElementHandler = count.end
-    # Entities, and with them every XML bomb and file inclusion, need a document type: none is read.
-    parser.StartDoctypeDeclHandler = _refuse_doctype
+def _unpacked(data: bytes) -> bytes:
+    """What a gzip holds, never more of it than a plain artefact may have: a bomb is met with its fuse still burning."""
+    if not data.startswith(_GZIP):
+        return data
+    unpacker = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        parser.Parse(data, True)
-    except expat.ExpatError as refused:
-        raise Underivable(f"the report is not well-formed XML: {refused}") from refused
-    return count.document()
+        content = unpacker.decompress(data, DERIVABLE_BYTES_MAX + 1)
+    except zlib.error as broken:
+        raise Underivable(f"the gzip cannot be opened: {broken}") from broken
+    if len(content) > DERIVABLE_BYTES_MAX:
+        raise Underivable(f"the gzip holds more than {DERIVABLE_BYTES_MAX} bytes; no fact is read out of it")
+    if not unpacker.eof or unpacker.unused_data:
+        raise Underivable("the gzip is cut off, or something stands behind it")
+    return content
 
 
-def _refuse_doctype(*_declared: object) -> None:
-    raise Underivable("a report with a document type declaration is not read")
-
-
-_READERS: Final[dict[str, Callable[[bytes], Any]]] = {
+READERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "application/json": read_json,
-    "application/x-junit+xml": _read_junit,
+    LIVE_STATE: read_json,
+    "application/x-junit+xml": xml_reports.read_junit,
+    "application/x-cobertura+xml": xml_reports.read_cobertura,
+    "application/sarif+json": json_reports.read_sarif,
+    "application/vnd.cyclonedx+json": json_reports.read_cyclonedx,
+    "application/vnd.gpuaas.bench+json": json_reports.read_bench,
+    "application/vnd.pip-audit+json": json_reports.read_pip_audit,
+    "application/vnd.gpuaas.interface-diff+json": interface_diff.read_interface_diff,
 }

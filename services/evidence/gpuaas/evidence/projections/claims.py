@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpuaas.common.projections import Database, Fact, Projection, Record, Rows, upsert
-from gpuaas.contracts.evidence import ClaimReadBack, ClaimSubmitted
-from gpuaas.evidence.domain.judgement import ReadbackOnFile
+from gpuaas.contracts.evidence import ClaimOpened, ClaimReadBack, ClaimSubmitted
+from gpuaas.evidence.domain.inputs import ReadbackOnFile
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
 _META = MetaData()
 CLAIMS = Table(
-    "claims_v1",
+    "claims_v2",
     _META,
     Column("claim_id", Text, primary_key=True),
     Column("position", BigInteger, nullable=False),
@@ -41,12 +41,25 @@ CLAIMS = Table(
     Column("statement_sha256", Text, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("said", JSONB, nullable=False),
-    Index("claims_v1_subject", "subject_sha256", "position"),
-    Index("claims_v1_requirement", "requirement_id", "position"),
-    Index("claims_v1_position", "position"),
+    Index("claims_v2_subject", "subject_sha256", "position"),
+    Index("claims_v2_requirement", "requirement_id", "position"),
+    Index("claims_v2_position", "position"),
+)
+OPENINGS = Table(
+    "openings_v2",
+    _META,
+    Column("claim_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("requirement_id", Text, nullable=False),
+    Column("subject_sha256", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("closes_at", DateTime(timezone=True), nullable=False),
+    Column("said", JSONB, nullable=False),
+    Index("openings_v2_position", "position"),
 )
 READBACKS = Table(
-    "readbacks_v1",
+    "readbacks_v2",
     _META,
     Column("position", BigInteger, primary_key=True),
     Column("claim_id", Text, nullable=False),
@@ -54,23 +67,26 @@ READBACKS = Table(
     Column("outcome", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False),
-    Index("readbacks_v1_claim", "claim_id", "position"),
+    Column("statement_sha256", Text),
+    Index("readbacks_v2_claim", "claim_id", "position"),
 )
 _SHOWN = [column for column in CLAIMS.c if column.name != "said"]
 
 
 class Claims(Projection):
-    """Claims as they were said (`said` is the event's data), and every readback of each."""
+    """Claims as they were opened and said (`said` is the event's data), and every readback of each."""
 
     answer = "claims"
-    version = 1
-    reads = (ClaimSubmitted, ClaimReadBack)
-    tables = (CLAIMS, READBACKS)
+    version = 2
+    reads = (ClaimOpened, ClaimSubmitted, ClaimReadBack)
+    tables = (CLAIMS, OPENINGS, READBACKS)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         await upsert(
             rows, CLAIMS, [_claim_row(fact, said) for fact in facts if isinstance(said := fact.event, ClaimSubmitted)]
         )
+        openings = [_opening_row(fact, event) for fact in facts if isinstance(event := fact.event, ClaimOpened)]
+        await upsert(rows, OPENINGS, openings)
         found = [_readback_row(fact, read) for fact in facts if isinstance(read := fact.event, ClaimReadBack)]
         await upsert(rows, READBACKS, found)
 
@@ -92,6 +108,27 @@ class Claims(Projection):
         if requirement_id is not None:
             query = query.where(CLAIMS.c.requirement_id == requirement_id)
         return await database.fetch(query)
+
+    async def open(self, database: Database, *, limit: int, before_position: int | None = None) -> list[Record]:
+        """Up to `limit` claims that were opened and not submitted yet, newest opening first."""
+        unsubmitted = ~select(CLAIMS.c.claim_id).where(CLAIMS.c.claim_id == OPENINGS.c.claim_id).exists()
+        query = select(OPENINGS).where(unsubmitted).order_by(OPENINGS.c.position.desc()).limit(limit)
+        if before_position is not None:
+            query = query.where(OPENINGS.c.position < before_position)
+        return await database.fetch(query)
+
+    async def openings(self, database: Database, claim_ids: Sequence[str]) -> dict[str, tuple[int, ClaimOpened]]:
+        """Claim id → where and how it was opened, for those that were."""
+        rows = await database.fetch(select(OPENINGS).where(OPENINGS.c.claim_id.in_(claim_ids)))
+        return {row["claim_id"]: (row["position"], ClaimOpened.model_validate(row["said"])) for row in rows}
+
+    async def claimers(self, database: Database, subject_sha256: str, requirement_id: str) -> frozenset[str]:
+        """Who opened or submitted a claim about this requirement and subject."""
+        found: set[str] = set()
+        for table, who in ((CLAIMS, CLAIMS.c.submitted_by), (OPENINGS, OPENINGS.c.opened_by)):
+            about = (table.c.subject_sha256 == subject_sha256, table.c.requirement_id == requirement_id)
+            found |= {str(row[who.name]) for row in await database.fetch(select(who).where(*about).distinct())}
+        return frozenset(found)
 
     async def one(self, database: Database, claim_id: str) -> Record | None:
         """One claim with everything it says, `status` and `level`."""
@@ -156,7 +193,7 @@ def _standing() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
 
 
 def _claim_row(fact: Fact, event: ClaimSubmitted) -> dict[str, Any]:
-    said = event.model_dump(mode="json")
+    said = event.model_dump(mode="json", exclude_none=True)
     shown = ("claim_id", "requirement_id", "subject_sha256", "profile", "result", "statement_sha256")
     return {
         **{name: said[name] for name in shown},
@@ -164,6 +201,17 @@ def _claim_row(fact: Fact, event: ClaimSubmitted) -> dict[str, Any]:
         "position": fact.position,
         "submitted_at": fact.time,
         "submitted_by": fact.envelope.actor,
+        "said": said,
+    }
+
+
+def _opening_row(fact: Fact, event: ClaimOpened) -> dict[str, Any]:
+    said = event.model_dump(mode="json", exclude_none=True)
+    return {
+        **{name: said[name] for name in ("claim_id", "requirement_id", "subject_sha256", "profile")},
+        "closes_at": event.closes_at,
+        "position": fact.position,
+        "opened_by": fact.envelope.actor,
         "said": said,
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpuaas.common.projections import Database, Fact, Projection, Record, Rows, upsert
 from gpuaas.contracts.evidence import RequirementPublished
-from gpuaas.evidence.domain.judgement import RequirementOnFile
+from gpuaas.evidence.domain.inputs import RequirementOnFile
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Select, Table, Text, select
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
@@ -70,7 +70,7 @@ def _row(fact: Fact, event: RequirementPublished) -> dict[str, Any]:
         "position": fact.position,
         "published_at": fact.time,
         "published_by": fact.envelope.actor,
-        "said": event.model_dump(mode="json"),
+        "said": event.model_dump(mode="json", exclude_none=True),
     }
 
 
