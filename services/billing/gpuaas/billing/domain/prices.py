@@ -184,6 +184,43 @@ def due(price: Price, total: Fraction, booked: Fraction, *, closed: bool = True)
     return charge(price, total, closed=closed) - booked
 
 
+def charge_chosen(price: Volume, chosen_by: Fraction, quantity: Fraction) -> Fraction:
+    """`quantity` at the price of the tier that `chosen_by` falls into: a part of a period at the whole one's tier."""
+    tier = next(tier for tier, end in _bounded(price.tiers) if end is None or chosen_by <= end)
+    return tier.flat + _units(tier, quantity) * tier.unit
+
+
+@dataclass(frozen=True, slots=True)
+class OfEach:
+    """A share of each event's amount and a fee for it, after `free_events` or `free_amount`, whichever ends first.
+
+    Not a function of the total: which events are free depends on their order, so it folds over them.
+    """
+
+    rate: Fraction
+    fixed: Fraction
+    free_events: int
+    free_amount: Fraction
+
+
+def charge_each(price: OfEach, amounts: Sequence[Fraction]) -> list[Fraction]:
+    """What each event costs, in their order.
+
+    Raises:
+        Invalid: a negative amount.
+    """
+    if any(amount < 0 for amount in amounts):
+        raise Invalid("an event's amount is zero or more")
+    owed: list[Fraction] = []
+    free = price.free_amount
+    for number, amount in enumerate(amounts):
+        within = min(amount, free) if number < price.free_events else Fraction(0)
+        free -= within
+        beyond = amount - within
+        owed.append(beyond * price.rate + price.fixed if beyond else Fraction(0))
+    return owed
+
+
 def due_by_period(
     price: Price, totals: Sequence[Fraction], booked: Sequence[Fraction], *, closed: bool
 ) -> list[Fraction]:
