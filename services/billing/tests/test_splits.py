@@ -1,4 +1,4 @@
-"""Amounts that are split, taxed and given back. One law tested: the parts are the whole, to the cent, however it is cut."""
+"""Amounts that are split, taxed and given back. One law tested: the parts are the whole, however it is cut."""
 
 from __future__ import annotations
 
