@@ -11,7 +11,7 @@ from fractions import Fraction
 import pytest
 from gpuaas.billing.domain.metering import Interval
 from gpuaas.billing.domain.price_book import PriceBook, PriceVersion
-from gpuaas.billing.domain.rating import Booked, Line, LineKey, Usage, rate
+from gpuaas.billing.domain.rating import Booked, Line, LineKey, Usage, amount_of_sums, rate
 from gpuaas.common.errors import Rejected
 from gpuaas.common.money import rounded
 from hypothesis import given
@@ -192,3 +192,15 @@ def test_rounding_is_half_up_and_away_from_zero() -> None:
         Decimal("-0.01"),
         Decimal("1.01"),
     ]
+
+
+@given(histories())
+def test_rating_only_the_sums_gives_the_same_total_as_rating_every_record(
+    history: tuple[list[Held], list[Tariff], tuple[int, int]],
+) -> None:
+    held, tariffs, period = history
+    lines = rated(held, tariffs, period)
+    sums = {(line.project_id, line.gpu_model, line.price_book_version): line.gpu_ms for line in lines}
+    versions = tuple(PriceVersion(tariff.version, at(tariff.start), None, tariff.prices) for tariff in tariffs)
+    total = amount_of_sums(sums, PriceBook("list-eur", "EUR", versions))
+    assert total == sum((line.amount for line in lines), Decimal(0))

@@ -17,7 +17,7 @@ from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval
 from gpuaas.billing.domain.price_book import PriceBook, PriceVersion, Window
 from gpuaas.billing.domain.prices import Converted, PerUnit, Price, charge
 from gpuaas.common.errors import Rejected
-from gpuaas.common.money import rounded
+from gpuaas.common.money import minor_digits, rounded
 
 RATING_VERSION: Final = "rating-1"
 """Version of these rules: goes up when the same usage and prices could give another line."""
@@ -114,6 +114,21 @@ def rate(
     return tuple(
         _line(book, key, total, already.get(key, Booked())) for key, total in sorted(sums.items(), key=_by_key)
     )
+
+
+def amount_of_sums(sums: Mapping[LineKey, int], book: PriceBook) -> Decimal:
+    """What lines of these GPU-milliseconds come to, each rounded as on an invoice.
+
+    Raises:
+        Rejected: a version has no price for a model.
+    """
+    versions = {version.version: version for version in book.versions}
+    total = Decimal(0).scaleb(-minor_digits(book.currency))
+    for (_, gpu_model, number), gpu_ms in sums.items():
+        if (price := versions[number].prices.get(gpu_model)) is None:
+            raise Rejected(f"{book.price_book_id} version {number} has no price for {gpu_model}; publish one that has")
+        total += amount_due(price, gpu_ms, Booked(), book.currency)
+    return total
 
 
 def _add(sums: dict[LineKey, _Sum], windows: Sequence[Window], period: Interval, usage: Usage) -> None:

@@ -6,6 +6,7 @@ Questions over several read models. Quantities are exact; amounts are rounded li
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from decimal import Decimal
 from gpuaas.billing.domain.invoice import LINES_MAX
 from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, instant_ms
 from gpuaas.billing.domain.price_book import PriceBook
-from gpuaas.billing.domain.rating import Line, Usage, rate
+from gpuaas.billing.domain.rating import Line, LineKey, Usage, amount_of_sums, rate
 from gpuaas.billing.domain.unbilled import unbilled_parts
 from gpuaas.billing.projections.metered_usage import Demand, Pinned
 from gpuaas.billing.projections.views import Views
@@ -84,26 +85,30 @@ class ChargesQuestions:
 
     async def spent(self, tenant_id: str, scope: Record, period: Interval, now: datetime) -> tuple[Decimal, Decimal]:
         """What a scope (`project_id`, `label_name`, `label_value`; None: any) used in `period` until `now` costs, and
-        what it spends in an hour as it runs now; raises as `unbilled`."""
+        what it spends in an hour as it runs now; raises as `unbilled`.
+
+        The database adds up whole GPU-milliseconds between price changes; only these sums are rated, which is exact.
+        """
         book = await self.book_of(tenant_id)
-        upto = Pinned(period, 0, 2**63 - 1)
-        metered = (await self._views.usage.usage_of(self._database, [tenant_id], upto)).get(tenant_id, [])
-        held = await self._views.held.held_by(self._database, tenant_id, instant_ms(now), RECORDS_MAX + 1)
-        _refuse_too_many(len(metered) + len(held), "usage records in one month; budget by shorter periods")
-        carrying: set[str] | None = None
-        if scope["label_name"] is not None:
-            label = (scope["label_name"], scope["label_value"])
-            carrying = await self._views.labels.carrying(self._database, tenant_id, *label)
-
-        def counts(usage: Usage) -> bool:
-            of_project = scope["project_id"] in (None, usage.project_id)
-            return of_project and (carrying is None or usage.usage_id in carrying)
-
-        counted = [usage for usage in [*metered, *held] if counts(usage)]
         now_ms = instant_ms(now)
-        hour = [replace(usage, interval=Interval(now_ms, now_ms + MS_PER_HOUR)) for usage in held if counts(usage)]
-        spent = await asyncio.to_thread(_charges, counted, book, period)
-        return spent.total, _charges(hour, book).total
+        held = await self._views.held.held_by(self._database, tenant_id, now_ms, RECORDS_MAX + 1)
+        _refuse_too_many(len(held), "running allocations; budget project by project")
+        label = None if scope["label_name"] is None else (scope["label_name"], scope["label_value"])
+        if label is not None:
+            carrying = await self._views.labels.carrying(self._database, tenant_id, *label)
+            held = [usage for usage in held if usage.usage_id in carrying]
+        running = [usage for usage in held if scope["project_id"] in (None, usage.project_id)]
+        windows = book.windows(period)
+        sums: Counter[LineKey] = Counter()
+        for part, version in windows:
+            metered = await self._views.usage.sums_of(self._database, tenant_id, part, scope["project_id"], label)
+            for (project_id, gpu_model), gpu_ms in metered.items():
+                sums[project_id, gpu_model, version.version] += gpu_ms
+            for usage in running:
+                if (inside := usage.interval.within(part)) is not None:
+                    sums[usage.project_id, usage.gpu_model, version.version] += inside.length_ms * usage.gpu_count
+        hour = [replace(usage, interval=Interval(now_ms, now_ms + MS_PER_HOUR)) for usage in running]
+        return amount_of_sums(sums, book), _charges(hour, book).total
 
     async def refuse_unbillable(self, pinned: Pinned, books: dict[str, PriceBook]) -> None:
         """Return if everything to bill has a tenant, a currency, a price and room on an invoice.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gpuaas.billing.domain.metering import Interval, instant_ms
 from gpuaas.billing.domain.rating import Usage
 from gpuaas.billing.domain.unbilled import BilledPeriod
+from gpuaas.billing.projections.labelled_allocations import LABELS
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
 from gpuaas.contracts.billing import UsageMetered
@@ -113,6 +114,24 @@ class MeteredUsage(Projection):
             )
             for row in await db.fetch(query.order_by(USAGE.c.tenant_id, USAGE.c.gpu_model))
         ]
+
+    async def sums_of(
+        self, db: Database, tenant_id: str, part: Interval, project_id: str | None, label: tuple[str, str] | None
+    ) -> dict[tuple[str, str], int]:
+        """GPU-milliseconds inside `part` by (project, model): of one project or all, of what carries a label or all."""
+        inside = func.least(USAGE.c.end_ms, part.end_ms) - func.greatest(USAGE.c.start_ms, part.start_ms)
+        query = select(
+            USAGE.c.project_id, USAGE.c.gpu_model, func.sum(inside * USAGE.c.gpu_count).label("gpu_ms")
+        ).where(USAGE.c.tenant_id == tenant_id, USAGE.c.start_ms < part.end_ms, USAGE.c.end_ms > part.start_ms)
+        if project_id is not None:
+            query = query.where(USAGE.c.project_id == project_id)
+        if label is not None:
+            carrying = select(LABELS.c.allocation_id).where(
+                LABELS.c.tenant_id == tenant_id, LABELS.c.label_name == label[0], LABELS.c.label_value == label[1]
+            )
+            query = query.where(USAGE.c.allocation_id.in_(carrying))
+        found = await db.fetch(query.group_by(USAGE.c.project_id, USAGE.c.gpu_model))
+        return {(row["project_id"], row["gpu_model"]): int(row["gpu_ms"]) for row in found}
 
     async def unbilled_of(
         self, db: Database, tenant_id: str, billed: Sequence[BilledPeriod], limit: int
