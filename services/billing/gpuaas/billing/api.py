@@ -12,6 +12,7 @@ from gpuaas.billing.domain.price_book import PRICE_BOOK, PriceBook, PublishPrice
 from gpuaas.billing.domain.rating import RATING_VERSION, Usage
 from gpuaas.billing.projections.metered_usage import Pinned
 from gpuaas.billing.reactions import RUNS, SERVICE
+from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.shapes import (
     BalanceShown,
@@ -67,6 +68,7 @@ def router(desk: Desk) -> APIRouter:
         balance_routes,
         spending_routes,
         budget_routes,
+        conservation_routes,
     ):
         part(routes, desk)
     return routes

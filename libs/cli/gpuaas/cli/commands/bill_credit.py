@@ -160,5 +160,25 @@ def set_budget(
     order(tenant, body, json_, "budgets")
 
 
+@click.command()
+@as_json
+def conservation(json_: bool) -> None:
+    """Lines, invoices, receivables, balances and usage compared; exit status 1 when something differs."""
+
+    async def work() -> Any:
+        async with open_suite() as suite:
+            return await suite.get("billing", "/v1/conservation")
+
+    told = finish(work)
+    columns = {"check": "check", "tenant": "tenant_id", "thing": "thing", "one": "left", "other": "right"}
+    if json_:
+        print_json(told)
+    else:
+        print_items("Differences", columns, told["differences"], json_)
+        click.echo(f"{told['invoices']} invoices, {told['usage_records']} usage records, {told['transfers']} transfers")
+    if not told["conserved"]:
+        raise SystemExit(1)
+
+
 credit_commands: Final = (credit, grant, void, movements)
-budget_commands: Final = (spending, set_spending, budgets, set_budget)
+budget_commands: Final = (spending, set_spending, budgets, set_budget, conservation)
