@@ -32,6 +32,7 @@ SERVICE_EXTRAS: Final = {
     "evidence/notary.py": "signs and stores what every record says",
     "evidence/reading.py": "reads claims back; doors and reactions share it",
     "evidence/routes": "its door in seven files; api.py names them",
+    "allocations/routes": "its further doors, one file each; app.py names them",
     "iam/bootstrap.py": "the first operator, before anybody could grant anything",
     "iam/entities.py": "one list of its entities, for app and tests",
     "iam/failures.py": "failed sign-ins on their way into the log, a background work of its own",

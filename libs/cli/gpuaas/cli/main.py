@@ -26,6 +26,8 @@ _COMMANDS: Final = {
     "inventory": ("inventory", "What exists, what was expected, what is missing."),
     "allocate": ("allocate", "Ask for GPUs in a project."),
     "release": ("release", "Give GPUs back."),
+    "logs": ("logs", "What an allocation's workload says; --follow."),
+    "exec": ("exec_command", "Run a command beside an allocation's workload."),
     "why": ("why", "What happened to an allocation, and why."),
     "allocations": ("allocations", "Allocations of a project."),
     "bill": ("bill", "Invoices, usage and running charges of a tenant."),

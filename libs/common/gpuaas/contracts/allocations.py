@@ -117,6 +117,27 @@ class Workload(Part):
     """Program and arguments; empty: what the image says. No secrets here: events are kept for ever."""
 
 
+class AllocationCommandOrdered(Event):
+    """Allocation command ordered. Someone runs a further command beside the workload of an active
+    allocation. It is said before the command runs, so that nothing runs that the trail does not
+    know; what came of it is told to the caller only.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-command-ordered.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-command-ordered.v1.json"
+
+    allocation_id: Label
+    """The allocation beside whose workload it runs."""
+
+    command: Annotated[tuple[Annotated[str, Field(min_length=0, max_length=4096)], ...], Field(min_length=1, max_length=64)]
+    """Program and arguments. No secrets here: events are kept for ever."""
+
+    timeout_s: Annotated[int, Field(strict=True, ge=1, le=60)]
+    """After this many seconds it is ended."""
+
+
 class AllocationPlaced(Event):
     """Allocation placed. An allocation holds its GPUs; the workload is about to be started there."""
 
@@ -417,6 +438,7 @@ class PoolCapacityWithdrawn(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
+    AllocationCommandOrdered,
     AllocationPlaced,
     AllocationQueued,
     AllocationRejected,

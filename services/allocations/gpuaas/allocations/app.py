@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from gpuaas.allocations import api
+from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.sim import SimRuntime
 from gpuaas.allocations.adapters.supervisor import Supervisor
+from gpuaas.allocations.ports import Runtime
 from gpuaas.allocations.projections.allocations import Allocations
 from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.reactions import ALLOCATION, Capacity, Lives, Scheduler
+from gpuaas.allocations.routes import workloads
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
 from gpuaas.common.reactions import Reactor
@@ -19,7 +22,7 @@ def build(settings: AllocationsSettings) -> Service:
     """The service, not yet started."""
     service = Service(SERVICE, settings)
     allocations, capacity = Allocations(), PoolCapacity()
-    runtime = SimRuntime(service.clock)
+    runtime = _runtime(service, settings)
     supervisor = Supervisor(service.commands, ALLOCATION, runtime, service.clock)
     board = Board(service.log, service.database, allocations, supervisor)
     machines = Reactor(Capacity(service.commands, service.log), service.log, service.database)
@@ -32,8 +35,15 @@ def build(settings: AllocationsSettings) -> Service:
     service.background("teller", scheduler.tell)
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations))
+    service.serve(workloads.door(service, runtime))
     service.serve(api.operators_door(service, allocations, capacity))
     return service
+
+
+def _runtime(service: Service, settings: AllocationsSettings) -> Runtime:
+    if settings.runtime == "process":
+        return ProcessRuntime(settings.state_dir / "runs", settings.stop_grace_s, settings.exec_policy)
+    return SimRuntime(service.clock)
 
 
 def main() -> None:

@@ -39,6 +39,36 @@ class Ended:
     exit_code: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """Some of what a workload said.
+
+    Attributes:
+        content: bytes from the offset that was asked for.
+        size: bytes there are so far.
+        complete: the runtime is sure that nothing will be added.
+    """
+
+    content: bytes
+    size: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A command that ran beside a workload.
+
+    Attributes:
+        exit_code: 0 to 255 (128 + n: ended by signal n).
+        output: what it said on both channels, cut to a limit.
+        timed_out: it was ended because its time was over.
+    """
+
+    exit_code: int
+    output: bytes
+    timed_out: bool
+
+
 class Prepares(Protocol):
     async def prepare(self, run: Run) -> None:
         """Make ready what the workload needs (image, volumes, network). Raises Unavailable: try again."""
@@ -79,5 +109,24 @@ class Observes(Protocol):
         ...
 
 
-class Runtime(Prepares, Starts, Stops, Observes, Protocol):
+class KeepsLogs(Protocol):
+    async def read_log(self, run: Run, offset: int, size_max: int) -> LogPart:
+        """At most `size_max` bytes of what the workload said, from byte `offset` on; empty beyond the end."""
+        ...
+
+
+class Executes(Protocol):
+    def demand_commands_allowed(self) -> None:
+        """Raises Rejected where no commands run beside a workload."""
+        ...
+
+    async def execute(self, run: Run, command: Sequence[str], timeout_s: float) -> Executed:
+        """Run a command beside the workload, with its environment.
+
+        Raises Rejected: not allowed here, or the workload does not run now.
+        """
+        ...
+
+
+class Runtime(Prepares, Starts, Stops, Observes, KeepsLogs, Executes, Protocol):
     """Everything allocations needs to run workloads."""

@@ -388,7 +388,7 @@ class Lives(Reaction):
         if (ask := self._board.asks.get(placed.allocation_id)) is not None:
             return ask.run(placed.members)
         state, _ = await self._commands.state(ALLOCATION, tenant_id, placed.allocation_id)
-        return _run_of(state) if isinstance(state, life.Placed | life.Active | life.Releasing) else None
+        return run_of(state) if isinstance(state, life.Placed | life.Active | life.Releasing) else None
 
     async def _stop(self, fact: Fact) -> None:
         allocation_id = _id_in(fact)
@@ -398,7 +398,7 @@ class Lives(Reaction):
         at = fact.time
         if state.reason == "lease-expired":
             at = life.lease_end(state) or at
-        end: Ended = await self._runtime.stop(_run_of(state), state.started_at, at)
+        end: Ended = await self._runtime.stop(run_of(state), state.started_at, at)
         await self._commands.execute(
             ALLOCATION,
             fact.tenant_id,
@@ -408,6 +408,7 @@ class Lives(Reaction):
         )
 
 
-def _run_of(state: life.Placed | life.Active | life.Releasing) -> Run:
+def run_of(state: life.Placed | life.Active | life.Releasing) -> Run:
+    """What the runtime is to run, or runs."""
     workload = state.request.workload
     return Run(state.request.allocation_id, workload.image, workload.command, state.placement.members)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, Policy
-from gpuaas.common.settings import Settings
+from gpuaas.common.settings import DURABLE_PROFILES, PREFIX, Settings
+from pydantic import Field, model_validator
 
 
 class AllocationsSettings(Settings):
@@ -13,8 +14,22 @@ class AllocationsSettings(Settings):
 
     Attributes:
         placement_policy: how a node is chosen among those that fit.
-        runtime: what runs the workloads.
+        runtime: what runs the workloads: `sim` only keeps time, `process` starts a real process here for each.
+        stop_grace_s: with `process`: real seconds between asking a workload to end and ending it.
+        exec_policy: with `process`: whether those who may, may run commands beside a workload.
     """
 
     placement_policy: Policy = LEAST_FRAGMENTS
-    runtime: Literal["sim"] = "sim"
+    runtime: Literal["sim", "process"] = "sim"
+    stop_grace_s: float = Field(default=10.0, ge=0, le=600)
+    exec_policy: Literal["refused", "allowed"] = "refused"
+
+    @model_validator(mode="after")
+    def _runs_safely(self) -> Self:
+        if self.runtime == "process" and self.profile in DURABLE_PROFILES:
+            raise ValueError(
+                f"the process runtime is no sandbox and the {self.profile} profile refuses it; use another runtime"
+            )
+        if self.runtime == "process" and self.clock_pace is not None:
+            raise ValueError(f"the process runtime runs on real time; unset {PREFIX}CLOCK_PACE or use the sim runtime")
+        return self

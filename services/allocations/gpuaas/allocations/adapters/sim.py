@@ -17,8 +17,9 @@ from decimal import Decimal, InvalidOperation
 from heapq import heappop, heappush
 from typing import Final
 
-from gpuaas.allocations.ports import Ended, Run
+from gpuaas.allocations.ports import Ended, Executed, LogPart, Run
 from gpuaas.common.clock import Clock
+from gpuaas.common.errors import Rejected
 
 LOOK_AGAIN_S: Final = 0.2
 """Longest real time between two looks at the clock, whose pace may change."""
@@ -27,6 +28,7 @@ _SECONDS_MAX: Final = Decimal(10) ** 9
 SIGTERM_EXIT: Final = 143
 NOT_FOUND_EXIT: Final = 127
 UNREADABLE_EXIT: Final = 1
+_NOTHING_BESIDE: Final = "a simulated workload has nothing that a command could run beside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,16 @@ class SimRuntime:
         if natural is not None and natural.ended_at <= at:
             return natural
         return Ended(run.allocation_id, max(at, started_at), "stopped", SIGTERM_EXIT)
+
+    async def read_log(self, run: Run, offset: int, size_max: int) -> LogPart:
+        """What only keeps time says nothing."""
+        return LogPart(content=b"", size=0, complete=False)
+
+    def demand_commands_allowed(self) -> None:
+        raise Rejected(_NOTHING_BESIDE)
+
+    async def execute(self, run: Run, command: Sequence[str], timeout_s: float) -> Executed:
+        raise Rejected(_NOTHING_BESIDE)
 
     def watch(self, run: Run, started_at: datetime) -> None:
         if run.allocation_id in self._watched:

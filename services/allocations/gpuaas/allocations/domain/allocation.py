@@ -18,6 +18,7 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.contracts.allocations import (
+    AllocationCommandOrdered,
     AllocationPlaced,
     AllocationQueued,
     AllocationRejected,
@@ -118,6 +119,15 @@ class EndAllocation:
     exit_code: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OrderCommand:
+    """Run a further command beside the workload."""
+
+    verb: ClassVar[str] = "given commands"
+    command: tuple[str, ...]
+    timeout_s: int
+
+
 AllocationCommand = (
     RequestAllocation
     | QueueAllocation
@@ -126,6 +136,7 @@ AllocationCommand = (
     | StartAllocation
     | ReleaseAllocation
     | EndAllocation
+    | OrderCommand
 )
 
 # -- states --------------------------------------------------------------------------------------------------------
@@ -221,6 +232,8 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
             return [_placed(asked.request, placement)]
         case Placed() as held, StartAllocation() as start:
             return [_started(held, start)]
+        case Active() as held, OrderCommand() as order:
+            return [_ordered(held, order)]
         case (Requested() | Queued()) as asked, ReleaseAllocation() as release:
             return [_cancelled(asked.request, release.at)]
         case (Placed() | Active()) as held, ReleaseAllocation() as release:
@@ -314,6 +327,15 @@ def _started(held: Placed, start: StartAllocation) -> AllocationStarted:
     )
 
 
+def _ordered(held: Active, order: OrderCommand) -> AllocationCommandOrdered:
+    try:
+        return AllocationCommandOrdered(
+            allocation_id=held.request.allocation_id, command=order.command, timeout_s=order.timeout_s
+        )
+    except ValidationError as refused:
+        raise Invalid(first_complaint(refused)) from refused
+
+
 def _cancelled(request: AllocationRequested, at: datetime) -> AllocationReleased:
     return AllocationReleased(
         allocation_id=request.allocation_id,
@@ -384,6 +406,8 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
             return Placed(asked.request, placement)
         case Placed() as held, AllocationStarted() as start:
             return Active(held.request, held.placement, start.started_at)
+        case Active() as held, AllocationCommandOrdered():
+            return held
         case Placed() as held, AllocationReleaseRequested() as release:
             return Releasing(held.request, held.placement, None, release.reason)
         case Active() as held, AllocationReleaseRequested() as release:
@@ -403,4 +427,5 @@ VOCABULARY: Final = Vocabulary(
     AllocationStarted,
     AllocationReleaseRequested,
     AllocationReleased,
+    AllocationCommandOrdered,
 )

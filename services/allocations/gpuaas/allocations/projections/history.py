@@ -5,6 +5,7 @@ No table: the answer is read from the log when it is asked for.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from gpuaas.common.envelope import Fact, Recorded
 from gpuaas.common.events import Event, Vocabulary, vocabulary_of
 from gpuaas.common.projections import decoded
 from gpuaas.contracts.allocations import (
+    AllocationCommandOrdered,
     AllocationPlaced,
     AllocationQueued,
     AllocationRejected,
@@ -73,6 +75,8 @@ def sentence(event: Event) -> str:
             return f"placed on {len(machines)} machine(s): {', '.join(sorted(machines)[:8])}"
         case AllocationStarted() as started:
             return f"started at {started.started_at.isoformat()}"
+        case AllocationCommandOrdered() as order:
+            return f"command run beside it: {shlex.join(order.command)[:200]}"
         case AllocationReleaseRequested() as release:
             return f"release asked for ({release.reason})"
         case AllocationReleased() as end:
