@@ -265,6 +265,23 @@ async def test_pools_show_what_is_there_and_who_holds_it(here: World) -> None:
     await here.get("/v1/pools/ghost", status=404)
 
 
+async def test_two_allocations_share_a_gpu_and_each_says_how_much_of_it(here: World) -> None:
+    await here.machines(1, gpus=1)
+    half = {"gpus_per_replica": 1, "share_milli": 500, "command": ["sleep", "infinity"]}
+    first, second = await here.ask(**half), await here.ask(**half)
+    await here.until("active", first, second)
+    waiting = await here.ask(**half | {"share_milli": 1})
+    assert (await here.until("queued", waiting))["pending_reason"] == "insufficient-capacity"
+    held = (await here.get("/v1/pools/main/held-devices"))["items"]
+    assert [(row["device_id"], row["share_milli"]) for row in held] == [("n0-g0", 500)] * 2
+    assert len((await here.get("/v1/pools/main/held-devices", limit=1))["items"]) == 1
+    await here.release(first)
+    found = await here.until("active", waiting)
+    assert (found["share_milli"], found["members"][0]["share_milli"]) == (1, 1)
+    assert [row["held"] for row in (await here.get("/v1/pools/main/machines"))["items"]] == [1]
+    assert await here.ask(status=422, gpus_per_replica=2, share_milli=500) == "urn:gpuaas:invalid"
+
+
 async def test_a_machine_on_hold_gets_no_new_claims_and_comes_back(here: World) -> None:
     await here.machines(1)
     holder = await here.ask(gpus_per_replica=2, command=["sleep", "infinity"])

@@ -66,6 +66,9 @@ class Member(Part):
     device_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=64), Unique]
     """The GPUs it holds on that machine."""
 
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """Thousandths of each of these GPUs that it holds; absent: all of them (1000)."""
+
 
 class Receipt(Part):
     """How a placement was decided, so that anybody can later ask why this machine and not another."""
@@ -247,6 +250,9 @@ class AllocationReleased(Event):
     started_at: Moment | None = None
     """When the runtime saw it start: the first instant that is paid for; absent: it never started."""
 
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """Thousandths of each GPU that it held; absent: whole GPUs (1000)."""
+
     ended_at: Moment
     """When the runtime saw it end: the first instant that is not paid for."""
 
@@ -287,6 +293,11 @@ class AllocationRequested(Event):
 
     gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=64)]
     """GPUs of each member; they are on one machine."""
+
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """Thousandths of each GPU wanted; a share is of one GPU for each replica; absent: whole GPUs
+    (1000).
+    """
 
     topology_level: TopologyLevel | None = None
     """How close together the members must stand; absent: anywhere in the pool."""
@@ -332,6 +343,9 @@ class AllocationStarted(Event):
 
     gpu_count: Annotated[int, Field(strict=True, ge=1, le=65536)]
     """GPUs held, over all members."""
+
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """Thousandths of each GPU that it holds; absent: whole GPUs (1000)."""
 
     started_at: Moment
     """When the runtime saw it start: the first instant that is paid for."""

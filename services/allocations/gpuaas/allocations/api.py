@@ -14,7 +14,7 @@ from gpuaas.allocations.domain.allocation import (
     RequestAllocation,
     Unknown,
 )
-from gpuaas.allocations.domain.shape import Shape
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.projections.allocations import STATES, Allocations, Sought, members_of
 from gpuaas.allocations.projections.history import explained
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
@@ -42,6 +42,7 @@ class AskForGpus(Body):
     Attributes:
         gpu_model: by its name in the inventory's catalogue; absent: any model of the pool.
         replicas, gpus_per_replica: all members start, or none; each sits on one machine.
+        share_milli: thousandths of each GPU; below 1000 each replica has a share of one GPU.
         lease_s: the GPUs are taken back this many seconds after the start.
         command: program and arguments; keep secrets out, events are kept for ever.
     """
@@ -50,6 +51,7 @@ class AskForGpus(Body):
     gpu_model: Label | None = None
     replicas: Count = 1
     gpus_per_replica: Count
+    share_milli: Count = WHOLE_MILLI
     topology_level: TopologyLevel | None = None
     topology_mode: TopologyMode | None = None
     priority: Count = 0
@@ -166,8 +168,11 @@ def operators_door(service: Service, allocations: Allocations, capacity: PoolCap
         summary="Which GPUs are held now, and by whom.",
     )
     async def held_devices(pool_id: str, page: Paged) -> Page:
-        rows = await capacity.held_devices(service.database, pool_id, page.key(str) or "", page.limit + 1)
-        return page.page([dict(row) for row in rows], ["device_id"])
+        after = page.after or ()
+        if [type(key) for key in after] not in ([], [str, str, int]):
+            raise Invalid("the cursor is not one of this list; begin again without it")
+        rows = await capacity.held_devices(service.database, pool_id, after, page.limit + 1)
+        return page.page([dict(row) for row in rows], ["device_id", "allocation_id", "member"])
 
     return router
 
@@ -184,6 +189,7 @@ def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: st
             gpus_per_replica=ask.gpus_per_replica,
             topology_level=ask.topology_level,
             topology_mode=ask.topology_mode,
+            share_milli=ask.share_milli,
         ),
         priority=ask.priority,
         lease_s=ask.lease_s,

@@ -18,8 +18,9 @@ from gpuaas.allocations.domain import allocation as life
 from gpuaas.allocations.domain import pool as pools
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.offer import ABOUT_MACHINES, ABOUT_NODES, VOCABULARY, offer_of
-from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, Policy
+from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS
 from gpuaas.allocations.domain.queue import Kept, Line, Plan, Refusal, plan
+from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.allocations.ports import Ended, Run, Runtime
 from gpuaas.allocations.projections.board import SERVICE, Board, Desk
 from gpuaas.common.commands import Cause, Commands, Entity

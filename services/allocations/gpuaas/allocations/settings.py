@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, Policy
+from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS
+from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.common.settings import DURABLE_PROFILES, PREFIX, Settings
 from pydantic import Field, model_validator
 

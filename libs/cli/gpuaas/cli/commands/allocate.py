@@ -19,6 +19,7 @@ _DONE = frozenset({"active", "released", "rejected"})
 @click.option("--model", help="GPU model; any of the pool's when left out.")
 @click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Gang members.")
 @click.option("--gpus", type=click.IntRange(1, 64), default=1, show_default=True, help="GPUs of each member.")
+@click.option("--share", type=click.IntRange(1, 1_000), help="Thousandths of a GPU for each member, of one GPU.")
 @click.option("--topology", type=click.Choice(["rack", "pod", "site"]), help="Keep the gang within one of these.")
 @click.option("--required/--preferred", default=False, help="Whether the topology is a must.")
 @click.option("--priority", type=click.IntRange(0, 1_000), default=0, show_default=True)
@@ -35,6 +36,7 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         "gpu_model": ask["model"],
         "replicas": ask["replicas"],
         "gpus_per_replica": ask["gpus"],
+        "share_milli": ask["share"],
         "priority": ask["priority"],
         "lease_s": ask["lease_s"],
         "image": ask["image"],

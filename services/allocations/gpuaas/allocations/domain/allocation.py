@@ -293,6 +293,7 @@ def _requested(ask: RequestAllocation) -> AllocationRequested:
             pool_id=ask.pool_id,
             gpu_model=ask.shape.gpu_model,
             replicas=ask.shape.replicas,
+            share_milli=ask.shape.share_milli if ask.shape.is_share else None,
             gpus_per_replica=ask.shape.gpus_per_replica,
             topology_level=ask.shape.topology_level,
             topology_mode=ask.shape.topology_mode,
@@ -322,6 +323,7 @@ def _started(held: Placed, start: StartAllocation) -> AllocationStarted:
         pool_id=held.placement.pool_id,
         gpu_model=held.placement.gpu_model,
         gpu_count=gpu_count(held.placement.members),
+        share_milli=held.request.share_milli,
         started_at=start.started_at,
         members=held.placement.members,
     )
@@ -360,6 +362,7 @@ def _released(held: Placed | Active | Releasing, end: EndAllocation) -> Allocati
         pool_id=held.placement.pool_id,
         gpu_model=held.placement.gpu_model,
         gpu_count=gpu_count(held.placement.members),
+        share_milli=held.request.share_milli,
         started_at=started_at,
         ended_at=end.ended_at,
         end_reason=_end_reason(held, end),

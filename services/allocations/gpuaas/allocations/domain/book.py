@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gpuaas.allocations.domain.room import Bits, Room
-from gpuaas.allocations.domain.shape import LEVELS, Level
+from gpuaas.allocations.domain.shape import LEVELS, WHOLE_MILLI, Level
+from gpuaas.allocations.domain.sharing import Parts, ShareDemand
 
 DEMAND_WINDOW: Final = 4_096
 """Replicas remembered as typical demand; beyond it all counts are halved, so that old habits fade."""
@@ -60,13 +61,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """GPUs held by one allocation: per replica (node index, mask of devices)."""
+    """GPUs held by one allocation: per replica (node index, mask of devices), and how much of each."""
 
     allocation_id: str
     tenant_id: str
     project_id: str
     gpu_model: str
     holdings: tuple[tuple[int, Bits], ...]
+    share_milli: int = WHOLE_MILLI
 
     @property
     def gpu_count(self) -> int:
@@ -81,18 +83,21 @@ Change = (
     | tuple[Literal["held"], int, Bits]
     | tuple[Literal["claim"], str, Claim | None]
     | tuple[Literal["demand"], int, Demand]
+    | tuple[Literal["share-demand"], int, ShareDemand]
+    | tuple[Literal["part"], tuple[int, int], int]
 )
-"""`(what, which, its new value)`; the inverse of a change is a change."""
+"""`(what, which, its new value)`; a part: (node, bit), thousandths in use. The inverse of a change is a change."""
 
 
 class Models:
-    """Per GPU model: all nodes by size, and the open ones by free GPUs."""
+    """Per GPU model: all nodes by size, the open ones by free GPUs, and their free parts of GPUs."""
 
-    __slots__ = ("free", "size")
+    __slots__ = ("free", "parts", "size")
 
     def __init__(self, home: list[dict[Level, int]]) -> None:
         self.size = Room(home)
         self.free = Room(home)
+        self.parts = Parts()
 
 
 class Book:
@@ -102,7 +107,9 @@ class Book:
         self.nodes: list[Node] = []
         self.held: list[Bits] = []
         self.claims: dict[str, Claim] = {}
+        self.used: list[dict[int, int]] = []
         self.demand: Demand = ()
+        self.share_demand: ShareDemand = ()
         self.number: dict[str, int] = {}
         self.device_home: dict[str, int] = {}
         self.models: dict[str, Models] = {}
@@ -115,6 +122,11 @@ class Book:
         """The devices of `node` that can be claimed now."""
         standing = self.nodes[node]
         return 0 if standing.withdrawn is not None else standing.offered & ~self.held[node]
+
+    def part_of(self, node: int, part: int) -> int:
+        """The first GPU of `node` of which exactly `part` thousandths are free."""
+        offered = self.nodes[node].offered
+        return min(bit for bit, used in self.used[node].items() if WHOLE_MILLI - used == part and offered >> bit & 1)
 
     def standing_in(self, level: Level, domain: int) -> Bits:
         """The nodes of one domain."""
@@ -145,9 +157,37 @@ class Book:
             case ("demand", _, demand):
                 old, self.demand = self.demand, demand
                 return ("demand", 0, old)
+            case ("share-demand", _, shares):
+                former, self.share_demand = self.share_demand, shares
+                return ("share-demand", 0, former)
+            case ("part", (node, bit), used):
+                return ("part", (node, bit), self._set_part(node, bit, used))
             case ("node", node, record):
                 return ("node", node, self._set_node(node, record))
         raise AssertionError(change)
+
+    def _set_part(self, node: int, bit: int, used: int) -> int:
+        """That many thousandths of a shared GPU are in use, none: it is whole again. What it was before."""
+        before = self.used[node].pop(bit, 0)
+        if used:
+            self.used[node][bit] = used
+        standing = self.nodes[node]
+        if standing.withdrawn is None and standing.offered >> bit & 1:
+            parts = self.models[standing.gpu_model].parts
+            if 0 < before < WHOLE_MILLI:
+                parts.remove(node, WHOLE_MILLI - before)
+            if 0 < used < WHOLE_MILLI:
+                parts.add(node, WHOLE_MILLI - used)
+        return before
+
+    def _open_parts(self, node: int, record: Node) -> list[int]:
+        if record.withdrawn is not None:
+            return []
+        return [
+            WHOLE_MILLI - used
+            for bit, used in self.used[node].items()
+            if used < WHOLE_MILLI and record.offered >> bit & 1
+        ]
 
     def _set_node(self, node: int, record: Node | None) -> Node | None:
         """Put a node in, change it, or (going back in time) take the last one out again."""
@@ -156,6 +196,7 @@ class Book:
             self._take_out(node, before)
         else:
             self.held.append(0)
+            self.used.append({})
             self.nodes.append(record)  # type: ignore[arg-type]  # a node that is not there is never taken out
             self._home.append({})
         if record is not None:
@@ -163,6 +204,7 @@ class Book:
         else:
             self.nodes.pop()
             self.held.pop()
+            self.used.pop()
             self._home.pop()
         return before
 
@@ -180,11 +222,15 @@ class Book:
         rooms = self.models.setdefault(record.gpu_model, Models(self._home))
         rooms.size.move(node, None, record.offered.bit_count())
         rooms.free.move(node, None, _free(record, self.held[node]))
+        for part in self._open_parts(node, record):
+            rooms.parts.add(node, part)
 
     def _take_out(self, node: int, record: Node) -> None:
         rooms = self.models[record.gpu_model]
         rooms.size.move(node, record.offered.bit_count(), None)
         rooms.free.move(node, _free(record, self.held[node]), None)
+        for part in self._open_parts(node, record):
+            rooms.parts.remove(node, part)
         # A domain that is empty again keeps its number: it takes no replicas, and the next version may need it.
         for level in LEVELS:
             self._standing_in[level][self._home[node][level]] ^= 1 << node

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuaas.allocations.domain.book import DEMAND_WINDOW, EMPTY, Book, Change, Claim, Demand, Node, Place, Version
-from gpuaas.allocations.domain.room import Bits
+from gpuaas.allocations.domain.room import Bits, lowest
+from gpuaas.allocations.domain.shape import WHOLE_MILLI
+from gpuaas.allocations.domain.sharing import with_share
 from gpuaas.common.events import Event
 from gpuaas.contracts.allocations import (
     ClaimGranted,
@@ -91,13 +93,46 @@ def _claim_in(book: Book, grant: ClaimGranted) -> Claim:
     for member in grant.members:
         number = book.number[member.node_id]
         mask = mask_of(book.nodes[number], member)
-        if mask is None or mask & book.held[number]:
+        whole = share_of(member) == WHOLE_MILLI
+        if mask is None or (whole and mask & book.held[number]):
             raise AssertionError(f"allocation {grant.allocation_id} was granted GPUs that were not free")
         holdings.append((number, mask))
-    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings))
+    share = share_of(grant.members[0])
+    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings), share)
+
+
+def share_of(member: Member) -> int:
+    """Thousandths of each of its GPUs that a member holds."""
+    return WHOLE_MILLI if member.share_milli is None else member.share_milli
+
+
+def shares_of(claim: Claim) -> dict[tuple[int, int], int]:
+    """Thousandths that a claim on shares holds of each GPU, by (node, bit)."""
+    together: dict[tuple[int, int], int] = {}
+    for number, mask in claim.holdings:
+        key = (number, lowest(mask))
+        together[key] = together.get(key, 0) + claim.share_milli
+    return together
+
+
+def _changes_of_shares(book: Book, claim: Claim, sign: int) -> list[Change]:
+    changes: list[Change] = []
+    held = {number: book.held[number] for number, _ in claim.holdings}
+    for (number, bit), milli in shares_of(claim).items():
+        used = book.used[number].get(bit, 0) + sign * milli
+        changes.append(("part", (number, bit), used))
+        held[number] = held[number] | 1 << bit if used else held[number] & ~(1 << bit)
+    return [*changes, *(("held", number, mask) for number, mask in held.items())]
 
 
 def _changes_of_grant(book: Book, claim: Claim) -> list[Change]:
+    if claim.share_milli < WHOLE_MILLI:
+        demand = with_share(book.share_demand, claim.share_milli, len(claim.holdings))
+        return [
+            ("claim", claim.allocation_id, claim),
+            *_changes_of_shares(book, claim, 1),
+            ("share-demand", 0, demand),
+        ]
     changes: list[Change] = [("claim", claim.allocation_id, claim)]
     changes += [("held", number, book.held[number] | mask) for number, mask in per_node(claim.holdings).items()]
     changes.append(("demand", 0, _with_demand(book.demand, claim)))
@@ -105,6 +140,8 @@ def _changes_of_grant(book: Book, claim: Claim) -> list[Change]:
 
 
 def _changes_of_return(book: Book, claim: Claim) -> list[Change]:
+    if claim.share_milli < WHOLE_MILLI:
+        return [("claim", claim.allocation_id, None), *_changes_of_shares(book, claim, -1)]
     changes: list[Change] = [("claim", claim.allocation_id, None)]
     changes += [("held", number, book.held[number] & ~mask) for number, mask in per_node(claim.holdings).items()]
     return changes

@@ -19,10 +19,10 @@ from typing import Final, Literal
 
 from gpuaas.allocations.domain.book import Book, Demand
 from gpuaas.allocations.domain.room import Bits, Room, lowest, members
-from gpuaas.allocations.domain.shape import LEVELS, Shape
+from gpuaas.allocations.domain.shape import LEVELS, WHOLE_MILLI, Shape
+from gpuaas.allocations.domain.sharing import Choice, Fragments, Policy, drawn
 from gpuaas.contracts.allocations import Exclusion, Member, Receipt
 
-Policy = Literal["least-fragments-v1", "best-fit-v1", "spread-v1"]
 LEAST_FRAGMENTS: Final[Policy] = "least-fragments-v1"
 
 DOMAINS_MAX: Final = 64
@@ -76,13 +76,23 @@ def place(
         held_back: per GPU model, nodes kept for someone else.
     """
     refusal: NoPlacement | None = None
+    fitting: list[Placement] = []
     for model in (shape.gpu_model,) if shape.gpu_model else sorted(book.models):
         found = _place_in(book, model, shape, pool_version, policy, (held_back or {}).get(model, 0))
         if isinstance(found, Placement):
-            return found
-        if refusal is None or (refusal.forever and not found.forever):
+            fitting.append(found)
+        elif refusal is None or (refusal.forever and not found.forever):
             refusal = found
+    if fitting:
+        # Any model will do: where it does least harm, then where most is free, so that scarce models stay for those
+        # who name them; among equals the first by name.
+        return min(fitting, key=lambda found: (-found.receipt.score, -_free_share(book, found.gpu_model)))
     return refusal or NoPlacement("never-satisfiable", f"the pool has no GPUs at all; {shape} were wanted")
+
+
+def _free_share(book: Book, model: str) -> float:
+    rooms = book.models[model]
+    return rooms.free.total / rooms.size.total
 
 
 def _place_in(
@@ -91,6 +101,8 @@ def _place_in(
     rooms = book.models.get(model)
     if rooms is None or not rooms.size.node_count:
         return NoPlacement("unknown-gpu-model", f"no machine of this pool has GPUs of model {model}")
+    if shape.is_share:
+        return _place_shares(book, model, shape, pool_version, policy, ~kept)
     allowed = _where(book, rooms.free, shape, ~kept)
     if allowed is None:
         if kept and _where(book, rooms.free, shape, _EVERYWHERE) is not None:
@@ -132,8 +144,13 @@ def _fill(
     gang: list[Member] = []
     grown = 0
     for replica in range(shape.replicas):
-        k = next(k for k in order if buckets[k])
-        bit = buckets[k] & -buckets[k]
+        if policy == "random-v1":
+            able = _union(buckets[size:])
+            bit = 1 << drawn(able, f"{pool_version}/{replica}")
+            k = next(k for k in order if buckets[k] & bit)
+        else:
+            k = next(k for k in order if buckets[k])
+            bit = buckets[k] & -buckets[k]
         node = bit.bit_length() - 1
         buckets[k] ^= bit
         buckets[k - size] |= bit
@@ -153,6 +170,76 @@ def _fill(
         runner_up_node_id=_runner_up(book, free, order, allowed, used),
     )
     return Placement(gpu_model=model, members=tuple(gang), receipt=receipt)
+
+
+def _place_shares(
+    book: Book, model: str, shape: Shape, pool_version: int, policy: Policy, open_nodes: Bits
+) -> Placement | NoPlacement:
+    """Shares of GPUs for every replica, or why not."""
+    rooms, share = book.models[model], shape.share_milli
+    each = WHOLE_MILLI // share
+    if rooms.size.replicas(1) * each < shape.replicas:
+        most = rooms.size.replicas(1) * each
+        return NoPlacement("never-satisfiable", f"{shape} can never fit here; the nearest shape that can is {most}")
+
+    def room(nodes: Bits) -> int:
+        return rooms.free.replicas_among(nodes, 1) * each + rooms.parts.replicas_among(nodes, share)
+
+    if room(open_nodes) < shape.replicas:
+        if open_nodes != _EVERYWHERE and room(_EVERYWHERE) >= shape.replicas:
+            return NoPlacement("behind-higher-priority", f"{shape} would fit, but only on what the head is kept")
+        return NoPlacement("insufficient-capacity", f"{shape} are wanted; there is room for {room(_EVERYWHERE)}")
+    fragments_of = Fragments(book.demand, book.share_demand)
+    choice = Choice(rooms.free, rooms.parts, open_nodes, fragments_of, policy, f"{pool_version}")
+    gang: list[Member] = []
+    used: dict[tuple[int, int], int] = {}
+    for replica in range(shape.replicas):
+        node, part = choice.next(share)
+        bit = _shared_gpu(book, node, part, used)
+        used[node, bit] = used.get((node, bit), book.used[node].get(bit, 0)) + share
+        standing = book.nodes[node]
+        gang.append(
+            Member(member=replica, node_id=standing.node_id, device_ids=(standing.devices[bit],), share_milli=share)
+        )
+    able = rooms.parts.with_at_least(share) | rooms.free.with_at_least(1)
+    others = able & open_nodes & ~sum(1 << node for node in {node for node, _ in used})
+    demand = sum(book.demand) + sum(count for _, count in book.share_demand)
+    receipt = Receipt(
+        pool_version=pool_version,
+        policy=policy,
+        nodes_considered=len(book.nodes),
+        exclusions=tuple(_share_exclusions(book, rooms.free.node_count, able, open_nodes)),
+        score=(Decimal(-choice.grown) / (WHOLE_MILLI * (demand or 1))).quantize(_SCORE_STEP),
+        runner_up_node_id=book.nodes[lowest(others)].node_id if others else None,
+    )
+    return Placement(gpu_model=model, members=tuple(gang), receipt=receipt)
+
+
+def _shared_gpu(book: Book, node: int, part: int, used: Mapping[tuple[int, int], int]) -> int:
+    """The first GPU of `node` with exactly `part` free, as the book has it and with what is `used` in thought."""
+    standing, shared = book.nodes[node], book.used[node]
+    for bit in members(standing.offered):
+        whole_held = book.held[node] >> bit & 1 and bit not in shared
+        if not whole_held and WHOLE_MILLI - used.get((node, bit), shared.get(bit, 0)) == part:
+            return bit
+    raise AssertionError(f"machine {standing.node_id} has no GPU with {part}/1000 free")
+
+
+def _share_exclusions(book: Book, open_count: int, able: Bits, open_nodes: Bits) -> list[Exclusion]:
+    counted = {
+        "withdrawn": book.withdrawn_nodes,
+        "other-gpu-model": len(book.nodes) - book.withdrawn_nodes - open_count,
+        "insufficient-free-gpus": open_count - able.bit_count(),
+        "kept-for-the-head": (able & ~open_nodes).bit_count(),
+    }
+    return [Exclusion(reason=reason, nodes=nodes) for reason, nodes in counted.items() if nodes]
+
+
+def _union(sets: Sequence[Bits]) -> Bits:
+    found = 0
+    for bits in sets:
+        found |= bits
+    return found
 
 
 def _take(mask: Bits, count: int) -> Bits:
@@ -181,7 +268,7 @@ def preference(policy: Policy, waste: Sequence[int], size: int) -> list[int]:
     match policy:
         case "least-fragments-v1":
             return sorted(usable, key=lambda k: (waste[k - size] - waste[k], k))
-        case "best-fit-v1":
+        case "best-fit-v1" | "random-v1":
             return list(usable)
         case "spread-v1":
             return list(reversed(usable))
@@ -271,7 +358,7 @@ def _emptiest(book: Book, free: Room, shape: Shape, among: Bits) -> Bits:
     kept, missing = 0, shape.replicas
     for bits in reversed(free.nodes):
         for node in members(bits & among):
-            able = book.nodes[node].offered.bit_count() // shape.gpus_per_replica
+            able = book.nodes[node].offered.bit_count() * (WHOLE_MILLI // shape.share_milli) // shape.gpus_per_replica
             if able:
                 kept |= 1 << node
                 missing -= able

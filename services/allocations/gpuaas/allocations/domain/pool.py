@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from gpuaas.allocations.domain.book import Book, Claim
-from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool, evolve, mask_of, node_as_offered, per_node
-from gpuaas.allocations.domain.room import Bits
+from gpuaas.allocations.domain.capacity import (
+    EMPTY_POOL,
+    Pool,
+    evolve,
+    mask_of,
+    node_as_offered,
+    per_node,
+    share_of,
+    shares_of,
+)
+from gpuaas.allocations.domain.room import Bits, lowest
+from gpuaas.allocations.domain.shape import WHOLE_MILLI
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary
@@ -191,6 +201,9 @@ def checked(book: Book, grant: GrantClaim) -> Claim:
     mine = per_node(own.holdings) if own else {}
     taken: dict[int, Bits] = {}
     holdings: list[tuple[int, Bits]] = []
+    share = share_of(grant.members[0])
+    parts = shares_of(own) if own and own.share_milli < WHOLE_MILLI else {}
+    parts = {key: -milli for key, milli in parts.items()}
     for member in grant.members:
         number = book.number.get(member.node_id)
         if number is None:
@@ -203,14 +216,27 @@ def checked(book: Book, grant: GrantClaim) -> Claim:
         mask = mask_of(node, member)
         if mask is None:
             _no(grant, f"machine {node.node_id} does not have all of {', '.join(member.device_ids)}")
+        if share_of(member) != share or (share < WHOLE_MILLI and mask.bit_count() != 1):
+            _no(grant, "a share is of one GPU for each replica, the same for all of them")
         elsewhere = book.held[number] & ~mine.get(number, 0)
-        if mask & (elsewhere | taken.get(number, 0)):
+        if share < WHOLE_MILLI:
+            if not _has_room(book, number, lowest(mask), share, parts):
+                _no(grant, f"{member.device_ids[0]} on machine {node.node_id} has no {share}/1000 free")
+        elif mask & (elsewhere | taken.get(number, 0)):
             _no(grant, f"a GPU of {', '.join(member.device_ids)} on machine {node.node_id} is held already")
         if mask & ~(node.offered | mine.get(number, 0)):
             _no(grant, f"a GPU of {', '.join(member.device_ids)} on machine {node.node_id} is not offered")
         taken[number] = taken.get(number, 0) | mask
         holdings.append((number, mask))
-    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings))
+    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings), share)
+
+
+def _has_room(book: Book, node: int, bit: int, share: int, parts: dict[tuple[int, int], int]) -> bool:
+    """Whether that share is free beside what `parts` says (own claims count negative); then it is taken."""
+    if book.held[node] >> bit & 1 and bit not in book.used[node]:
+        return False
+    taken = parts[node, bit] = parts.get((node, bit), 0) + share
+    return book.used[node].get(bit, 0) + taken <= WHOLE_MILLI
 
 
 def _no(grant: GrantClaim, why: str) -> NoReturn:

@@ -25,13 +25,13 @@ from gpuaas.allocations.domain.placement import (
     LEAST_FRAGMENTS,
     NoPlacement,
     Placement,
-    Policy,
     hold_back,
     place,
 )
 from gpuaas.allocations.domain.pool import GrantClaim, checked
 from gpuaas.allocations.domain.room import Bits
 from gpuaas.allocations.domain.shape import Shape
+from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.contracts.allocations import PendingReason, RejectionReason
 
 GRANTS_MAX: Final = 200

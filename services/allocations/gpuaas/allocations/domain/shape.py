@@ -18,6 +18,7 @@ LEVELS: Final[tuple[Level, ...]] = ("rack", "pod", "site")
 REPLICAS_MAX: Final = 1_024
 GPUS_PER_REPLICA_MAX: Final = 64
 GPUS_MAX: Final = 65_536
+WHOLE_MILLI: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Shape:
         gpu_model: None means any model, the same for the whole gang.
         topology_level: the domain that should hold the whole gang; None means anywhere in the pool.
         topology_mode: `required` refuses anything wider; `preferred`, and None, widen level by level.
+        share_milli: thousandths of each GPU; below 1000 a replica has a share of one GPU, which others may share.
     """
 
     gpu_model: str | None
@@ -35,6 +37,7 @@ class Shape:
     gpus_per_replica: int
     topology_level: Level | None = None
     topology_mode: TopologyMode | None = None
+    share_milli: int = WHOLE_MILLI
 
     @property
     def gpu_count(self) -> int:
@@ -43,7 +46,13 @@ class Shape:
     def __str__(self) -> str:
         model = self.gpu_model or "any model"
         within = f" within one {self.topology_level}" if self.topology_mode == "required" else ""
+        if self.is_share:
+            return f"{self.replicas} × {self.share_milli}/1000 GPU of {model}"
         return f"{self.replicas} × {self.gpus_per_replica} GPUs of {model}{within}"
+
+    @property
+    def is_share(self) -> bool:
+        return self.share_milli < WHOLE_MILLI
 
 
 def refuse_absurd(shape: Shape) -> None:
@@ -55,6 +64,11 @@ def refuse_absurd(shape: Shape) -> None:
     _within("replicas", shape.replicas, REPLICAS_MAX)
     _within("gpus_per_replica", shape.gpus_per_replica, GPUS_PER_REPLICA_MAX)
     _within("replicas × gpus_per_replica", shape.gpu_count, GPUS_MAX)
+    _within("share_milli", shape.share_milli, WHOLE_MILLI)
+    if shape.is_share and shape.gpus_per_replica != 1:
+        raise Invalid("a share is of one GPU: give gpus_per_replica 1 and more replicas", field="share_milli")
+    if shape.is_share and shape.topology_level is not None:
+        raise Invalid("shares are placed anywhere in the pool: leave topology_level out", field="topology_level")
     if shape.topology_mode is not None and shape.topology_level is None:
         raise Invalid("topology_mode says how strict topology_level is: give the level too", field="topology_mode")
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gpuaas.allocations.domain.shape import WHOLE_MILLI
 from gpuaas.common.envelope import Fact
 from gpuaas.common.events import Event
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
@@ -28,7 +29,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 TABLE: Final = Table(
-    "allocations_v1",
+    "allocations_v2",
     MetaData(),
     Column("allocation_id", Text, primary_key=True),
     Column("tenant_id", Text),
@@ -37,6 +38,7 @@ TABLE: Final = Table(
     Column("gpu_model", Text),
     Column("replicas", Integer),
     Column("gpus_per_replica", Integer),
+    Column("share_milli", Integer),
     Column("topology_level", Text),
     Column("topology_mode", Text),
     Column("priority", Integer),
@@ -61,8 +63,8 @@ TABLE: Final = Table(
     Column("end_reason", Text),
     Column("exit_code", Integer),
     Column("position", BigInteger),
-    Index("allocations_v1_by_project", "tenant_id", "project_id", "requested_position"),
-    Index("allocations_v1_by_arrival", "requested_position"),
+    Index("allocations_v2_by_project", "tenant_id", "project_id", "requested_position"),
+    Index("allocations_v2_by_arrival", "requested_position"),
     postgresql_with={"fillfactor": 70},
 )
 _LATER: Final = tuple(
@@ -96,7 +98,7 @@ class Allocations(Projection):
     """The current view of all allocations."""
 
     answer = "allocations"
-    version = 1
+    version = 2
     reads = (
         AllocationRequested,
         AllocationQueued,
@@ -175,7 +177,12 @@ def members_of(row: Mapping[str, Any]) -> tuple[Member, ...]:
     """The gang in a row, in order; empty before it is placed."""
     kept = row["members"] or {}
     return tuple(
-        Member(member=index, node_id=kept[str(index)]["node_id"], device_ids=tuple(kept[str(index)]["device_ids"]))
+        Member(
+            member=index,
+            node_id=kept[str(index)]["node_id"],
+            device_ids=tuple(kept[str(index)]["device_ids"]),
+            share_milli=kept[str(index)]["share_milli"],
+        )
         for index in range(len(kept))
     )
 
@@ -189,6 +196,7 @@ def _request(fact: Fact, event: AllocationRequested) -> dict[str, Any]:
         "gpu_model": event.gpu_model,
         "replicas": event.replicas,
         "gpus_per_replica": event.gpus_per_replica,
+        "share_milli": event.share_milli or WHOLE_MILLI,
         "topology_level": event.topology_level,
         "topology_mode": event.topology_mode,
         "priority": event.priority,
@@ -219,7 +227,11 @@ def _change(fact: Fact, event: Event) -> dict[str, Any]:
         case AllocationPlaced():
             change = {"state": "placed", "held_model": event.gpu_model, "placed_at": fact.time}
             change["members"] = {
-                str(member.member): {"node_id": member.node_id, "device_ids": member.device_ids}
+                str(member.member): {
+                    "node_id": member.node_id,
+                    "device_ids": member.device_ids,
+                    "share_milli": member.share_milli,
+                }
                 for member in event.members
             }
         case AllocationStarted():

@@ -1,6 +1,6 @@
 """What waits and what runs, in memory, for the scheduler and the runtime. One law: it is the log's word, read again.
 
-It begins with the allocations that have not ended, as `allocations_v1` has them, and follows the log from the position
+It begins with the allocations that have not ended, as `allocations_v2` has them, and follows the log from the position
 that this is true at: nothing that happened while no process ran is missed. A failure begins it anew from there.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from gpuaas.allocations.domain.queue import Line, Waiting
-from gpuaas.allocations.domain.shape import Shape
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.ports import Run
 from gpuaas.allocations.projections.allocations import Allocations, members_of
 from gpuaas.common.commands import Cause
@@ -117,7 +117,12 @@ class Board(Reader):
     def _recover(self, row: Mapping[str, Any]) -> None:
         allocation_id: str = row["allocation_id"]
         shape = Shape(
-            row["gpu_model"], row["replicas"], row["gpus_per_replica"], row["topology_level"], row["topology_mode"]
+            row["gpu_model"],
+            row["replicas"],
+            row["gpus_per_replica"],
+            row["topology_level"],
+            row["topology_mode"],
+            row["share_milli"],
         )
         cause = Cause(
             id=row["request_event_id"],
@@ -181,7 +186,12 @@ class Board(Reader):
     def _requested(self, position: int, envelope: Envelope) -> None:
         event = said.AllocationRequested.model_validate_json(bytes(envelope.data))
         shape = Shape(
-            event.gpu_model, event.replicas, event.gpus_per_replica, event.topology_level, event.topology_mode
+            event.gpu_model,
+            event.replicas,
+            event.gpus_per_replica,
+            event.topology_level,
+            event.topology_mode,
+            event.share_milli or WHOLE_MILLI,
         )
         ask = Ask(
             Waiting(event.allocation_id, event.tenant_id, event.project_id, shape, event.priority, position),

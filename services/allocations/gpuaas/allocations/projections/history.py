@@ -63,7 +63,8 @@ def sentence(event: Event) -> str:
     match event:
         case AllocationRequested() as ask:
             model = ask.gpu_model or "any model"
-            return f"{ask.replicas} × {ask.gpus_per_replica} GPUs of {model} asked for, priority {ask.priority}"
+            share = f" (a share of {ask.share_milli}/1000 of each)" if ask.share_milli else ""
+            return f"{ask.replicas} × {ask.gpus_per_replica} GPUs of {model}{share} asked for, priority {ask.priority}"
         case AllocationQueued() as waiting:
             return f"waits ({waiting.pending_reason}): {waiting.detail}"
         case AllocationRejected() as refusal:
