@@ -16,7 +16,14 @@ from tools.openapi.describing import Document, operations
 PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed-in"
 KEY: Final = "x-permission"
-QUESTIONS_BY_POST: Final = frozenset({"POST /v1/tenants/{tenant_id}/estimates", "POST /v1/fault-rules/replays"})
+QUESTIONS_BY_POST: Final = frozenset(
+    {
+        "POST /v1/fault-rules/replays",
+        "POST /v1/pools/{pool_id}/suppositions",
+        "POST /v1/tenants/{tenant_id}/estimates",
+        "POST /v1/tenants/{tenant_id}/projects/{project_id}/allocation-checks",
+    }
+)
 """Operations that change nothing and need a body to ask."""
 
 _PERMISSION: Final = re.compile(r"([a-z0-9]+)\.[a-z0-9-]+\.([a-z0-9-]+)")

@@ -267,7 +267,7 @@ async def test_pools_show_what_is_there_and_who_holds_it(here: World) -> None:
 
 async def test_two_allocations_share_a_gpu_and_each_says_how_much_of_it(here: World) -> None:
     await here.machines(1, gpus=1)
-    half = {"gpus_per_replica": 1, "share_milli": 500, "command": ["sleep", "infinity"]}
+    half: dict[str, Any] = {"gpus_per_replica": 1, "share_milli": 500, "command": ["sleep", "infinity"]}
     first, second = await here.ask(**half), await here.ask(**half)
     await here.until("active", first, second)
     waiting = await here.ask(**half | {"share_milli": 1})

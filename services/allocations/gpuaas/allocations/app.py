@@ -11,7 +11,7 @@ from gpuaas.allocations.projections.allocations import Allocations
 from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.reactions import ALLOCATION, Capacity, Lives, Scheduler
-from gpuaas.allocations.routes import workloads
+from gpuaas.allocations.routes import answers, workloads
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
 from gpuaas.common.reactions import Reactor
@@ -36,6 +36,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations))
     service.serve(workloads.door(service, runtime))
+    service.serve(answers.door(service, allocations, settings.placement_policy))
     service.serve(api.operators_door(service, allocations, capacity))
     return service
 

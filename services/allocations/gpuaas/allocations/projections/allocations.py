@@ -80,6 +80,11 @@ _UPDATE: Final = (
     + f" FROM unnest($1::text[], {', '.join(f'${i}::{_KINDS[name]}[]' for i, name in enumerate(_LATER, start=2))})"
     + f" AS n(allocation_id, {', '.join(_LATER)}) WHERE a.allocation_id = n.allocation_id"
 )
+_WAITS: Final = (
+    *("allocation_id", "tenant_id", "project_id", "pool_id", "gpu_model", "replicas", "gpus_per_replica"),
+    *("share_milli", "priority", "requested_at", "requested_position", "state", "pending_reason", "detail"),
+)
+"""What a waiting line shows of a request."""
 ENDED: Final = ("released", "rejected")
 STATES: Final = ("requested", "queued", "placed", "active", "releasing", *ENDED)
 
@@ -154,6 +159,42 @@ class Allocations(Projection):
         if before is not None:
             query = query.where(TABLE.c.requested_position < before)
         return await db.fetch(query)
+
+    async def known(self, db: Database, allocation_id: str) -> Record | None:
+        """An allocation of whatever tenant, or None."""
+        return await db.fetch_one(select(TABLE).where(TABLE.c.allocation_id == allocation_id))
+
+    async def waiting(
+        self, db: Database, of: tuple[str, str] | None, pool_id: str | None, after: int, limit: int
+    ) -> list[Record]:
+        """Waiting requests with their positions in their pool's line (1 is the first).
+
+        Args:
+            of: only of this tenant and project, in order of arrival after position `after` of the log.
+            pool_id: else all of this pool, in order of the line after its position `after`.
+        """
+        t = TABLE.c
+        order = (t.priority.desc(), t.requested_position)
+        line = (
+            select(
+                *(t[name] for name in _WAITS),
+                func.row_number().over(partition_by=t.pool_id, order_by=order).label("queue_position"),
+                func.coalesce(
+                    func.sum(t.replicas * t.gpus_per_replica).over(
+                        partition_by=t.pool_id, order_by=order, rows=(None, -1)
+                    ),
+                    0,
+                ).label("gpus_ahead"),
+            )
+            .where(t.state.in_(("requested", "queued")))
+            .subquery()
+        )
+        query = select(line).limit(limit)
+        if of is not None:
+            mine = (line.c.tenant_id == of[0], line.c.project_id == of[1], line.c.requested_position > after)
+            return await db.fetch(query.where(*mine).order_by(line.c.requested_position))
+        whole = (line.c.pool_id == pool_id, line.c.queue_position > after)
+        return await db.fetch(query.where(*whole).order_by(line.c.queue_position))
 
     async def counts(self, db: Database, pool_id: str | None = None) -> dict[str, int]:
         """How many allocations are in each state, all states named."""

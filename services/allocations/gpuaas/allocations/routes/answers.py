@@ -1,0 +1,201 @@
+"""The door to answers: who waits where in the line, why not there, what if. One law: a question changes nothing, and a
+tenant learns of the others only how many stand before it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Query
+from gpuaas.allocations.domain.answers import Supposed, suppose, why_not
+from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool
+from gpuaas.allocations.domain.pool import POOL as POOL_DECIDER
+from gpuaas.allocations.domain.pool import VOCABULARY, AddCapacity
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
+from gpuaas.allocations.domain.sharing import Policy
+from gpuaas.allocations.projections.allocations import Allocations
+from gpuaas.allocations.reactions import POOL
+from gpuaas.common.access import ABSENT
+from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.errors import NotFound
+from gpuaas.common.http import Body, Caller, Page, Paging, fresh, paging, permit
+from gpuaas.common.projections import decoded
+from gpuaas.common.service import Service
+from gpuaas.contracts.allocations import Label, Topology, TopologyLevel, TopologyMode
+from pydantic import BaseModel, Field
+
+MACHINES_MAX: Final = 1_000
+Count = Annotated[int, Field(strict=True)]
+AsOf = Annotated[
+    int | None, Query(ge=1, lt=2**63, description="Answer from the pool as it was at this position of the log.")
+]
+_HOME: Final = "/v1/tenants/{tenant_id}/projects/{project_id}"
+
+
+class SupposedShape(Body):
+    """A gang as `allocations` takes it, without what it would run."""
+
+    gpu_model: Label | None = None
+    replicas: Count = 1
+    gpus_per_replica: Count
+    share_milli: Count = WHOLE_MILLI
+    topology_level: TopologyLevel | None = None
+    topology_mode: TopologyMode | None = None
+
+    def shape(self) -> Shape:
+        return Shape(
+            self.gpu_model,
+            self.replicas,
+            self.gpus_per_replica,
+            self.topology_level,
+            self.topology_mode,
+            self.share_milli,
+        )
+
+
+class CheckRequest(SupposedShape):
+    """Would this fit?"""
+
+    pool_id: Label
+
+
+class MoreMachines(Body):
+    """Equal machines that are not there, all in one new rack."""
+
+    count: int = Field(ge=1, le=MACHINES_MAX, strict=True)
+    gpu_model: Label
+    gpus: int = Field(ge=1, le=64, strict=True)
+
+
+class Suppose(SupposedShape):
+    """A request, another policy, more machines."""
+
+    policy: Policy | None = None
+    more_machines: MoreMachines | None = None
+
+
+class Check(BaseModel):
+    """What a request would meet now. `would-wait` says nothing of how long."""
+
+    verdict: str
+    reason: str | None
+    detail: str | None
+
+
+def door(service: Service, allocations: Allocations, policy: Policy) -> APIRouter:
+    """Answers for tenants about their own, for operators about pools."""
+    router = APIRouter(tags=["answers"])
+    seen = Depends(fresh(allocations))
+    reads, reads_pools = (
+        Depends(permit("allocations.allocation.read")),
+        Depends(permit("allocations.pool.read")),
+    )
+
+    @router.get(_HOME + "/queue", dependencies=[seen, reads], summary="The project's waiting requests with positions.")
+    async def project_queue(tenant_id: str, project_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
+        after = page.key(int) or 0
+        rows = await allocations.waiting(service.database, (tenant_id, project_id), None, after, page.limit + 1)
+        return page.page([dict(row) for row in rows], ["requested_position"])
+
+    @router.get("/v1/pools/{pool_id}/queue", dependencies=[seen, reads_pools], summary="A pool's waiting line.")
+    async def pool_queue(pool_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
+        rows = await allocations.waiting(service.database, None, pool_id, page.key(int) or 0, page.limit + 1)
+        return page.page([dict(row) for row in rows], ["queue_position"])
+
+    @router.post(_HOME + "/allocation-checks", summary="Would this fit? Nothing is asked for.")
+    async def check_request(
+        tenant_id: str,
+        project_id: str,
+        ask: CheckRequest,
+        caller: Annotated[Caller, Depends(permit("allocations.allocation.read"))],
+    ) -> Check:
+        found = _supposed(await _pool(service, ask.pool_id, None), ask, policy, ask.pool_id)
+        return Check(verdict=found.verdict, reason=found.reason, detail=found.detail)
+
+    @router.post("/v1/pools/{pool_id}/suppositions", dependencies=[reads_pools], summary="What if?")
+    async def what_if(pool_id: str, ask: Suppose, as_of: AsOf = None) -> dict[str, Any]:
+        pool = await _pool(service, pool_id, as_of)
+        found = _supposed(pool, ask, ask.policy or policy, pool_id)
+        placed = found.placement
+        return {
+            "pool_id": pool_id,
+            "pool_version": pool.events,
+            "verdict": found.verdict,
+            "reason": found.reason,
+            "detail": found.detail,
+            "gpu_model": placed.gpu_model if placed else None,
+            "members": [member.model_dump(mode="json") for member in placed.members] if placed else [],
+            "receipt": placed.receipt.model_dump(mode="json") if placed else None,
+        }
+
+    @router.get(
+        "/v1/allocations/{allocation_id}/why-not/{node_id}",
+        dependencies=[seen, reads_pools],
+        summary="Why an allocation is not on a machine.",
+    )
+    async def why_not_there(
+        allocation_id: Annotated[str, Path(min_length=1, max_length=63)],
+        node_id: Annotated[str, Path(min_length=1, max_length=63)],
+        as_of: AsOf = None,
+    ) -> dict[str, Any]:
+        row = await allocations.known(service.database, allocation_id)
+        if row is None:
+            raise NotFound(ABSENT)
+        pool = await _pool(service, row["pool_id"], as_of)
+        claim = pool.book.claims.get(allocation_id)
+        there = claim is not None and any(pool.book.nodes[n].node_id == node_id for n, _ in claim.holdings)
+        shape = Shape(
+            row["gpu_model"],
+            row["replicas"],
+            row["gpus_per_replica"],
+            row["topology_level"],
+            row["topology_mode"],
+            row["share_milli"],
+        )
+        return {
+            "allocation_id": allocation_id,
+            "node_id": node_id,
+            "pool_version": pool.events,
+            "why_not": why_not(pool, shape, node_id, there, policy),
+        }
+
+    return router
+
+
+def _supposed(pool: Pool, ask: SupposedShape, policy: Policy, pool_id: str) -> Supposed:
+    more = ask.more_machines if isinstance(ask, Suppose) else None
+    return suppose(pool, ask.shape(), policy, _machines(pool_id, more))
+
+
+def _machines(pool_id: str, more: MoreMachines | None) -> list[AddCapacity]:
+    if more is None:
+        return []
+    return [
+        AddCapacity(
+            pool_id=pool_id,
+            node_id=f"supposed-{number}",
+            gpu_model=more.gpu_model,
+            device_ids=tuple(f"supposed-{number}-{slot}" for slot in range(more.gpus)),
+            topology=Topology(region="supposed", site="supposed", pod="supposed", rack="supposed"),
+        )
+        for number in range(more.count)
+    ]
+
+
+async def _pool(service: Service, pool_id: str, as_of: int | None) -> Pool:
+    """The pool as it is, or as it was.
+
+    Raises:
+        NotFound: there is, or was, no such pool.
+    """
+    pool: Pool
+    if as_of is None:
+        pool, _ = await service.commands.state(POOL, PLATFORM, pool_id)
+    else:
+        pool = EMPTY_POOL
+        history = await service.log.history(POOL.subject(PLATFORM, pool_id))
+        past = [recorded for recorded in history if recorded.position <= as_of]
+        pool = POOL_DECIDER.fold([fact.event for fact in decoded(VOCABULARY, past)], pool)
+    if pool.events == 0:
+        raise NotFound(f"there is no pool {pool_id}; see /v1/pools")
+    return pool
