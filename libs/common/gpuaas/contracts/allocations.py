@@ -32,6 +32,11 @@ RejectionReason = Literal["never-satisfiable", "unknown-gpu-model", "unknown-poo
 unknown-gpu-model, unknown-pool: no such thing; quota-exceeded: it alone is larger than the quota.
 """
 
+ReleaseCause = Literal["spending-stopped"]
+"""What made the platform end an allocation. spending-stopped: the tenant or project may spend no more
+and its grace is over.
+"""
+
 ReleaseReason = Literal["tenant-request", "lease-expired", "operator", "runtime-lost"]
 """Why GPUs are to be given back. tenant-request: the tenant asked; lease-expired: the lease ended;
 operator: an operator decided; runtime-lost: the workload's runtime is gone.
@@ -215,6 +220,9 @@ class AllocationReleaseRequested(Event):
 
     reason: ReleaseReason
     """Why they are given back."""
+
+    because: ReleaseCause | None = None
+    """What made the platform decide so; only with the reason `operator`, absent: a person's order."""
 
 
 class AllocationReleased(Event):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
+from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain.allocation import (
     Allocation,
     ReleaseAllocation,
@@ -15,13 +16,14 @@ from gpuaas.allocations.domain.allocation import (
     Unknown,
 )
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
+from gpuaas.allocations.domain.spending import refusal
 from gpuaas.allocations.projections.allocations import STATES, Allocations, Sought, members_of
 from gpuaas.allocations.projections.history import explained
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.reactions import ALLOCATION
 from gpuaas.common.access import ABSENT
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Invalid, NotFound
+from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.service import Service
 from gpuaas.contracts.allocations import Label, ReleaseReason, TopologyLevel, TopologyMode
@@ -61,7 +63,7 @@ class AskForGpus(Body):
     labels: Mapping[str, str] = Field(default_factory=dict)
 
 
-def tenants_door(service: Service, allocations: Allocations) -> APIRouter:
+def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> APIRouter:
     """What a tenant's people and programs may do."""
     router = APIRouter(tags=["allocations"])
     seen = Depends(fresh(allocations))
@@ -73,6 +75,8 @@ def tenants_door(service: Service, allocations: Allocations) -> APIRouter:
         ask: AskForGpus,
         caller: Annotated[Caller, Depends(permit("allocations.allocation.request"))],
     ) -> Accepted:
+        if (said := purse.levels.bars(tenant_id, project_id)) is not None:
+            raise Rejected(refusal(said), reason="spending-blocked")
         allocation_id = f"alloc-{caller.derived_id('allocation')}"
         command = _command(ask, allocation_id, tenant_id, project_id)
         outcome = await service.commands.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpuaas.allocations import api
 from gpuaas.allocations.adapters.process import ProcessRuntime
+from gpuaas.allocations.adapters.purse import Purse, Stopper
 from gpuaas.allocations.adapters.sim import SimRuntime
 from gpuaas.allocations.adapters.supervisor import Supervisor
 from gpuaas.allocations.ports import Runtime
@@ -26,15 +27,19 @@ def build(settings: AllocationsSettings) -> Service:
     supervisor = Supervisor(service.commands, ALLOCATION, runtime, service.clock)
     board = Board(service.log, service.database, allocations, supervisor)
     machines = Reactor(Capacity(service.commands, service.log), service.log, service.database)
-    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy)
+    purse = Purse(service.log, board)
+    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy, purse)
+    stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
     service.project(allocations, capacity)
     service.follow(board)
     service.follow(machines)
+    service.follow(purse)
     service.react(Lives(service.commands, scheduler, board, runtime))
     service.background("scheduler", scheduler.schedule)
     service.background("teller", scheduler.tell)
+    service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
-    service.serve(api.tenants_door(service, allocations))
+    service.serve(api.tenants_door(service, allocations, purse))
     service.serve(workloads.door(service, runtime))
     service.serve(answers.door(service, allocations, settings.placement_policy))
     service.serve(api.operators_door(service, allocations, capacity))

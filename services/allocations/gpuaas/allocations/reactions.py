@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain import allocation as life
 from gpuaas.allocations.domain import pool as pools
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.offer import ABOUT_MACHINES, ABOUT_NODES, VOCABULARY, offer_of
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS
-from gpuaas.allocations.domain.queue import Kept, Line, Plan, Refusal, plan
+from gpuaas.allocations.domain.queue import Kept, Line, Plan, Refusal, Waiting, plan
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.allocations.ports import Ended, Run, Runtime
 from gpuaas.allocations.projections.board import SERVICE, Board, Desk
@@ -142,13 +143,22 @@ class Scheduler:
     Several processes may run one each: the slower one's append is refused, it reads the pool again and decides again.
 
     Args:
+        purse: who may not start anything; None: nobody is asked.
         capacity: the reader that keeps machines up to the log. "Never" is said only of a pool that has everything in it
             that stood in the log before the request.
     """
 
-    def __init__(self, commands: Commands, board: Board, capacity: Reader, policy: Policy = LEAST_FRAGMENTS) -> None:
+    def __init__(
+        self,
+        commands: Commands,
+        board: Board,
+        capacity: Reader,
+        policy: Policy = LEAST_FRAGMENTS,
+        purse: Purse | None = None,
+    ) -> None:
         self._commands = commands
         self._board = board
+        self._purse = purse
         self._capacity = capacity
         self._policy = policy
         self._counters: defaultdict[str, _Counter] = defaultdict(_Counter)
@@ -231,7 +241,10 @@ class Scheduler:
             return _nowhere(pool_id, desk.line)
         for back in returns:
             pool = pool.returned(back.command.allocation_id)
-        return plan(pool_id, pool, desk.line, counter.kept, self._policy)
+        return plan(pool_id, pool, desk.line, counter.kept, self._policy, barred=self._barred)
+
+    def _barred(self, waiting: Waiting) -> bool:
+        return self._purse is not None and self._purse.levels.bars(waiting.tenant_id, waiting.project_id) is not None
 
     async def _settle(
         self,

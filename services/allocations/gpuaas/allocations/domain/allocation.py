@@ -30,6 +30,7 @@ from gpuaas.contracts.allocations import (
     Member,
     PendingReason,
     RejectionReason,
+    ReleaseCause,
     ReleaseReason,
     Workload,
 )
@@ -103,6 +104,7 @@ class ReleaseAllocation:
     verb: ClassVar[str] = "released"
     reason: ReleaseReason
     at: datetime
+    because: ReleaseCause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,11 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
         case (Requested() | Queued()) as asked, ReleaseAllocation() as release:
             return [_cancelled(asked.request, release.at)]
         case (Placed() | Active()) as held, ReleaseAllocation() as release:
-            return [AllocationReleaseRequested(allocation_id=held.request.allocation_id, reason=release.reason)]
+            return [
+                AllocationReleaseRequested(
+                    allocation_id=held.request.allocation_id, reason=release.reason, because=release.because
+                )
+            ]
         case (Placed() | Active() | Releasing()) as held, EndAllocation() as end:
             return [_released(held, end)]
         case _ if _is_repeat(allocation, command):

@@ -15,7 +15,7 @@ a cycle costs O(grants + lanes), whatever the length of the line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final, cast
@@ -145,6 +145,10 @@ class Plan:
     full: bool
 
 
+def _nobody(_: Waiting) -> bool:
+    return False
+
+
 def plan(
     pool_id: str,
     pool: Pool,
@@ -152,8 +156,13 @@ def plan(
     kept_before: Mapping[str, Kept],
     policy: Policy = LEAST_FRAGMENTS,
     grants_max: int = GRANTS_MAX,
+    barred: Callable[[Waiting], bool] = _nobody,
 ) -> Plan:
-    """Go through the line once, granting in thought. Neither `pool` nor `line` is changed."""
+    """Go through the line once, granting in thought. Neither `pool` nor `line` is changed.
+
+    Args:
+        barred: who may not start now; they keep their place and nobody waits for them.
+    """
     lanes = list(line.lanes())
     grants: list[GrantClaim] = []
     refusals: list[Refusal] = []
@@ -163,6 +172,10 @@ def plan(
     heapify(heads)
     while heads and len(grants) < grants_max:
         _, _, i, waiting = heappop(heads)
+        if barred(waiting):
+            if (following := next(lanes[i][1], None)) is not None:
+                heappush(heads, (-following.priority, following.arrival, i, following))
+            continue
         held_back = {model: keep.nodes for model, keep in kept.items()}
         found = place(pool.book, waiting.shape, pool.events, policy, held_back)
         if isinstance(found, Placement):

@@ -79,7 +79,8 @@ def sentence(event: Event) -> str:
         case AllocationCommandOrdered() as order:
             return f"command run beside it: {shlex.join(order.command)[:200]}"
         case AllocationReleaseRequested() as release:
-            return f"release asked for ({release.reason})"
+            because = f", {release.because}" if release.because else ""
+            return f"release asked for ({release.reason}{because})"
         case AllocationReleased() as end:
             code = "" if end.exit_code is None else f", exit code {end.exit_code}"
             return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{code})"
