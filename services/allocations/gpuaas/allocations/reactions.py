@@ -16,6 +16,7 @@ from typing import Final
 
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain import allocation as life
+from gpuaas.allocations.domain import kept
 from gpuaas.allocations.domain import pool as pools
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.offer import ABOUT_MACHINES, ABOUT_NODES, VOCABULARY, offer_of
@@ -33,6 +34,7 @@ from gpuaas.common.log import EventLog
 from gpuaas.common.projections import decoded
 from gpuaas.common.reactions import Reaction
 from gpuaas.common.readers import Reader
+from gpuaas.common.snapshots import Keep
 from gpuaas.contracts.allocations import (
     AllocationPlaced,
     AllocationReleased,
@@ -45,7 +47,9 @@ from gpuaas.contracts.inventory import MachineAccepted
 ALLOCATION: Final[Entity[life.Allocation, life.AllocationCommand]] = Entity(
     SERVICE, "allocation", life.ALLOCATION, life.VOCABULARY
 )
-POOL: Final[Entity[Pool, pools.PoolCommand]] = Entity(SERVICE, "pool", pools.POOL, pools.VOCABULARY)
+POOL: Final[Entity[Pool, pools.PoolCommand]] = Entity(
+    SERVICE, "pool", pools.POOL, pools.VOCABULARY, keep=Keep(kept.written, kept.read)
+)
 
 ONE_BY_ONE_MAX: Final = 8
 """Claims of one cycle that are still appended one by one, each with its own cause; more go in one atomic batch, which

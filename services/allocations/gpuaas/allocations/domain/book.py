@@ -132,6 +132,15 @@ class Book:
         """The nodes of one domain."""
         return self._standing_in[level][domain]
 
+    def domains(self, level: Level) -> list[tuple[str, ...]]:
+        """Every domain of `level` there has been, by number."""
+        return list(self._domains[level])
+
+    def know_domains(self, level: Level, names: Sequence[tuple[str, ...]]) -> None:
+        """Number domains as another book did; only before any node stands in one."""
+        self._domains[level] = {name: number for number, name in enumerate(names)}
+        self._standing_in[level] = [0] * len(names)
+
     def domain_name(self, level: Level, domain: int) -> str:
         return "/".join(list(self._domains[level])[domain])
 

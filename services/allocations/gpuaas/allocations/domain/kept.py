@@ -1,0 +1,71 @@
+"""A pool written down and read back. One law: what is read decides as what was written did, to the last tie."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from typing import Any
+
+import msgspec
+from gpuaas.allocations.domain.book import Book, Change, Claim, Node, Place, Version
+from gpuaas.allocations.domain.capacity import Pool, per_node, shares_of
+from gpuaas.allocations.domain.room import lowest
+from gpuaas.allocations.domain.shape import LEVELS, WHOLE_MILLI
+
+
+def written(pool: Pool) -> bytes:
+    """The pool at this version, the same bytes for the same history."""
+    book = pool.book
+    document: dict[str, Any] = {
+        "events": pool.events,
+        "domains": {level: book.domains(level) for level in LEVELS},
+        "nodes": [
+            [node.node_id, node.gpu_model, node.devices, hex(node.offered), astuple(node.place), node.withdrawn]
+            for node in book.nodes
+        ],
+        "claims": [
+            [
+                claim.allocation_id,
+                claim.tenant_id,
+                claim.project_id,
+                claim.gpu_model,
+                [[number, hex(mask)] for number, mask in claim.holdings],
+                claim.share_milli,
+            ]
+            for claim in book.claims.values()
+        ],
+        "demand": book.demand,
+        "share_demand": book.share_demand,
+    }
+    return msgspec.json.encode(document)
+
+
+def read(content: bytes) -> Pool:
+    """The pool that `written` wrote."""
+    document: dict[str, Any] = msgspec.json.decode(content)
+    book = Book()
+    for level in LEVELS:
+        book.know_domains(level, [tuple(name) for name in document["domains"][level]])
+    changes: list[Change] = []
+    for number, (node_id, model, devices, offered, place, withdrawn) in enumerate(document["nodes"]):
+        node = Node(node_id, model, tuple(devices), int(offered, 16), Place(*place), withdrawn)
+        changes.append(("node", number, node))
+    book.apply(changes)
+    for allocation_id, tenant_id, project_id, model, holdings, share in document["claims"]:
+        held = tuple((number, int(mask, 16)) for number, mask in holdings)
+        book.apply(_of_claim(book, Claim(allocation_id, tenant_id, project_id, model, held, share)))
+    demand = tuple(document["demand"])
+    shares = tuple((share, count) for share, count in document["share_demand"])
+    book.apply([("demand", 0, demand), ("share-demand", 0, shares)])
+    return Pool(events=document["events"], gpus=Version(book))
+
+
+def _of_claim(book: Book, claim: Claim) -> list[Change]:
+    """A claim's own changes, without what a grant teaches of demand."""
+    changes: list[Change] = [("claim", claim.allocation_id, claim)]
+    masks = per_node(claim.holdings)
+    if claim.share_milli < WHOLE_MILLI:
+        masks = per_node([(number, 1 << lowest(mask)) for number, mask in claim.holdings])
+        for (number, bit), milli in shares_of(claim).items():
+            changes.append(("part", (number, bit), book.used[number].get(bit, 0) + milli))
+    changes += [("held", number, book.held[number] | mask) for number, mask in masks.items()]
+    return changes
