@@ -41,7 +41,8 @@ def build(settings: AllocationsSettings) -> Service:
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations, purse))
     service.serve(workloads.door(service, runtime))
-    service.serve(answers.door(service, allocations, settings.placement_policy))
+    service.serve(answers.tenants_door(service, allocations, settings.placement_policy))
+    service.serve(answers.operators_door(service, allocations, settings.placement_policy))
     service.serve(api.operators_door(service, allocations, capacity))
     return service
 

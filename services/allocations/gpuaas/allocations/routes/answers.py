@@ -82,25 +82,16 @@ class Check(BaseModel):
     detail: str | None
 
 
-def door(service: Service, allocations: Allocations, policy: Policy) -> APIRouter:
-    """Answers for tenants about their own, for operators about pools."""
+def tenants_door(service: Service, allocations: Allocations, policy: Policy) -> APIRouter:
+    """Answers for a tenant about its own."""
     router = APIRouter(tags=["answers"])
-    seen = Depends(fresh(allocations))
-    reads, reads_pools = (
-        Depends(permit("allocations.allocation.read")),
-        Depends(permit("allocations.pool.read")),
-    )
+    seen, reads = Depends(fresh(allocations)), Depends(permit("allocations.allocation.read"))
 
     @router.get(_HOME + "/queue", dependencies=[seen, reads], summary="The project's waiting requests with positions.")
     async def project_queue(tenant_id: str, project_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
         after = page.key(int) or 0
         rows = await allocations.waiting(service.database, (tenant_id, project_id), None, after, page.limit + 1)
         return page.page([dict(row) for row in rows], ["requested_position"])
-
-    @router.get("/v1/pools/{pool_id}/queue", dependencies=[seen, reads_pools], summary="A pool's waiting line.")
-    async def pool_queue(pool_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
-        rows = await allocations.waiting(service.database, None, pool_id, page.key(int) or 0, page.limit + 1)
-        return page.page([dict(row) for row in rows], ["queue_position"])
 
     @router.post(_HOME + "/allocation-checks", summary="Would this fit? Nothing is asked for.")
     async def check_request(
@@ -111,6 +102,19 @@ def door(service: Service, allocations: Allocations, policy: Policy) -> APIRoute
     ) -> Check:
         found = _supposed(await _pool(service, ask.pool_id, None), ask, policy, ask.pool_id)
         return Check(verdict=found.verdict, reason=found.reason, detail=found.detail)
+
+    return router
+
+
+def operators_door(service: Service, allocations: Allocations, policy: Policy) -> APIRouter:
+    """Answers for operators about pools."""
+    router = APIRouter(tags=["answers"])
+    seen, reads_pools = Depends(fresh(allocations)), Depends(permit("allocations.pool.read"))
+
+    @router.get("/v1/pools/{pool_id}/queue", dependencies=[seen, reads_pools], summary="A pool's waiting line.")
+    async def pool_queue(pool_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
+        rows = await allocations.waiting(service.database, None, pool_id, page.key(int) or 0, page.limit + 1)
+        return page.page([dict(row) for row in rows], ["queue_position"])
 
     @router.post("/v1/pools/{pool_id}/suppositions", dependencies=[reads_pools], summary="What if?")
     async def what_if(pool_id: str, ask: Suppose, as_of: AsOf = None) -> dict[str, Any]:
