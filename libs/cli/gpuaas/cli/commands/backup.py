@@ -57,9 +57,11 @@ def command(folder: Path, verify: bool, mend: bool, vault: Path | None, json_: b
                     def show(done: int, of: int) -> None:
                         bar.update(task, completed=done, total=of)
 
+                    done = await write_backup(log, state, folder, show, copy)
                     if vault is not None:
+                        # After the log, so that no copied event is without its key.
                         await write_vault(await held.enter_async_context(provisioner(running_endpoints(state))), vault)
-                    return await write_backup(log, state, folder, show, copy)
+                    return done
 
         verified = finish(work)
     if json_:
