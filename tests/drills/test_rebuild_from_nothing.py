@@ -118,7 +118,8 @@ async def lived(folder: Path) -> Before:
             await load.until(REQUESTS)
         await all_ended(world, len(load.acknowledged))
         await billed(world)
-        await evidence.record(world, {"tenants": {}, "totals": dict.fromkeys(evidence.FACTS, 0)})
+        opened = await evidence.open_claim(world, TENANTS)
+        await evidence.record(world, opened, {"tenants": {}, "totals": dict.fromkeys(evidence.FACTS, 0)})
         keys = {name: await admin_key(world, name) for name in TENANTS}
         running = {name: await begun(tenants[name].client, name) for name in TENANTS}
         last = await quiet(world)

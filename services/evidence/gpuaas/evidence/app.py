@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from gpuaas.common.access import who_can
-from gpuaas.common.rights import Scope
+from gpuaas.common.explaining import who_can
+from gpuaas.common.scopes import Scope
 from gpuaas.common.service import Service, run
 from gpuaas.evidence import api
 from gpuaas.evidence.adapters.commands import LocalCommands
