@@ -58,7 +58,7 @@ IMPURE_MODULES: Final = frozenset(
     {"asyncio", "os", "pathlib", "random", "secrets", "socket", "subprocess", "tempfile", "threading", "time", "uuid"}
 )
 IMPURE_CALLS: Final = frozenset({"now", "utcnow", "today"})
-PURE_LIBRARIES: Final = frozenset({"msgspec", "pydantic", "rfc8785"})
+PURE_LIBRARIES: Final = frozenset({"cel", "defusedxml", "msgspec", "pydantic", "rfc8785"})
 VERIFIER_LIBRARIES: Final = frozenset({"cryptography"})
 
 # Written in pieces, so that this file does not break its own rule.
