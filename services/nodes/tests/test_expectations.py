@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from enrolled_nodes import facts_of, node, order
 from gpuaas.common.errors import Misconfigured, Rejected
 from gpuaas.common.testing.neighbours import Identities
 from gpuaas.common.testing.running import eventually, fresh_settings, running
@@ -21,7 +22,6 @@ from gpuaas.nodes.domain.hardware import Field
 from gpuaas.nodes.domain.orders import RecordHardware, RecordOverdue, RecordUnusableHardware
 from gpuaas.nodes.settings import NodesSettings
 from node_facts import REGISTER, at, hardware, last_of, node_after
-from test_service import facts_of, node, order
 
 BROKEN = (REGISTER, RecordUnusableHardware(Field.PROVIDER, "an answer", "none"))
 STAYS = RecordOverdue("repair", at(0), 600, ("look-again", "call-a-person"), "1", at(10))

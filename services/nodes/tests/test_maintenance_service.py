@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from enrolled_nodes import enrolled, facts_of, node, order
 from gpuaas.common.clock import rfc3339
 from gpuaas.common.projections import digest
 from gpuaas.common.service import Service
@@ -20,7 +21,6 @@ from gpuaas.nodes.projections.maintenance_windows import MaintenanceWindows
 from gpuaas.nodes.projections.node_claims import NodeClaims
 from gpuaas.nodes.settings import NodesSettings
 from pool_facts import granted, offered, returned, withdrawn
-from test_service import enrolled, facts_of, node, order
 
 Headers = dict[str, str]
 REBUILT = (MaintenanceWindows, NodeClaims)
