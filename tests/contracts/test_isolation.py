@@ -110,6 +110,7 @@ async def world(stack: TestStack, tmp_path_factory: pytest.TempPathFactory) -> A
 _RULES: Final = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
 _BUDGET = {"budget_id": "theirs", "amount": "10.00", "thresholds": [{"percent": 100}]}
 MEANT: Final[dict[str, dict[str, Any]]] = {
+    "/v1/waivers": {"expires_at": f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S.%fZ}"},
     "/v1/nodes/{node_id}/faults": {"xid": 79},
     "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
 }
