@@ -1,16 +1,17 @@
-"""A decision taken home. One law: the trail proves each record; what a bundle leaves out it cannot prove."""
+"""A decision taken home. One law: each record comes with its proof, and the tree with all of them."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from pathlib import Path
 from typing import Any, Final
 
 from gpuaas.cli.client import Suite
+from gpuaas.cli.mirroring import mirror_tree
 from gpuaas.common.errors import NotFound, Unavailable
 
+DECIDED: Final = "gate-decided"
 TYPES: Final = (
     "requirement-published",
     "release-registered",
@@ -19,15 +20,16 @@ TYPES: Final = (
     "claim-read-back",
     "waiver-requested",
     "waiver-approved",
+    "waiver-withdrawn",
     "controls-run",
-    "gate-decided",
+    DECIDED,
 )
 ATTEMPTS_MAX: Final = 40
 PAUSE_S: Final = 0.5
 
 
 async def export_decision(suite: Suite, subject: str, profile: str, gate: str, folder: Path) -> dict[str, Any]:
-    """Write `rows.json` and `inputs.json` of the newest decision of `gate` about `subject`.
+    """Write `rows.json`, `tree/` and `inputs.json` of the newest decision of `gate` about `subject`.
 
     Raises:
         NotFound: no such decision.
@@ -41,29 +43,37 @@ async def export_decision(suite: Suite, subject: str, profile: str, gate: str, f
     for attempt in range(ATTEMPTS_MAX):
         if attempt:
             await asyncio.sleep(PAUSE_S)
-        rows = await _rows(suite, subject, json.loads(inputs), int(decision["position"]))
-        if rows and int(rows[0]["entry"]["position"]) == int(decision["position"]):
+        rows = await _rows(suite, json.loads(inputs), int(decision["position"]))
+        if rows is not None:
             break
     else:
         raise Unavailable("the trail has not signed this decision yet; try again in a few seconds")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inputs.json").write_bytes(inputs)
+    leaves = await mirror_tree(suite, "/v1/platform", folder / "tree")
     (folder / "rows.json").write_text(json.dumps({"items": rows}), "utf-8")
-    return {"folder": str(folder), "rows": len(rows), "inputs_bytes": len(inputs), "verdict": decision["verdict"]}
+    return {
+        "folder": str(folder),
+        "rows": len(rows),
+        "leaves": leaves,
+        "inputs_bytes": len(inputs),
+        "verdict": decision["verdict"],
+    }
 
 
-async def _rows(suite: Suite, subject: str, inputs: dict[str, Any], decided: int) -> list[dict[str, Any]]:
-    """The decision's row, then those of everything quoted in its inputs and of every claim about the release."""
-    quoted = {int(one["position"]) for name in ("requirements", "claims", "readbacks") for one in inputs[name]}
-    quoted |= {int(one["opened_position"]) for one in inputs["claims"]}
-    quoted |= {int(one["position"]) for one in (inputs.get("release"), inputs.get("controls")) if one}
-    waivers = {one["requested"]["waiver_id"] for one in inputs["waivers"]}
-    found: list[dict[str, Any]] = []
+async def _rows(suite: Suite, inputs: dict[str, Any], decided: int) -> list[dict[str, Any]] | None:
+    """The decision's row, then every evidence record up to it that can move a verdict.
+
+    None while one of them is not in a signed tree yet.
+    """
+    found: dict[int, dict[str, Any]] = {}
     for name in TYPES:
         async for row in suite.items("audit", "/v1/trail", type=f"gpuaas.evidence.{name}.v1", proof=1):
-            position = int(row["entry"]["position"])
-            data = json.loads(base64.b64decode(row["payload"]))["data"]
-            mine = name == "claim-submitted" and data["subject_sha256"] == subject
-            if position in quoted or position == decided or mine or data.get("waiver_id") in waivers:
-                found.append(row)
-    return sorted(found, key=lambda row: (int(row["entry"]["position"]) != decided, int(row["entry"]["position"])))
+            position = int(row["position"])
+            wanted = position == decided or (name != DECIDED and position <= int(inputs["log_position"]))
+            if not wanted:
+                continue
+            if not row.get("proof"):
+                return None
+            found[position] = row
+    return [found.pop(decided), *(found[position] for position in sorted(found))] if decided in found else None

@@ -3,9 +3,8 @@ being there.
 
 A bundle is a folder: `rows.json` (trail rows with proofs: the decision first, then every record that its inputs
 quote) and `inputs.json` (the exact bytes the decision was taken on). Checked: every row is in the signed log, the
-inputs are those the decision names, each record in them is the logged one at its position, every logged claim and
-readback about the release up to the decision's log position that the bundle holds is among them, and the rules
-applied again give the decision's own bytes.
+inputs are those the decision names, each record in them is the logged one at its position, nothing that the tree
+lists up to the decision was left out, and the rules applied again give the decision's own bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gpuaas.verify.completeness import check_amount, check_tree
 from gpuaas.verify.fields import Fields
 from gpuaas.verify.judgement import RULES, judge
 from gpuaas.verify.leaves import Leaf, ProvedEvent, check_bytes, read_event, read_leaf
@@ -27,7 +27,6 @@ from gpuaas.verify.strict_json import canonical, parse_object
 
 BYTES_MAX: Final = 512 * 1024 * 1024
 DECIDED: Final = "gpuaas.evidence.gate-decided.v1"
-ABOUT: Final = frozenset({"gpuaas.evidence.claim-submitted.v1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def verify_decision(folder: str | Path, policy: Policy) -> Report:
         inputs = parse_object(content, "the inputs")
         report.held("inputs", f"{len(content):,} bytes are those that the decision names")
         report.held("records", f"{_check_records(inputs, logged):,} records in the inputs are those of the log")
-        _check_claims(inputs, logged)
+        _check_complete(Path(folder) / "tree", inputs, logged, policy, report)
         _check_judgement(inputs, decision.data)
         verdict = decision.data.text("verdict")
         report.held("judgement", f"the rules of edition {RULES} give the same bytes: {verdict}")
@@ -120,20 +119,18 @@ def _quoted(inputs: dict[str, Any]) -> Iterator[tuple[str, int | None, Any]]:
         raise Unusable("malformed", f"the inputs are not those of a decision: {broken!r}") from broken
 
 
-def _check_claims(inputs: dict[str, Any], logged: list[Logged]) -> None:
-    """No claim about the release that the bundle shows to be in the log before the decision is left out."""
-    judged = {one["claim"]["claim_id"] for one in inputs["claims"]}
-    required = {one["published"]["requirement_id"] for one in inputs["requirements"]}
-    for one in logged:
-        data = one.event.data.raw
-        if (
-            one.event.type in ABOUT
-            and one.leaf.position <= int(inputs["log_position"])
-            and data.get("subject_sha256") == inputs["subject_sha256"]
-            and data.get("requirement_id") in required
-            and data.get("claim_id") not in judged
-        ):
-            raise Refuted("claim-left-out", f"the claim {str(data.get('claim_id'))[:80]} was not looked at")
+def _check_complete(folder: Path, inputs: dict[str, Any], logged: list[Logged], policy: Policy, report: Report) -> None:
+    """With the mirrored platform tree in `folder`: nothing that moves a verdict was left out."""
+    if not folder.is_dir():
+        report.facts["complete"] = "not shown: the bundle holds no tree"
+        return
+    rows = {one.leaf.position: one.leaf.entry.text("sha256") for one in logged}
+    try:
+        count = check_tree(folder, policy, int(inputs["log_position"]), rows)
+        check_amount(inputs, [(one.leaf.position, one.event.type, one.event.data.raw) for one in logged])
+    except (KeyError, TypeError, ValueError) as broken:
+        raise Unusable("malformed", f"the records cannot be summed up: {broken!r}") from broken
+    report.held("complete", f"the {count:,} records that the tree lists up to the decision are all looked at")
 
 
 def _data(one: Logged) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Layout: C2SP tlog-tiles: `checkpoint`, `tile/0/<N>[.p/<W>]`, and `tile/entries/<
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,24 @@ def tile_path(index: int, width: int = TILE_WIDTH) -> str:
     return path if width == TILE_WIDTH else f"{path}.p/{width}"
 
 
+def entries_in(folder: Path, size: int) -> Iterator[bytes]:
+    """The entries of a mirror's first `size` leaves, in order, as far as it has them. `verify_mirror` checks them."""
+    for index in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
+        width = min(TILE_WIDTH, size - index * TILE_WIDTH)
+        bundle, at = _entry_bundle(folder, index, width) or b"", 0
+        for _ in range(width if bundle else 0):
+            length = int.from_bytes(bundle[at : at + 2], "big")
+            yield bundle[at + 2 : at + 2 + length]
+            at += 2 + length
+
+
+def _entry_bundle(folder: Path, index: int, width: int) -> bytes | None:
+    base = folder / "tile" / "entries"
+    found = (base / tile_path(index, each) for each in (width, TILE_WIDTH))
+    file = next((each for each in found if each.is_file()), None)
+    return None if file is None else file.read_bytes()
+
+
 def _tile_roots(folder: Path, head: Head) -> tuple[list[bytes], int]:
     """The root of every leaf tile, in order, and how many entries were checked. One tile is held at a time."""
     size = head.checkpoint.size
@@ -71,13 +90,9 @@ def _tile(folder: Path, index: int, width: int) -> bytes:
 
 def _check_entries(folder: Path, index: int, hashes: list[bytes]) -> int:
     """The entries of one tile, where the mirror has them: each hashes to its leaf. How many were checked."""
-    base = folder / "tile" / "entries"
-    file = next(
-        (base / tile_path(index, w) for w in (len(hashes), TILE_WIDTH) if (base / tile_path(index, w)).is_file()), None
-    )
-    if file is None:
+    bundle, at = _entry_bundle(folder, index, len(hashes)), 0
+    if bundle is None:
         return 0
-    bundle, at = file.read_bytes(), 0
     for number, expected in enumerate(hashes):
         length = int.from_bytes(bundle[at : at + 2], "big")
         entry = bundle[at + 2 : at + 2 + length]
