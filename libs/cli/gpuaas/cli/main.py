@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "release": ("release", "Give GPUs back."),
     "why-not": ("why_not", "Why an allocation is not on a machine."),
     "what-if": ("what_if", "What a request would meet: now, with more machines, under another policy."),
+    "quota": ("quota", "Quotas: show, set."),
     "queue": ("queue", "Who waits, and at which place."),
     "logs": ("logs", "What an allocation's workload says; --follow."),
     "exec": ("exec_command", "Run a command beside an allocation's workload."),

@@ -459,6 +459,42 @@ class PoolCapacityWithdrawn(Event):
     """Why, such as a hold or a lost heartbeat."""
 
 
+class QuotaSet(Event):
+    """Quota set. How many GPUs of a model a tenant, or one of its projects, is entitled to in a pool,
+    and how many more it may borrow while others leave them idle. The newest one of a scope counts.
+    Standing claims are not touched by it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.quota-set.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "quota"
+    SCHEMA: ClassVar[str] = "allocations/quota-set.v1.json"
+
+    tenant_id: Label
+    """The tenant."""
+
+    pool_id: Label
+    """The pool."""
+
+    project_id: Label | None = None
+    """The project, inside what the tenant has; absent: the tenant as a whole."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    nominal_gpus: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """GPUs it is entitled to: requests within them go before any that borrow."""
+
+    borrow_gpus: Annotated[int, Field(strict=True, ge=0, le=1000000)] | None = None
+    """GPUs beyond these that it may hold while they are idle; absent: as many as are idle."""
+
+    weight: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    """Its weight among those that borrow: twice the weight, twice the GPUs beyond the entitlement."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence for those who read the trail."""
+
+
 EVENTS: tuple[type[Event], ...] = (
     AllocationCommandOrdered,
     AllocationPlaced,
@@ -472,4 +508,5 @@ EVENTS: tuple[type[Event], ...] = (
     ClaimReturned,
     PoolCapacityAdded,
     PoolCapacityWithdrawn,
+    QuotaSet,
 )

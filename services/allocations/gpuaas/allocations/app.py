@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpuaas.allocations import api
+from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.purse import Purse, Stopper
 from gpuaas.allocations.adapters.sim import SimRuntime
@@ -11,8 +12,10 @@ from gpuaas.allocations.ports import Runtime
 from gpuaas.allocations.projections.allocations import Allocations
 from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
+from gpuaas.allocations.projections.quotas import QuotasInForce
 from gpuaas.allocations.reactions import ALLOCATION, Capacity, Lives, Scheduler
 from gpuaas.allocations.routes import answers, workloads
+from gpuaas.allocations.routes import quotas as quota_routes
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
 from gpuaas.common.reactions import Reactor
@@ -22,24 +25,26 @@ from gpuaas.common.service import Service
 def build(settings: AllocationsSettings) -> Service:
     """The service, not yet started."""
     service = Service(SERVICE, settings)
-    allocations, capacity = Allocations(), PoolCapacity()
+    allocations, capacity, quotas = Allocations(), PoolCapacity(), QuotasInForce()
     runtime = _runtime(service, settings)
     supervisor = Supervisor(service.commands, ALLOCATION, runtime, service.clock)
     board = Board(service.log, service.database, allocations, supervisor)
     machines = Reactor(Capacity(service.commands, service.log), service.log, service.database)
-    purse = Purse(service.log, board)
-    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy, purse)
+    purse, entitlements = Purse(service.log, board), Entitlements(service.log, board)
+    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy, purse, entitlements)
     stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
-    service.project(allocations, capacity)
+    service.project(allocations, capacity, quotas)
     service.follow(board)
     service.follow(machines)
     service.follow(purse)
+    service.follow(entitlements)
     service.react(Lives(service.commands, scheduler, board, runtime))
     service.background("scheduler", scheduler.schedule)
     service.background("teller", scheduler.tell)
     service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations, purse))
+    service.serve(quota_routes.door(service, quotas))
     service.serve(workloads.door(service, runtime))
     service.serve(answers.tenants_door(service, allocations, settings.placement_policy))
     service.serve(answers.operators_door(service, allocations, settings.placement_policy))

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain import allocation as life
-from gpuaas.allocations.domain import kept
+from gpuaas.allocations.domain import kept, quota
 from gpuaas.allocations.domain import pool as pools
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.fair import plan_with_quotas
 from gpuaas.allocations.domain.offer import ABOUT_MACHINES, ABOUT_NODES, VOCABULARY, offer_of
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS
 from gpuaas.allocations.domain.queue import Kept, Line, Plan, Refusal, Waiting, plan
@@ -50,6 +52,8 @@ ALLOCATION: Final[Entity[life.Allocation, life.AllocationCommand]] = Entity(
 POOL: Final[Entity[Pool, pools.PoolCommand]] = Entity(
     SERVICE, "pool", pools.POOL, pools.VOCABULARY, keep=Keep(kept.written, kept.read)
 )
+
+QUOTA: Final[Entity[quota.Entitled, quota.SetQuota]] = Entity(SERVICE, "quota", quota.QUOTA, quota.VOCABULARY)
 
 ONE_BY_ONE_MAX: Final = 8
 """Claims of one cycle that are still appended one by one, each with its own cause; more go in one atomic batch, which
@@ -147,6 +151,7 @@ class Scheduler:
     Several processes may run one each: the slower one's append is refused, it reads the pool again and decides again.
 
     Args:
+        entitlements: quotas; None: the line alone decides.
         purse: who may not start anything; None: nobody is asked.
         capacity: the reader that keeps machines up to the log. "Never" is said only of a pool that has everything in it
             that stood in the log before the request.
@@ -159,10 +164,12 @@ class Scheduler:
         capacity: Reader,
         policy: Policy = LEAST_FRAGMENTS,
         purse: Purse | None = None,
+        entitlements: Entitlements | None = None,
     ) -> None:
         self._commands = commands
         self._board = board
         self._purse = purse
+        self._entitlements = entitlements
         self._capacity = capacity
         self._policy = policy
         self._counters: defaultdict[str, _Counter] = defaultdict(_Counter)
@@ -245,6 +252,10 @@ class Scheduler:
             return _nowhere(pool_id, desk.line)
         for back in returns:
             pool = pool.returned(back.command.allocation_id)
+        quotas = self._entitlements.in_pool(pool_id) if self._entitlements is not None else {}
+        if quotas:
+            line, kept = desk.line, counter.kept
+            return plan_with_quotas(pool_id, pool, line, kept, quotas, self._policy, barred=self._barred)
         return plan(pool_id, pool, desk.line, counter.kept, self._policy, barred=self._barred)
 
     def _barred(self, waiting: Waiting) -> bool:
@@ -305,7 +316,8 @@ class Scheduler:
         """Newcomers that could not go on are told why, once."""
         for allocation_id in list(desk.untold):
             lane = desk.line.lane_of(allocation_id)
-            obstacle = decided.obstacles.get(lane) if lane else None
+            obstacle = decided.exhausted.get(allocation_id)
+            obstacle = obstacle or decided.obstacles.get(lane) if lane else None
             if obstacle is not None:
                 self._tell(allocation_id, life.QueueAllocation(obstacle.reason, obstacle.detail[:500]), "queued")
             if obstacle is not None or lane is None:

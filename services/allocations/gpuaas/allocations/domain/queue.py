@@ -16,7 +16,7 @@ a cycle costs O(grants + lanes), whatever the length of the line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final, cast
 
@@ -135,6 +135,7 @@ class Plan:
     Attributes:
         obstacles: lanes that cannot move now; a lane that is in neither list waits for the next cycle.
         kept: what is kept for whom, by GPU model; the next cycle is to be given it.
+        exhausted: requests that their quota holds back, each with its own obstacle.
         full: `GRANTS_MAX` was reached, more could be granted at once.
     """
 
@@ -143,9 +144,11 @@ class Plan:
     obstacles: Mapping[Lane, Obstacle]
     kept: Mapping[str, Kept]
     full: bool
+    exhausted: Mapping[str, Obstacle] = field(default_factory=dict)
 
 
-def _nobody(_: Waiting) -> bool:
+def nobody(_: Waiting) -> bool:
+    """Nobody is barred."""
     return False
 
 
@@ -156,7 +159,7 @@ def plan(
     kept_before: Mapping[str, Kept],
     policy: Policy = LEAST_FRAGMENTS,
     grants_max: int = GRANTS_MAX,
-    barred: Callable[[Waiting], bool] = _nobody,
+    barred: Callable[[Waiting], bool] = nobody,
 ) -> Plan:
     """Go through the line once, granting in thought. Neither `pool` nor `line` is changed.
 
@@ -179,21 +182,22 @@ def plan(
         held_back = {model: keep.nodes for model, keep in kept.items()}
         found = place(pool.book, waiting.shape, pool.events, policy, held_back)
         if isinstance(found, Placement):
-            grant = _grant(pool_id, waiting, found)
+            grant = grant_of(pool_id, waiting, found)
             pool = pool.granted(checked(pool.book, grant))
             grants.append(grant)
         elif found.forever:
             refusals.append(Refusal(waiting, cast(RejectionReason, found.reason), found.detail))
         else:
             obstacles[lanes[i][0]] = Obstacle(cast(PendingReason, found.reason), found.detail)
-            _keep_for(waiting, found, pool, kept, kept_before)
+            keep_for(waiting, found, pool, kept, kept_before)
             continue
         if (following := next(lanes[i][1], None)) is not None:
             heappush(heads, (-following.priority, following.arrival, i, following))
     return Plan(tuple(grants), tuple(refusals), obstacles, kept, full=bool(heads))
 
 
-def _grant(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
+def grant_of(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
+    """The order for the pool."""
     return GrantClaim(
         pool_id=pool_id,
         allocation_id=waiting.allocation_id,
@@ -205,7 +209,7 @@ def _grant(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
     )
 
 
-def _keep_for(head: Waiting, found: NoPlacement, pool: Pool, kept: dict[str, Kept], before: Mapping[str, Kept]) -> None:
+def keep_for(head: Waiting, found: NoPlacement, pool: Pool, kept: dict[str, Kept], before: Mapping[str, Kept]) -> None:
     """Keep nodes for `head` if it is the first of its model that cannot go on."""
     if found.reason == "behind-higher-priority" or head.shape.gpu_model in kept:
         return

@@ -1,0 +1,167 @@
+"""Who goes next where quotas are set. One law: what somebody is entitled to goes before anything borrowed.
+
+First the requests within their quota, in the order of the line (priority, then arrival), with the head protected as in
+`queue.py`. Then those that borrow, on what is left and not kept: by priority, then whose tenant has borrowed least for
+its weight, then arrival; each grant counts at once, so borrowing evens out within a cycle. A request beyond its limit
+keeps its place and holds nobody up; one that its limit could never hold is turned down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
+from typing import cast
+
+from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement, place
+from gpuaas.allocations.domain.pool import GrantClaim, checked
+from gpuaas.allocations.domain.queue import (
+    GRANTS_MAX,
+    Kept,
+    Lane,
+    Line,
+    Obstacle,
+    Plan,
+    Refusal,
+    Waiting,
+    grant_of,
+    keep_for,
+    nobody,
+)
+from gpuaas.allocations.domain.quota import Scope, Standing, Usage, milli_of
+from gpuaas.allocations.domain.sharing import Policy
+from gpuaas.contracts.allocations import PendingReason, QuotaSet, RejectionReason
+
+
+@dataclass(slots=True)
+class _Round:
+    pool_id: str
+    pool: Pool
+    usage: Usage
+    policy: Policy
+    before: Mapping[str, Kept]
+    grants: list[GrantClaim] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    obstacles: dict[Lane, Obstacle] = field(default_factory=dict)
+    own: dict[str, Obstacle] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
+
+    def models(self, waiting: Waiting, wanted: tuple[Standing, ...]) -> list[str]:
+        """The models that it would take and stands so with."""
+        named = waiting.shape.gpu_model
+        models = [named] if named else sorted(self.pool.book.models)
+        return [model for model in models if self.standing(waiting, model) in wanted]
+
+    def standing(self, waiting: Waiting, model: str) -> Standing:
+        return self.usage.standing(waiting.tenant_id, waiting.project_id, model, milli_of(waiting.shape))
+
+    def put(self, waiting: Waiting, models: list[str]) -> NoPlacement | None:
+        """Grant it in thought on the first of `models` that has room; else why not."""
+        held_back = {model: keep.nodes for model, keep in self.kept.items()}
+        refused: NoPlacement | None = None
+        for model in models:
+            shape = replace(waiting.shape, gpu_model=model)
+            found = place(self.pool.book, shape, self.pool.events, self.policy, held_back)
+            if isinstance(found, Placement):
+                grant = grant_of(self.pool_id, waiting, found)
+                self.pool = self.pool.granted(checked(self.pool.book, grant))
+                self.usage.add(waiting.tenant_id, waiting.project_id, model, milli_of(shape))
+                self.grants.append(grant)
+                return None
+            if refused is None or (refused.forever and not found.forever):
+                refused = found
+        assert refused is not None
+        return refused
+
+    def turn_down(self, waiting: Waiting, reason: RejectionReason, detail: str) -> None:
+        self.refusals.append(Refusal(waiting, reason, detail))
+
+    def exhausted(self, waiting: Waiting) -> None:
+        """No model is left to it: for now, or for ever."""
+        model = waiting.shape.gpu_model or next(iter(sorted(self.pool.book.models)))
+        detail = self.usage.told(waiting.tenant_id, waiting.project_id, model, milli_of(waiting.shape))
+        if self.models(waiting, ("exhausted",)):
+            self.own[waiting.allocation_id] = Obstacle("quota-exhausted", detail)
+        else:
+            self.turn_down(waiting, "quota-exceeded", detail)
+
+
+def plan_with_quotas(
+    pool_id: str,
+    pool: Pool,
+    line: Line,
+    kept_before: Mapping[str, Kept],
+    quotas: Mapping[Scope, QuotaSet],
+    policy: Policy = LEAST_FRAGMENTS,
+    grants_max: int = GRANTS_MAX,
+    barred: Callable[[Waiting], bool] = nobody,
+) -> Plan:
+    """One cycle's decisions. Neither `pool` nor `line` is changed; O(waiting) where `plan` is O(grants + lanes)."""
+    usage = Usage.of(quotas, pool.book.claims.values())
+    cycle = _Round(pool_id, pool, usage, policy, kept_before)
+    waiting = [each for _, lane in line.lanes() for each in lane if not barred(each)]
+    waiting.sort(key=lambda each: (-each.priority, each.arrival))
+    later = _entitled(cycle, waiting, grants_max)
+    full = _borrowing(cycle, later, grants_max)
+    return Plan(tuple(cycle.grants), tuple(cycle.refusals), cycle.obstacles, cycle.kept, full=full, exhausted=cycle.own)
+
+
+def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Waiting]:
+    """Those within their quota; who is left to borrow."""
+    later: list[Waiting] = []
+    stuck: set[tuple[Lane, str | None]] = set()
+    for each in waiting:
+        lane = (each.priority, each.shape)
+        models = cycle.models(each, ("within",))
+        if not models:
+            later.append(each)
+            continue
+        if len(cycle.grants) >= grants_max or (lane, each.shape.gpu_model) in stuck:
+            continue
+        found = cycle.put(each, models)
+        if found is None:
+            continue
+        if found.forever:
+            cycle.turn_down(each, cast(RejectionReason, found.reason), found.detail)
+            continue
+        if each.shape.gpu_model is not None:
+            stuck.add((lane, each.shape.gpu_model))
+        cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
+        keep_for(each, found, cycle.pool, cycle.kept, cycle.before)
+    return later
+
+
+def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
+    """Those that borrow, the one whose tenant has borrowed least first; whether there is more to do at once."""
+
+    def share(each: Waiting) -> float:
+        return min(cycle.usage.share(each.tenant_id, model) for model in cycle.models(each, _MAY))
+
+    heap = []
+    for number, each in enumerate(later):
+        if cycle.models(each, _MAY):
+            heap.append((-each.priority, share(each), each.arrival, number, each))
+        else:
+            cycle.exhausted(each)
+    heapify(heap)
+    stuck: set[Lane] = set()
+    while heap and len(cycle.grants) < grants_max:
+        _, believed, _, number, each = heappop(heap)
+        lane = (each.priority, each.shape)
+        models = cycle.models(each, _MAY)
+        if not models:
+            cycle.exhausted(each)
+        elif (now := share(each)) > believed:
+            heappush(heap, (-each.priority, now, each.arrival, number, each))
+        elif lane not in stuck and (found := cycle.put(each, models)) is not None:
+            if found.forever:
+                cycle.turn_down(each, cast(RejectionReason, found.reason), found.detail)
+            else:
+                stuck.add(lane)
+                cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
+                keep_for(each, found, cycle.pool, cycle.kept, cycle.before)
+    return len(cycle.grants) >= grants_max
+
+
+_MAY: tuple[Standing, ...] = ("within", "borrows")
