@@ -146,6 +146,29 @@ class AllocationCommandOrdered(Event):
     """After this many seconds it is ended."""
 
 
+class AllocationNotified(Event):
+    """Allocation notified. The tenant is told ahead that an active allocation will be ended before its
+    lease, when and why. Nothing has been stopped yet; a later notice replaces an earlier one.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-notified.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-notified.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    ends_at: Moment
+    """When it will be stopped if it still runs then."""
+
+    node_id: Label | None = None
+    """The machine that is the cause; absent: it is not about one machine."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence that tenants may read."""
+
+
 class AllocationPlaced(Event):
     """Allocation placed. An allocation holds its GPUs; the workload is about to be started there."""
 
@@ -223,6 +246,9 @@ class AllocationReleaseRequested(Event):
 
     because: ReleaseCause | None = None
     """What made the platform decide so; only with the reason `operator`, absent: a person's order."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """More about it, in a sentence that tenants may read; absent: the reason says it all."""
 
 
 class AllocationReleased(Event):
@@ -497,6 +523,7 @@ class QuotaSet(Event):
 
 EVENTS: tuple[type[Event], ...] = (
     AllocationCommandOrdered,
+    AllocationNotified,
     AllocationPlaced,
     AllocationQueued,
     AllocationRejected,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpuaas.allocations import api
+from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.purse import Purse, Stopper
@@ -13,7 +14,7 @@ from gpuaas.allocations.projections.allocations import Allocations
 from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.quotas import QuotasInForce
-from gpuaas.allocations.reactions import ALLOCATION, Capacity, Lives, Scheduler
+from gpuaas.allocations.reactions import ALLOCATION, POOL, Capacity, Lives, Scheduler
 from gpuaas.allocations.routes import answers, workloads
 from gpuaas.allocations.routes import quotas as quota_routes
 from gpuaas.allocations.settings import AllocationsSettings
@@ -33,14 +34,18 @@ def build(settings: AllocationsSettings) -> Service:
     purse, entitlements = Purse(service.log, board), Entitlements(service.log, board)
     scheduler = Scheduler(service.commands, board, machines, settings.placement_policy, purse, entitlements)
     stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
+    drains = Drains(service.log)
+    evictor = Evictor(service.commands, ALLOCATION, POOL, board, drains, service.clock)
     service.project(allocations, capacity, quotas)
     service.follow(board)
     service.follow(machines)
     service.follow(purse)
+    service.follow(drains)
     service.follow(entitlements)
     service.react(Lives(service.commands, scheduler, board, runtime))
     service.background("scheduler", scheduler.schedule)
     service.background("teller", scheduler.tell)
+    service.background("evictor", evictor.evict)
     service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations, purse))

@@ -19,6 +19,7 @@ from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.contracts.allocations import (
     AllocationCommandOrdered,
+    AllocationNotified,
     AllocationPlaced,
     AllocationQueued,
     AllocationRejected,
@@ -105,6 +106,7 @@ class ReleaseAllocation:
     reason: ReleaseReason
     at: datetime
     because: ReleaseCause | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,16 @@ class EndAllocation:
     ended_at: datetime
     how: Literal["exited", "stopped", "lost"]
     exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyAllocation:
+    """Tell its tenant that it will be ended at `ends_at`."""
+
+    verb: ClassVar[str] = "given notice"
+    ends_at: datetime
+    node_id: str | None
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,7 @@ AllocationCommand = (
     | ReleaseAllocation
     | EndAllocation
     | OrderCommand
+    | NotifyAllocation
 )
 
 # -- states --------------------------------------------------------------------------------------------------------
@@ -234,6 +247,15 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
             return [_placed(asked.request, placement)]
         case Placed() as held, StartAllocation() as start:
             return [_started(held, start)]
+        case Active() as held, NotifyAllocation() as notice:
+            return [
+                AllocationNotified(
+                    allocation_id=held.request.allocation_id,
+                    ends_at=notice.ends_at,
+                    node_id=notice.node_id,
+                    detail=notice.detail[:500],
+                )
+            ]
         case Active() as held, OrderCommand() as order:
             return [_ordered(held, order)]
         case (Requested() | Queued()) as asked, ReleaseAllocation() as release:
@@ -241,7 +263,10 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
         case (Placed() | Active()) as held, ReleaseAllocation() as release:
             return [
                 AllocationReleaseRequested(
-                    allocation_id=held.request.allocation_id, reason=release.reason, because=release.because
+                    allocation_id=held.request.allocation_id,
+                    reason=release.reason,
+                    because=release.because,
+                    detail=release.detail,
                 )
             ]
         case (Placed() | Active() | Releasing()) as held, EndAllocation() as end:
@@ -415,7 +440,7 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
             return Placed(asked.request, placement)
         case Placed() as held, AllocationStarted() as start:
             return Active(held.request, held.placement, start.started_at)
-        case Active() as held, AllocationCommandOrdered():
+        case Active() as held, AllocationCommandOrdered() | AllocationNotified():
             return held
         case Placed() as held, AllocationReleaseRequested() as release:
             return Releasing(held.request, held.placement, None, release.reason)
@@ -437,4 +462,5 @@ VOCABULARY: Final = Vocabulary(
     AllocationReleaseRequested,
     AllocationReleased,
     AllocationCommandOrdered,
+    AllocationNotified,
 )

@@ -173,7 +173,9 @@ class Board(Reader):
                 self._leave(last_token)
                 self.asks.pop(last_token, None)
                 self._supervision.over(last_token)
-            case said.AllocationReleaseRequested.TYPE | said.AllocationCommandOrdered.TYPE:
+            case (
+                said.AllocationReleaseRequested.TYPE | said.AllocationCommandOrdered.TYPE | said.AllocationNotified.TYPE
+            ):
                 pass
             case kind if kind in _POOL_EVENTS:
                 self._pool_changed(self.desk(last_token), kind, envelope)

@@ -17,6 +17,7 @@ from gpuaas.common.events import Event, Vocabulary, vocabulary_of
 from gpuaas.common.projections import decoded
 from gpuaas.contracts.allocations import (
     AllocationCommandOrdered,
+    AllocationNotified,
     AllocationPlaced,
     AllocationQueued,
     AllocationRejected,
@@ -78,9 +79,12 @@ def sentence(event: Event) -> str:
             return f"started at {started.started_at.isoformat()}"
         case AllocationCommandOrdered() as order:
             return f"command run beside it: {shlex.join(order.command)[:200]}"
+        case AllocationNotified() as notice:
+            return f"will be ended at {notice.ends_at.isoformat()}: {notice.detail}"
         case AllocationReleaseRequested() as release:
             because = f", {release.because}" if release.because else ""
-            return f"release asked for ({release.reason}{because})"
+            detail = f": {release.detail}" if release.detail else ""
+            return f"release asked for ({release.reason}{because}){detail}"
         case AllocationReleased() as end:
             code = "" if end.exit_code is None else f", exit code {end.exit_code}"
             return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{code})"
