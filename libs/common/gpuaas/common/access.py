@@ -14,11 +14,10 @@ from datetime import datetime
 from typing import Any
 
 from gpuaas.common.credentials import Credentials
-from gpuaas.common.decisions import ABSENT, READ_VERBS, Decision, Principal, Reach
+from gpuaas.common.decisions import ABSENT, READ_VERBS, Asked, Decision, Principal, Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unauthenticated, Unavailable, Unreadable
 from gpuaas.common.events import Event
-from gpuaas.common.ids import new_id
 from gpuaas.common.rights import Rights
 from gpuaas.common.scopes import Holder, Scope
 from gpuaas.common.tokens import ISSUER, VerifyingKey, audience_of
@@ -132,21 +131,23 @@ class Access:
             ValueError: `permission` is not `service.resource.verb`: a mistake in the calling code.
         """
         if self.frozen is not None and permission.rpartition(".")[2] not in READ_VERBS:
-            return self._decided(False, permission, scope, f"changes are refused for now: {self.frozen}")
+            why = f"changes are refused for now: {self.frozen}"
+            return self._decided(False, Asked(principal.holder, permission, scope, self.position, now), why)
         rights, holder = self.rights, principal.holder
+        asked = Asked(holder, permission, scope, self.position, now)
         known = rights.exists(scope)
         forbidden = rights.prohibition(holder, permission, scope, now) if known else None
         if known and forbidden is None:
             for grant in rights.grants_over(holder, scope):
                 if rights.gives(grant, permission, now):
-                    return self._decided(True, permission, scope, f"{grant.role} at {grant.scope}")
+                    return self._decided(True, asked, f"{grant.role} at {grant.scope}")
         if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope.tenant_id, now)):
-            return self._decided(False, permission, scope, ABSENT, hidden=True)
+            return self._decided(False, asked, ABSENT, hidden=True)
         if (limit := self._limit(holder, permission, scope, forbidden)) is not None:
-            return self._decided(False, permission, scope, limit)
+            return self._decided(False, asked, limit)
         roles = rights.sufficient_roles(permission)
         needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
-        return self._decided(False, permission, scope, f"{permission} in {scope} {needs}", roles)
+        return self._decided(False, asked, f"{permission} in {scope} {needs}", roles)
 
     def _limit(self, holder: Holder, permission: str, scope: Scope, forbidden: str | None) -> str | None:
         """Why no further role in that tenant would help, as a sentence; None: one would."""
@@ -161,22 +162,13 @@ class Access:
         return None
 
     def _decided(
-        self,
-        allowed: bool,
-        permission: str,
-        scope: Scope,
-        reason: str,
-        roles: tuple[str, ...] = (),
-        hidden: bool = False,
+        self, allowed: bool, asked: Asked, reason: str, roles: tuple[str, ...] = (), hidden: bool = False
     ) -> Decision:
         return Decision(
             allowed=allowed,
-            decision_id=new_id(),
-            permission=permission,
-            scope=scope,
+            asked=asked,
             reason=reason,
             sufficient_roles=roles,
-            position=self.position,
             hidden=hidden,
             stale=self.frozen is not None,
         )

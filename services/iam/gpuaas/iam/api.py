@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from gpuaas.iam.parts import Parts
+from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.bindings import Bindings
+from gpuaas.iam.routes.decisions import Decisions
 from gpuaas.iam.routes.devices import Devices
 from gpuaas.iam.routes.explain import Explain
 from gpuaas.iam.routes.groups import Groups
@@ -23,6 +25,9 @@ def router(parts: Parts) -> APIRouter:
     """All of iam's routes."""
     opened = APIRouter()
     signing_in = (Tokens, Sessions, Passwords, Devices)
-    for door in (*signing_in, Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits, Explain):
+    for door in (*signing_in, Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits):
         door(parts).open(opened)
+    as_of = AsOf(parts.access, parts.log, parts.clock, parts.profile)
+    for why in (Explain, Decisions):
+        why(parts, as_of).open(opened)
     return opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 from gpuaas.cli.here import open_suite, project_path, tenant_path
@@ -221,3 +222,25 @@ def bindings(tenant: str | None, project: str | None, json_: bool) -> None:
 def roles(json_: bool) -> None:
     """The roles there are, in their newest version."""
     _list("Roles", "/v1/roles", {"role": "role", "version": "version", "description": "description"}, json_)
+
+
+@command.command()
+@click.argument("decision_id")
+@as_json
+def explain(decision_id: str, json_: bool) -> None:
+    """Why a request was refused: DECISION_ID is in every refusal. Answered on the rights of then."""
+    told = _get(f"/v1/decisions/{quote(decision_id, safe='')}")
+    if json_:
+        print_json(told)
+        return
+    who, then = told["principal"], "allowed" if told["allowed"] else "refused"
+    title = f"{who['kind']} {who['id']}: {told['permission']} {then} at position {told['position']}: {told['reason']}"
+    rows = [
+        [each["kind"], each.get("role"), each.get("scope"), each["counts"], each["why"]] for each in told["reasons"]
+    ]
+    notes = [f"allowed now: {'yes' if told['allowed_now'] else 'no'}"]
+    if told["sufficient_roles"] and not told["allowed"]:
+        notes.append(f"would suffice: {', '.join(told['sufficient_roles'])}")
+    if told["who_may_grant"]:
+        notes.append(f"may grant it: {', '.join(each['id'] for each in told['who_may_grant'])}")
+    print_table(title, ["what", "role", "where", "counts", "why"], rows, "; ".join(notes))

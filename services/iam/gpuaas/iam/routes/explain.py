@@ -26,9 +26,9 @@ Reading = Annotated[Caller, Depends(permit("iam.binding.read"))]
 class Explain:
     """Routes that explain rights at a level (platform, tenant, project), now and as of any log position."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, as_of: AsOf) -> None:
         self._parts = parts
-        self._as_of = AsOf(parts.access, parts.log, parts.clock, parts.profile)
+        self._as_of = as_of
 
     def open(self, router: APIRouter) -> None:
         """Add the routes."""

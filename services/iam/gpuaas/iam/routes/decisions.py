@@ -1,0 +1,111 @@
+"""A decision, explained afterwards. One law: answered again on the rights it was taken on, to whom it concerns.
+
+The id of a decision holds its question, so nothing is kept per decision and nobody can fill anything with denials. Who
+made one up asks about themselves, as they may anyway, or needs to read bindings there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path
+from gpuaas.common.access import Access, Decision, Principal, Scope
+from gpuaas.common.decisions import ID_CHARACTERS_MAX, Asked
+from gpuaas.common.errors import NotFound, Unavailable
+from gpuaas.common.explaining import explain, who_can
+from gpuaas.common.tokens import kind_of
+from gpuaas.iam.attempts import Attempts
+from gpuaas.iam.parts import Parts
+from gpuaas.iam.routes.as_of import AsOf
+from gpuaas.iam.routes.asking import SignedIn
+from gpuaas.iam.routes.rights import shows
+
+NONE: Final = "there is no such decision, or none that you may see"
+GRANT: Final = "iam.binding.create"
+GRANTERS_MAX: Final = 20
+PER_PERSON: Final = (20, 3.0)
+"""Decisions explained at once for one principal, and the seconds after which there is one more: each may fold the log."""
+DecisionId = Annotated[str, Path(description="From a problem document.", max_length=ID_CHARACTERS_MAX)]
+
+
+class Decisions:
+    """The route of decisions."""
+
+    def __init__(self, parts: Parts, as_of: AsOf) -> None:
+        self._parts = parts
+        self._as_of = as_of
+        self._by_person = Attempts(*PER_PERSON)
+
+    def open(self, router: APIRouter) -> None:
+        """Add the route."""
+        path = "/v1/decisions/{decision_id}"
+        router.add_api_route(path, self.decision, methods=["GET"], summary="Why it was decided so, and what would do.")
+
+    async def decision(self, decision_id: DecisionId, who: SignedIn) -> dict[str, Any]:
+        asked = self._asked(decision_id, who)
+        if wait_s := self._by_person.take(f"{who.kind}/{who.id}"):
+            raise Unavailable(
+                "too many decisions asked about; wait before the next", retry_after_s=max(1, round(wait_s))
+            )
+        access = self._parts.access
+        if asked.position != access.position:
+            access, _ = await self._as_of.at(asked.position)
+        subject = replace(who, id=asked.holder[1], kind=kind_of(asked.holder[0]))
+        again = access.check(subject, asked.permission, asked.scope, asked.at)
+        now = self._parts.access.check(subject, asked.permission, asked.scope, self._parts.clock.now())
+        return {
+            "decision_id": decision_id,
+            "principal": {"kind": asked.holder[0], "id": asked.holder[1]},
+            "permission": asked.permission,
+            "scope": {"tenant_id": asked.scope.tenant_id, "project_id": asked.scope.project_id},
+            "asked_at": asked.at,
+            "position": asked.position,
+            "allowed": again.allowed,
+            "reason": again.reason,
+            "sufficient_roles": list(again.sufficient_roles),
+            "reasons": self._reasons(access, again, who),
+            "who_may_grant": self._granters(again, who),
+            "allowed_now": now.allowed,
+        }
+
+    def _asked(self, decision_id: str, who: Principal) -> Asked:
+        """The question, if who asks may hear the answer. Raises NotFound: it is none, or about somebody else."""
+        access, now = self._parts.access, self._parts.clock.now()
+        try:
+            asked = Asked.read(decision_id)
+            access.check(who, asked.permission, asked.scope, now)  # raises ValueError: it is no permission
+        except (ValueError, RecursionError):
+            raise NotFound(NONE) from None
+        if asked.position > access.position or asked.at > now:
+            raise NotFound(NONE)
+        if asked.holder != who.holder:
+            home = access.rights.home_of(asked.holder)
+            reads = access.check(who, "iam.binding.read", asked.scope, now).allowed
+            if not reads or home is None or not shows(access, who, asked.holder, home, asked.scope, now):
+                raise NotFound(NONE)
+        return asked
+
+    def _reasons(self, access: Access, again: Decision, who: Principal) -> list[dict[str, Any]]:
+        """All that bore on it; what stands above what who asks reads is there without its name."""
+        if again.hidden:
+            return []
+        asked = again.asked
+        told = []
+        for each in explain(access.rights, asked.holder, asked.permission, asked.scope, asked.at):
+            own = asked.holder == who.holder and each.holder == who.holder
+            open_to = own or each.kind == "suspension" or self._reads(who, each.scope)
+            named = {"id": each.id, "role": each.role, "scope": str(each.scope)} if open_to else {}
+            told.append({"kind": each.kind, "counts": each.counts, "why": each.why if open_to else "above you"} | named)
+        return told
+
+    def _granters(self, again: Decision, who: Principal) -> list[dict[str, str]]:
+        """Some who may bind a role there, today; told to who reads bindings there, for names are not everybody's."""
+        if again.allowed or again.hidden or not self._reads(who, again.scope):
+            return []
+        now = self._parts.clock.now()
+        found = who_can(self._parts.access.rights, GRANT, again.scope, now)
+        return [{"kind": kind, "id": name} for kind, name in sorted(found)[:GRANTERS_MAX]]
+
+    def _reads(self, who: Principal, scope: Scope) -> bool:
+        return self._parts.access.check(who, "iam.binding.read", scope, self._parts.clock.now()).allowed
