@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path
 from gpuaas.common.access import Access, Decision, Principal, Scope
 from gpuaas.common.decisions import ID_CHARACTERS_MAX, Asked
-from gpuaas.common.errors import NotFound, Unavailable
+from gpuaas.common.errors import NotFound
 from gpuaas.common.explaining import explain, who_can
 from gpuaas.common.tokens import kind_of
 from gpuaas.iam.attempts import Attempts
@@ -20,12 +20,13 @@ from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.asking import SignedIn
 from gpuaas.iam.routes.rights import shows
+from gpuaas.iam.routes.sessions import TooManyAttempts
 
 NONE: Final = "there is no such decision, or none that you may see"
 GRANT: Final = "iam.binding.create"
 GRANTERS_MAX: Final = 20
 PER_PERSON: Final = (20, 3.0)
-"""Decisions explained at once for one principal, and the seconds after which there is one more: each may fold the log."""
+"""Explained at once for one principal, and the seconds after which there is one more: each may fold the log."""
 DecisionId = Annotated[str, Path(description="From a problem document.", max_length=ID_CHARACTERS_MAX)]
 
 
@@ -45,9 +46,7 @@ class Decisions:
     async def decision(self, decision_id: DecisionId, who: SignedIn) -> dict[str, Any]:
         asked = self._asked(decision_id, who)
         if wait_s := self._by_person.take(f"{who.kind}/{who.id}"):
-            raise Unavailable(
-                "too many decisions asked about; wait before the next", retry_after_s=max(1, round(wait_s))
-            )
+            raise TooManyAttempts("too many decisions asked about; wait", retry_after_s=max(1, round(wait_s)))
         access = self._parts.access
         if asked.position != access.position:
             access, _ = await self._as_of.at(asked.position)
