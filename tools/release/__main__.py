@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,13 +23,19 @@ from gpuaas.cli.evidence_export import export_decision
 from gpuaas.cli.evidence_matrix import matrix
 from gpuaas.cli.up import Stack
 from gpuaas.common.clock import rfc3339
+from gpuaas.evidence.domain.rederivation import LIVE_STATE
 from gpuaas.verify.decisions import verify_decision
 from gpuaas.verify.policy import trusting
 
-from tools.release.collecting import COLLECTORS, Collected
+from tools.release.collecting import COLLECTORS, Collected, collected
 
 GATE: Final = "release"
 VALID: Final = timedelta(days=7)
+LIVE: Final = "live-state"
+OBSERVING: Final = "observe every service, its interface, its readers and the rights in force"
+TOTALS: Final = ("services", "reachable", "ready", "readers", "readers_behind", "readers_stopped")
+PINNED: Final = ("profile", "openapi_sha256", "permissions_sha256")
+WHAT: Final = (*sorted(COLLECTORS), LIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,11 @@ class Job:
 
 @click.command()
 @click.option("--profile", type=click.Choice(["kind", "dev", "demo"]), default="dev", show_default=True)
-@click.option("--only", multiple=True, type=click.Choice(sorted(COLLECTORS)), help="Collect only these; may repeat.")
+@click.option("--only", multiple=True, type=click.Choice(WHAT), help="Collect only these; may repeat.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("build/release"))
 def main(profile: str, only: tuple[str, ...], out: Path) -> None:
     """Collect this repository's evidence and let a gate decide; exit status 1 unless it passes."""
-    decision = asyncio.run(_release(Job(profile, only or tuple(sorted(COLLECTORS)), out)))
+    decision = asyncio.run(_release(Job(profile, only or WHAT, out)))
     for reason in decision["reasons"]:
         click.echo(f"{reason['verdict']:<8} {reason['requirement_id']:<22} {reason['why']}")
     click.echo(f"\n{decision['verdict']}; the decision with its proofs is in {out / 'decision'}")
@@ -84,24 +91,33 @@ async def _registered(suite: Suite) -> str:
 
 async def _collect(suite: Suite, name: str, subject: str, job: Job) -> None:
     """Open, run, submit, read back. A collector that gives nothing leaves its claim open: the gate says unknown."""
-    collector = COLLECTORS[name]
+    procedure = OBSERVING if name == LIVE else COLLECTORS[name].procedure
     now = datetime.now(UTC)
     claim_id = f"{name}-{now:%Y%m%d%H%M%S}"
     said = {
         "requirement_id": name,
         "subject_sha256": subject,
         "profile": job.profile,
-        "procedure": collector.procedure,
+        "procedure": procedure,
         "scope": [name],
     }
     closes = {"closes_at": rfc3339(now + VALID)}
     await suite.post("evidence", f"/v1/claims/{claim_id}/opening", {**said, **closes})
-    click.echo(f"collect {name}: {collector.procedure}", err=True)
-    found = await asyncio.to_thread(collector.run, job.out)
+    click.echo(f"collect {name}: {procedure}", err=True)
+    found = await (_observed(suite) if name == LIVE else asyncio.to_thread(COLLECTORS[name].run, job.out))
     if found is None:
         click.echo(f"collect {name}: gave nothing that could be shown; it stays unknown", err=True)
         return
     await _submit(suite, claim_id, said, found)
+
+
+async def _observed(suite: Suite) -> Collected | None:
+    """What runs now, each service with its interface; R4 will look again and compare."""
+    content = await suite.get_bytes("evidence", "/v1/live-state")
+    pointers = {name: f"/totals/{name}" for name in TOTALS}
+    for service in sorted(json.loads(content)["services"]):
+        pointers |= {f"{service}_{name}": f"/services/{service}/{name}" for name in PINNED}
+    return collected(content, LIVE_STATE, pointers, passed=True)
 
 
 async def _submit(suite: Suite, claim_id: str, said: dict[str, Any], found: Collected) -> None:
@@ -109,8 +125,8 @@ async def _submit(suite: Suite, claim_id: str, said: dict[str, Any], found: Coll
     await suite.put_bytes("evidence", f"/v1/artefacts/{digest}", found.content, found.media_type)
     artefact = {"name": "report", "sha256": digest, "size_bytes": len(found.content), "media_type": found.media_type}
     facts = [
-        {"name": name, "value": value, "artefact": "report", "pointer": f"/{name}"}
-        for name, value in found.facts.items()
+        {"name": name, "value": value, "artefact": "report", "pointer": pointer}
+        for name, (value, pointer) in found.facts.items()
     ]
     claim = {
         **said,
@@ -121,7 +137,8 @@ async def _submit(suite: Suite, claim_id: str, said: dict[str, Any], found: Coll
         "expires_at": rfc3339(datetime.now(UTC) + VALID),
     }
     await suite.post("evidence", "/v1/claims", claim)
-    await suite.post("evidence", f"/v1/claims/{claim_id}/readbacks", {"level": "R2"})
+    level = "R4" if found.media_type == LIVE_STATE else "R2"
+    await suite.post("evidence", f"/v1/claims/{claim_id}/readbacks", {"level": level})
 
 
 async def _taken_home(suite: Suite, subject: str, job: Job) -> None:

@@ -50,8 +50,10 @@ def test_a_dependency_that_was_skipped_was_not_audited() -> None:
 
 
 def test_bench_rows_have_names_of_their_own() -> None:
-    found = read("application/vnd.gpuaas.bench+json", {"rows": [{"name": "x", "figure": 1, "ratio": 2}, {"name": "y"}]})
-    assert (found["rows"], found["with_figure"], found["with_baseline"]) == (2, 1, 1)
+    found = read(
+        "application/vnd.gpuaas.bench+json", [{"name": "x", "value": 1, "ratio": 2, "met": False}, {"name": "y"}]
+    )
+    assert (found["rows"], found["with_figure"], found["missed"]) == (2, 1, 1)
     with pytest.raises(Underivable, match="name of its own"):
         read("application/vnd.gpuaas.bench+json", {"rows": [{"name": "x"}, {"name": "x"}]})
 

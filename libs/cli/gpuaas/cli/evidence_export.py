@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,8 @@ async def export_decision(suite: Suite, subject: str, profile: str, gate: str, f
             break
     else:
         raise Unavailable("the trail has not signed this decision yet; try again in a few seconds")
+    # Tiles of another installation that lie there would be taken for this one's.
+    shutil.rmtree(folder / "tree", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inputs.json").write_bytes(inputs)
     leaves = await mirror_tree(suite, "/v1/platform", folder / "tree")

@@ -1,8 +1,8 @@
 """What changed between two interface documents. One law: we compare; a diff handed in is not believed.
 
-Takes `{"before": <document>, "after": <document>}` with two OpenAPI 3 or two AsyncAPI 3 documents, and counts what a
-client that was written against the first could miss in the second. It sees names, requiredness and types, not every
-keyword of JSON Schema: the compatibility gates of the build see more; this one is independent of them.
+Takes `{"before": …, "after": …}` with two OpenAPI 3 or two AsyncAPI 3 documents, or `{"pairs": {name: pair}}`, and
+counts what a client that was written against the first could miss in the second. It sees names, requiredness and
+types, not every keyword of JSON Schema: the compatibility gates of the build see more; this one is independent of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,17 @@ def read_interface_diff(data: bytes) -> dict[str, Any]:
     Raises:
         Invalid: not two documents of one kind.
     """
-    both = read_json(data)
+    document = read_json(data)
+    pairs = document.get("pairs") if isinstance(document, dict) else None
+    if not isinstance(pairs, dict):
+        return _compared(document)
+    if not pairs:
+        raise Invalid("no pair of documents was handed in, so nothing is shown")
+    found = [_compared(pair) for pair in pairs.values()]
+    return {"pairs": len(found), **{name: sum(one[name] for one in found) for name in found[0]}}
+
+
+def _compared(both: Any) -> dict[str, Any]:
     match both:
         case {"before": {"openapi": str()} as before, "after": {"openapi": str()} as after}:
             old, new = dict(_operations(before)), dict(_operations(after))

@@ -74,12 +74,14 @@ def read_cyclonedx(data: bytes) -> dict[str, Any]:
 
 
 def read_bench(data: bytes) -> dict[str, Any]:
-    """Bench rows: rows, failed, with_figure, with_baseline, and `by_name` → the row as it is.
+    """Bench rows (a list, or `{"rows": […]}`): rows, with_figure, with_baseline, missed (a target not reached),
+    by_name.
 
     Raises:
         Invalid: no rows, two of one name, or a row without a name.
     """
-    rows = _list(_object(read_json(data), "a bench report"), "rows")
+    document = read_json(data)
+    rows = document if isinstance(document, list) else _list(_object(document, "a bench report"), "rows")
     if not rows:
         raise Invalid("the report holds no row, so it proves nothing")
     by_name: dict[str, Any] = {}
@@ -90,9 +92,9 @@ def read_bench(data: bytes) -> dict[str, Any]:
         by_name[name] = row
     return {
         "rows": len(by_name),
-        "failed": sum("error" in row for row in by_name.values()),
-        "with_figure": sum(isinstance(row.get("figure"), int | Decimal) for row in by_name.values()),
+        "with_figure": sum(isinstance(row.get("value"), int | Decimal) for row in by_name.values()),
         "with_baseline": sum(row.get("ratio") is not None for row in by_name.values()),
+        "missed": sum(row.get("met") is False for row in by_name.values()),
         "by_name": by_name,
     }
 

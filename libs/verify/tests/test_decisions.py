@@ -1,0 +1,159 @@
+"""A gate's decision offline. One law: whatever is changed, left out or put in is refused for its own reason.
+
+The vector is a real decision about a release of this suite, as `gpuaas evidence export` writes it: three
+requirements shown, others unknown.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpuaas.verify.completeness import check_amount
+from gpuaas.verify.decisions import verify_decision
+from gpuaas.verify.judgement import judge
+from gpuaas.verify.main import main
+from gpuaas.verify.policy import Policy, trusting
+from gpuaas.verify.refusals import Refuted
+
+VECTOR = Path(__file__).parent / "vectors" / "decision"
+KEY = (VECTOR / "log.vkey").read_text("utf-8").strip()
+POLICY: Policy = trusting(KEY)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(VECTOR, tmp_path / "decision"))
+
+
+def test_a_real_decision_is_verified_with_nothing_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    report = verify_decision(VECTOR, POLICY)
+    assert (report.verdict, report.reason) == ("verified", "")
+    assert [check.name for check in report.checks] == ["inclusion", "inputs", "records", "complete", "judgement"]
+    assert main(["decision", str(VECTOR), "--key", KEY]) == 0
+    assert "VERIFIED" in capsys.readouterr().out
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "rows.json").read_text("utf-8"))["items"]
+    return found
+
+
+def keep(folder: Path, rows: list[dict[str, Any]]) -> None:
+    (folder / "rows.json").write_text(json.dumps({"items": rows}), "utf-8")
+
+
+def of_type(folder: Path, name: str) -> int:
+    return next(number for number, row in enumerate(rows_of(folder)) if name in str(row["entry"]["type"]))
+
+
+def without(name: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        rows = rows_of(folder)
+        del rows[of_type(folder, name)]
+        keep(folder, rows)
+
+    return spoil
+
+
+def other_inputs(folder: Path) -> None:
+    inputs = folder / "inputs.json"
+    inputs.write_bytes(inputs.read_bytes().replace(b'"passed"', b'"failed"', 1))
+
+
+def other_payload(folder: Path) -> None:
+    rows = rows_of(folder)
+    payload = base64.b64decode(rows[0]["payload"]).replace(b'"verdict":"unknown"', b'"verdict":"pass"', 1)
+    rows[0]["payload"] = base64.b64encode(payload).decode()
+    keep(folder, rows)
+
+
+def other_first(folder: Path) -> None:
+    rows = rows_of(folder)
+    keep(folder, [*rows[1:], rows[0]])
+
+
+def other_proof(folder: Path) -> None:
+    rows = rows_of(folder)
+    rows[0]["proof"] = rows[1]["proof"]
+    keep(folder, rows)
+
+
+def other_leaf(folder: Path) -> None:
+    [tile] = [file for file in (folder / "tree" / "tile" / "0").rglob("*") if file.is_file()]
+    content = bytearray(tile.read_bytes())
+    content[5] ^= 1
+    tile.write_bytes(bytes(content))
+
+
+def other_entry(folder: Path) -> None:
+    [tile] = [file for file in (folder / "tree" / "tile" / "entries").rglob("*") if file.is_file()]
+    tile.write_bytes(tile.read_bytes().replace(b"claim-submitted", b"claim-submittet", 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (other_inputs, "wrong-inputs"),
+        (other_payload, "other-bytes"),
+        (other_first, "other-event"),
+        (other_proof, "not-included"),
+        (without("claim-submitted"), "other-record"),
+        (without("controls-run"), "other-record"),
+        (other_entry, "wrong-entry"),
+        (other_leaf, "wrong-entry"),
+    ],
+)
+def test_a_spoilt_bundle_is_refused_for_its_own_reason(
+    bundle: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(bundle)
+    report = verify_decision(bundle, POLICY)
+    assert report.reason == reason, report.as_text()
+
+
+def test_without_the_tree_completeness_is_not_claimed(bundle: Path) -> None:
+    shutil.rmtree(bundle / "tree")
+    report = verify_decision(bundle, POLICY)
+    assert report.verdict == "verified"
+    assert report.facts["complete"].startswith("not shown")
+
+
+def test_a_key_of_somebody_else_proves_nothing(signer: Any) -> None:
+    name = KEY.split("+", 1)[0]
+    report = verify_decision(VECTOR, trusting(signer.vkey(name)))
+    assert (report.verdict, report.reason) == ("refuted", "unsigned")
+
+
+def records() -> list[tuple[int, str, dict[str, Any]]]:
+    return [
+        (int(row["entry"]["position"]), row["entry"]["type"], json.loads(base64.b64decode(row["payload"]))["data"])
+        for row in rows_of(VECTOR)
+    ]
+
+
+@pytest.mark.parametrize("what", ["requirements", "claims", "readbacks"])
+def test_inputs_that_leave_one_thing_out_are_not_what_the_log_amounts_to(what: str) -> None:
+    inputs = json.loads((VECTOR / "inputs.json").read_bytes())
+    check_amount(inputs, records())
+    with pytest.raises(Refuted, match=what if what != "requirements" else "requirements|claims"):
+        check_amount({**inputs, what: inputs[what][:-1]}, records())
+
+
+def test_the_newest_run_of_the_controls_cannot_be_passed_over() -> None:
+    inputs = json.loads((VECTOR / "inputs.json").read_bytes())
+    newer = (int(inputs["log_position"]), "gpuaas.evidence.controls-run.v1", inputs["controls"]["ran"])
+    with pytest.raises(Refuted, match="control runs"):
+        check_amount(inputs, [*records(), newer])
+
+
+def test_a_judgement_made_again_is_a_function_of_its_inputs() -> None:
+    inputs = json.loads((VECTOR / "inputs.json").read_bytes())
+    assert judge(inputs) == judge(json.loads((VECTOR / "inputs.json").read_bytes()))
+    lied = {**inputs["claims"][0], "claim": {**inputs["claims"][0]["claim"], "result": "failed"}}
+    assert judge({**inputs, "claims": [lied, *inputs["claims"][1:]]})["verdict"] == "fail"
