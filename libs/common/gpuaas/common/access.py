@@ -43,6 +43,7 @@ class Access:
         iam.RoleUnbound,
         iam.ApiKeyIssued,
         iam.ApiKeyRevoked,
+        iam.ApiKeySuperseded,
         iam.SigningKeyPublished,
         iam.TenantSuspended,
         iam.TenantResumed,

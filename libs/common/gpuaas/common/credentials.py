@@ -48,6 +48,7 @@ class Credentials:
         self.folds: dict[type[Event], Callable[[Any], None]] = {
             iam.ApiKeyIssued: self._api_key_issued,
             iam.ApiKeyRevoked: self._api_key_revoked,
+            iam.ApiKeySuperseded: self._api_key_superseded,
             iam.SigningKeyPublished: self._signing_key_published,
             iam.SessionStarted: self._session_started,
             iam.SessionEnded: self._session_ended,
@@ -123,6 +124,10 @@ class Credentials:
 
     def _api_key_revoked(self, event: iam.ApiKeyRevoked) -> None:
         self._keys[event.key_id] = replace(self._keys[event.key_id], revoked=True)
+
+    def _api_key_superseded(self, event: iam.ApiKeySuperseded) -> None:
+        key = self._keys[event.key_id]
+        self._keys[event.key_id] = replace(key, expires_at=min(key.expires_at, event.ends_at))
 
     def _signing_key_published(self, event: iam.SigningKeyPublished) -> None:
         key = public_key(event.public_key)

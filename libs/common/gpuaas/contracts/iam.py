@@ -87,6 +87,28 @@ class ApiKeyRevoked(Event):
     """Why it was revoked."""
 
 
+class ApiKeySuperseded(Event):
+    """API key superseded. Another key of the same principal takes this one's place: this one ends
+    earlier than it was issued for, after a while in which both work.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.api-key-superseded.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "api-key"
+    SCHEMA: ClassVar[str] = "iam/api-key-superseded.v1.json"
+
+    key_id: Label
+    """The key that ends."""
+
+    successor_id: Label
+    """The key that takes its place."""
+
+    ends_at: Moment
+    """The first instant at which the old key, and every token that came from it, is refused (real
+    time).
+    """
+
+
 class RoleBound(Event):
     """Role bound. A principal holds a role in a scope from now on. The scope is a project, a whole
     tenant or (neither named) the platform.
@@ -741,6 +763,7 @@ class UserRegistered(Event):
 EVENTS: tuple[type[Event], ...] = (
     ApiKeyIssued,
     ApiKeyRevoked,
+    ApiKeySuperseded,
     RoleBound,
     RoleBoundToGroup,
     RoleUnbound,

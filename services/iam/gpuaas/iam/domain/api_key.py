@@ -6,14 +6,14 @@ Only the SHA-256 of the whole secret is kept. Times are real time.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Forbidden, Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked
+from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded
 from gpuaas.iam.domain.names import LABEL_MAX, REASON_MAX, identifier, written
 
 LIFE_MAX: Final = timedelta(days=366)
@@ -44,7 +44,18 @@ class RevokeKey:
     reason: str
 
 
-KeyCommand = IssueKey | RevokeKey
+@dataclass(frozen=True, slots=True)
+class SupersedeKey:
+    """Let the principal's key end at `ends_at`, because `successor_id` takes its place."""
+
+    principal_id: str
+    principal_kind: Literal["user", "service-account"]
+    successor_id: str
+    asked_at: datetime
+    ends_at: datetime
+
+
+KeyCommand = IssueKey | RevokeKey | SupersedeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +65,13 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """The key works until it expires."""
+    """The key works until it expires. `successor_id`: it has one already."""
 
     key_id: str
     principal_id: str
     principal_kind: Literal["user", "service-account"]
+    expires_at: datetime
+    successor_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +94,27 @@ def decide(command: KeyCommand, key: ApiKey) -> list[Event]:
             return [ApiKeyRevoked(key_id=live.key_id, reason=written(order.reason, "reason", REASON_MAX))]
         case Revoked() as ended, RevokeKey() as order if _same_principal(ended, order):
             return []
-        case _, RevokeKey():
+        case Issued() as live, SupersedeKey() as order if _same_principal(live, order):
+            return [_superseded(live, order)]
+        case Revoked() as ended, SupersedeKey() as order if _same_principal(ended, order):
+            raise Rejected("that API key was revoked; issue another one")
+        case _, RevokeKey() | SupersedeKey():
             raise NotFound("there is no such API key, or none that you may see")
         case _:
             raise Rejected("an API key with that id was issued before; issue another one")
 
 
-def _same_principal(key: Issued | Revoked, order: RevokeKey) -> bool:
+def _same_principal(key: Issued | Revoked, order: RevokeKey | SupersedeKey) -> bool:
     return (key.principal_kind, key.principal_id) == (order.principal_kind, order.principal_id)
+
+
+def _superseded(live: Issued, order: SupersedeKey) -> ApiKeySuperseded:
+    if live.successor_id is not None:
+        raise Rejected(f"that API key has a successor already ({live.successor_id}); rotate that one")
+    if order.asked_at >= live.expires_at:
+        raise Rejected("that API key has expired; issue another one")
+    ends_at = min(order.ends_at, live.expires_at)
+    return ApiKeySuperseded(key_id=live.key_id, successor_id=order.successor_id, ends_at=ends_at)
 
 
 def _issued(ask: IssueKey) -> ApiKeyIssued:
@@ -122,7 +148,10 @@ def evolve(key: ApiKey, event: Event) -> ApiKey:
                 key_id=issued.key_id,
                 principal_id=issued.principal_id,
                 principal_kind=issued.principal_kind,
+                expires_at=issued.expires_at,
             )
+        case Issued(successor_id=None) as live, ApiKeySuperseded() as told:
+            return replace(live, expires_at=told.ends_at, successor_id=told.successor_id)
         case Issued() as live, ApiKeyRevoked():
             return Revoked(key_id=live.key_id, principal_id=live.principal_id, principal_kind=live.principal_kind)
         case _:
@@ -130,4 +159,4 @@ def evolve(key: ApiKey, event: Event) -> ApiKey:
 
 
 API_KEY: Final[Decider[ApiKey, KeyCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(ApiKeyIssued, ApiKeyRevoked)
+VOCABULARY: Final = Vocabulary(ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded)

@@ -9,7 +9,7 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unreadable
 from gpuaas.common.projections import Database, Projection, Record, insert
 from gpuaas.common.tables import Rows
-from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked
+from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
 
 API_KEYS_V1 = Table(
@@ -35,13 +35,15 @@ UPDATE api_keys_v1 AS k SET revoked_at = e.at, revoke_reason = e.reason
 FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS e (key_id, at, reason)
 WHERE k.key_id = e.key_id"""
 
+_SUPERSEDE: Final = "UPDATE api_keys_v1 SET expires_at = least(expires_at, $2) WHERE key_id = $1"
+
 
 class ApiKeys(Projection):
     """One row per key that was ever issued."""
 
     answer = "api_keys"
     version = 1
-    reads = (ApiKeyIssued, ApiKeyRevoked)
+    reads = (ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded)
     tables = (API_KEYS_V1,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
@@ -66,6 +68,11 @@ class ApiKeys(Projection):
                 for fact, event in issued
             ],
         )
+        for fact in facts:
+            if isinstance(fact.event, ApiKeySuperseded):
+                done = await rows.execute(_SUPERSEDE, fact.event.key_id, fact.event.ends_at)
+                if done != "UPDATE 1":
+                    raise Unreadable(f"API key {fact.event.key_id} was superseded but never issued")
         if revoked:
             columns = zip(*((event.key_id, fact.time, event.reason) for fact, event in revoked), strict=True)
             done = await rows.execute(_REVOKE, *map(list, columns))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
+from gpuaas.common.apikeys import ApiKey as Secret
 from gpuaas.common.apikeys import new_api_key
+from gpuaas.common.commands import Order, Outcome
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit
-from gpuaas.iam.domain.api_key import IssueKey, RevokeKey
+from gpuaas.iam.domain.api_key import ApiKey, IssueKey, KeyCommand, RevokeKey, SupersedeKey
 from gpuaas.iam.entities import API_KEY
 from gpuaas.iam.parts import API_KEYS, Parts
 from gpuaas.iam.routes.asking import LEVELS, Paged
@@ -22,6 +26,9 @@ Reading = Annotated[Caller, Depends(permit("iam.key.read"))]
 Revoking = Annotated[Caller, Depends(permit("iam.key.revoke", relief=True))]
 
 
+OVERLAP_S_MAX: Final = 30 * 86_400
+
+
 class NewKey(Body):
     """An API key to issue."""
 
@@ -33,6 +40,14 @@ class EndOfKey(Body):
     """Why a key ends."""
 
     reason: str = Field(description="Why, for the people who review access.", max_length=1_000)
+
+
+class Rotation(Body):
+    """A key to take another's place."""
+
+    label: str = Field(description="What it is for.", max_length=200)
+    expires_at: AwareDatetime = Field(description="The first instant at which the new key is refused (real time).")
+    overlap_s: int = Field(default=86_400, ge=0, le=OVERLAP_S_MAX, description="How long the old key still works.")
 
 
 class IssuedKey(Accepted):
@@ -54,12 +69,16 @@ class Keys:
         people = "/v1/users/{principal_id}/keys"
         add(people, self.issue_to_user, methods=["POST"], status_code=201, summary="Issue an API key to a person.")
         add(people, self.keys_of_user, methods=["GET"], dependencies=[seen], summary="A person's keys.")
+        turn = people + "/{key_id}/rotate"
+        add(turn, self.rotate_of_user, methods=["POST"], status_code=201, summary="A person's key gets a successor.")
         add(people + "/{key_id}/revoke", self.revoke_of_user, methods=["POST"], summary="Revoke a person's key.")
         for prefix, level in LEVELS:
             path, at = prefix + "/service-accounts/{principal_id}/keys", Depends(level)
             revoke = path + "/{key_id}/revoke"
             add(path, self.issue, methods=["POST"], status_code=201, dependencies=[at], summary="Issue an API key.")
             add(path, self.keys, methods=["GET"], dependencies=[at, seen], summary="A service account's keys.")
+            turn = path + "/{key_id}/rotate"
+            add(turn, self.rotate, methods=["POST"], status_code=201, dependencies=[at], summary="Succeed a key.")
             add(revoke, self.revoke, methods=["POST"], dependencies=[at], summary="Revoke an API key.")
 
     async def issue_to_user(
@@ -78,6 +97,18 @@ class Keys:
         demand_user(self._parts, principal_id)
         return await self._revoke("user", principal_id, key_id, body, caller)
 
+    async def rotate_of_user(
+        self, principal_id: PrincipalId, key_id: str, body: Rotation, caller: Issuing, response: Response
+    ) -> IssuedKey:
+        demand_user(self._parts, principal_id)
+        return await self._rotate("user", principal_id, key_id, body, caller, response)
+
+    async def rotate(
+        self, principal_id: PrincipalId, key_id: str, body: Rotation, caller: Issuing, response: Response
+    ) -> IssuedKey:
+        await demand_account(self._parts, principal_id, caller.scope)
+        return await self._rotate("service-account", principal_id, key_id, body, caller, response)
+
     async def issue(self, principal_id: PrincipalId, body: NewKey, caller: Issuing, response: Response) -> IssuedKey:
         await demand_account(self._parts, principal_id, caller.scope)
         return await self._issue("service-account", principal_id, body, caller, response)
@@ -93,9 +124,34 @@ class Keys:
     async def _issue(
         self, kind: Kind, principal_id: str, body: NewKey, caller: Caller, response: Response
     ) -> IssuedKey:
-        key_id = caller.derived_id("api-key", principal_id)
+        order, secret = self._order(kind, principal_id, body, caller)
+        outcomes = await self._parts.commands.execute_together([order], caller.cause(), fresh=True)
+        return await self._shown(outcomes[0], secret, body.expires_at, caller, response)
+
+    async def _rotate(
+        self, kind: Kind, principal_id: str, key_id: str, body: Rotation, caller: Caller, response: Response
+    ) -> IssuedKey:
+        """Both in one batch: there is never a successor without an end of the old key, or the other way round."""
+        order, secret = self._order(kind, principal_id, body, caller)
+        now = self._parts.clock.now()
+        supersede = SupersedeKey(
+            principal_id=principal_id,
+            principal_kind=kind,
+            successor_id=order.entity_id,
+            asked_at=now,
+            ends_at=now + timedelta(seconds=body.overlap_s),
+        )
+        orders = [order, Order(API_KEY, order.tenant_id, key_id, supersede)]
+        issued, old = await self._parts.commands.execute_together(orders, caller.cause())
+        latest = replace(issued, position=max(issued.position, old.position))
+        return await self._shown(latest, secret, body.expires_at, caller, response)
+
+    def _order(
+        self, kind: Kind, principal_id: str, body: NewKey | Rotation, caller: Caller
+    ) -> tuple[Order[ApiKey, KeyCommand], Secret]:
+        """The command that issues a key, and its secret."""
+        key_id, home = caller.derived_id("api-key", principal_id), caller.scope.tenant_id or PLATFORM
         secret = new_api_key(self._parts.profile, key_id)
-        home = caller.scope.tenant_id or PLATFORM
         command = IssueKey(
             key_id=key_id,
             principal_id=principal_id,
@@ -107,11 +163,15 @@ class Keys:
             expires_at=body.expires_at,
             beyond_issuer=self._beyond(caller, kind, principal_id),
         )
-        outcome = await self._parts.commands.execute(API_KEY, home, key_id, command, caller.cause(), fresh=True)
-        accepted = await self._parts.settled(caller, outcome, key_id)
+        return Order(API_KEY, home, key_id, command), secret
+
+    async def _shown(
+        self, outcome: Outcome[Any], secret: Secret, expires_at: datetime, caller: Caller, response: Response
+    ) -> IssuedKey:
+        accepted = await self._parts.settled(caller, outcome, secret.key_id)
         response.headers["Cache-Control"] = "no-store"
         shown = None if outcome.repeated else secret.text
-        return IssuedKey(**accepted.model_dump(), api_key=shown, expires_at=body.expires_at)
+        return IssuedKey(**accepted.model_dump(), api_key=shown, expires_at=expires_at)
 
     def _beyond(self, caller: Caller, kind: Kind, principal_id: str) -> tuple[str, ...]:
         """What the key would lend that its issuer does not hold in the same place. One's own key lends nothing new."""
