@@ -23,6 +23,7 @@ SERVICE_FOLDERS: Final = frozenset({"domain", "projections", "adapters"})
 SERVICE_EXTRAS: Final = {
     "audit/erasing.py": "its door for personal data, which api.py has no room for",
     "billing/desk.py": "what its route files share",
+    "billing/documents": "an invoice in the forms others read, pure renderings",
     "billing/routes": "its door beyond api.py, by what is asked for",
     "billing/spending.py": "a background work of its own, with the reactions that hurry it",
     "billing/shapes.py": "what its door takes and gives, shared by api.py and its projections",

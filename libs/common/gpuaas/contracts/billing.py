@@ -326,6 +326,48 @@ class InvoiceFinalized(Event):
     """Digest over the invoice's canonical content, everything above."""
 
 
+class InvoicePartySet(Event):
+    """Invoice party set. Who a tenant is on its invoices; for `platform`, who sells. A company's
+    particulars, kept as long as the invoices that show them. Setting it again replaces it for
+    invoices written later.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.invoice-party-set.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "invoice-party"
+    SCHEMA: ClassVar[str] = "billing/invoice-party-set.v1.json"
+
+    tenant_id: Label
+    """The tenant that buys, or `platform` for who sells."""
+
+    legal_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """Name in law."""
+
+    street: Annotated[str, Field(min_length=1, max_length=200)]
+    """Street and number."""
+
+    city: Annotated[str, Field(min_length=1, max_length=100)]
+    """City of the address."""
+
+    postal_code: Annotated[str, Field(min_length=1, max_length=20)]
+    """Postal code of the address."""
+
+    country: Annotated[str, Field(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
+    """Country by its two-letter ISO 3166-1 code."""
+
+    vat_id: Annotated[str, Field(min_length=4, max_length=20, pattern=r"^[A-Z]{2}[A-Z0-9]{2,18}$")] | None = None
+    """VAT identifier, beginning with its country's code."""
+
+    registration_id: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    """Number in the register of companies or the like."""
+
+    buyer_reference: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """What the buyer wants to find on its invoices, such as a cost centre or order."""
+
+    iban: Annotated[str, Field(min_length=15, max_length=34, pattern=r"^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$")] | None = None
+    """The seller's account, where the money goes."""
+
+
 class InvoiceNumberAssigned(Event):
     """Invoice number assigned. A series of invoice numbers gave its next number to an invoice. Numbers
     of a series have no gaps, because each one is decided on the series' own history.
@@ -670,6 +712,7 @@ EVENTS: tuple[type[Event], ...] = (
     BudgetThresholdCrossed,
     BudgetWithdrawn,
     InvoiceFinalized,
+    InvoicePartySet,
     InvoiceNumberAssigned,
     LedgerTransferPosted,
     PriceBookPublished,

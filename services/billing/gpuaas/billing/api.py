@@ -14,6 +14,7 @@ from gpuaas.billing.projections.metered_usage import Pinned
 from gpuaas.billing.reactions import RUNS, SERVICE
 from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
+from gpuaas.billing.routes.documents import document_routes, party_routes
 from gpuaas.billing.shapes import (
     BalanceShown,
     BalancesShown,
@@ -62,6 +63,8 @@ def router(desk: Desk) -> APIRouter:
         _prices,
         _tenant_usage,
         _invoices,
+        document_routes,
+        party_routes,
         _ledger,
         _runs,
         credit_routes,

@@ -8,6 +8,7 @@ from gpuaas.billing.projections.billed_tenants import BilledTenants
 from gpuaas.billing.projections.billing_runs import BillingRuns
 from gpuaas.billing.projections.budgets import Budgets
 from gpuaas.billing.projections.held_allocations import HeldAllocations
+from gpuaas.billing.projections.invoice_parties import InvoiceParties
 from gpuaas.billing.projections.invoices import Invoices
 from gpuaas.billing.projections.labelled_allocations import LabelledAllocations
 from gpuaas.billing.projections.ledger_balances import LedgerBalances
@@ -26,6 +27,7 @@ class Views:
     tenants: BilledTenants = field(default_factory=BilledTenants)
     prices: PriceBooks = field(default_factory=PriceBooks)
     invoices: Invoices = field(default_factory=Invoices)
+    parties: InvoiceParties = field(default_factory=InvoiceParties)
     ledger: LedgerBalances = field(default_factory=LedgerBalances)
     runs: BillingRuns = field(default_factory=BillingRuns)
 
@@ -34,5 +36,5 @@ class Views:
     labels: LabelledAllocations = field(default_factory=LabelledAllocations)
 
     def all(self) -> tuple[Projection, ...]:
-        ledger = (self.prices, self.invoices, self.ledger, self.runs)
+        ledger = (self.prices, self.invoices, self.parties, self.ledger, self.runs)
         return (self.usage, self.held, self.tenants, *ledger, self.wallets, self.budgets, self.labels)

@@ -1,0 +1,83 @@
+"""What every form of an invoice shows. One law: taken from the final invoice and its parties; nothing is computed anew.
+
+The renderings beside this file are pure functions of it: the same invoice gives the same bytes whenever it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from gpuaas.billing.domain.invoice_party import Party
+from gpuaas.common.money import minor_digits
+
+
+@dataclass(frozen=True, slots=True)
+class LineFacts:
+    """One line: `gpu_ms` GPU-milliseconds at `unit_price` for a GPU-hour."""
+
+    line_id: str
+    project_id: str
+    gpu_model: str
+    gpu_ms: int
+    unit_price: Decimal
+    price_book_id: str
+    price_book_version: int
+    amount: Decimal
+    usage_count: int
+    usage_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaxFacts:
+    """What is taxed alike: `category` by UN/CEFACT 5305, `percent`, the net sum and the tax on it."""
+
+    category: str
+    percent: Decimal
+    net: Decimal
+    tax: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFacts:
+    """A final invoice.
+
+    Attributes:
+        total: sum of the lines, without tax.
+        taxes: empty: no tax is shown, the invoice is outside the scope of tax.
+        due_at: None: on receipt.
+    """
+
+    invoice_id: str
+    run_id: str
+    number: str
+    tenant_id: str
+    currency: str
+    period_start: datetime
+    period_end: datetime
+    finalized_at: datetime
+    total: Decimal
+    content_sha256: str
+    lines: Sequence[LineFacts]
+    seller: Party
+    buyer: Party
+    taxes: Sequence[TaxFacts] = ()
+    due_at: datetime | None = None
+    exemption_reason: str = ""
+
+    @property
+    def tax(self) -> Decimal:
+        """All tax, with the currency's minor digits."""
+        return sum((each.tax for each in self.taxes), Decimal(0).scaleb(-minor_digits(self.currency)))
+
+    @property
+    def gross(self) -> Decimal:
+        """What is to be paid."""
+        return self.total + self.tax
+
+    @property
+    def untaxed_reason(self) -> str:
+        """Why no tax is due, where none is."""
+        return self.exemption_reason or "Not subject to VAT"

@@ -1,0 +1,195 @@
+"""An invoice in other forms. One law: every form says what the invoice says, and says it the same way each time."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from billing_world import AUGUST, HOUR, SEPTEMBER, World, settings_on, world_on
+from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
+from gpuaas.billing.documents.focus import COLUMNS, as_focus
+from gpuaas.billing.documents.pdf import as_pdf, printable
+from gpuaas.billing.documents.ubl import as_ubl
+from gpuaas.billing.domain.invoice_party import INVOICE_PARTY, Party, SetParty
+from gpuaas.common.errors import Invalid, Rejected
+from gpuaas.common.testing.stack import LogAddress
+
+SELLER = Party(
+    legal_name="GPU Works GmbH",
+    street="Mainzer Landstraße 1",
+    city="Frankfurt am Main",
+    postal_code="60329",
+    country="DE",
+    vat_id="DE123456789",
+    registration_id="HRB 123456",
+    iban="DE89370400440532013000",
+)
+BUYER = Party(
+    legal_name="Acme Research SE",
+    street="Rue de la Loi 16",
+    city="Bruxelles",
+    postal_code="1000",
+    country="BE",
+    vat_id="BE0123456789",
+    buyer_reference="CC-4711",
+)
+NAMES = {
+    "cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
+    "cac": "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2",
+}
+
+
+def line(number: int, gpu_ms: int, price: str, amount: str) -> LineFacts:
+    return LineFacts(
+        line_id=f"l-{number}",
+        project_id="vision",
+        gpu_model="nvidia-h100-sxm-80gb",
+        gpu_ms=gpu_ms,
+        unit_price=Decimal(price),
+        price_book_id="list-eur",
+        price_book_version=number,
+        amount=Decimal(amount),
+        usage_count=3,
+        usage_sha256="ab" * 32,
+    )
+
+
+INVOICE = InvoiceFacts(
+    invoice_id="inv-1",
+    run_id="run-1",
+    number="INV-2026-000001",
+    tenant_id="acme",
+    currency="EUR",
+    period_start=AUGUST,
+    period_end=SEPTEMBER,
+    finalized_at=datetime(2026, 9, 2, 3, 4, 5, tzinfo=UTC),
+    total=Decimal("39.85"),
+    content_sha256="cd" * 32,
+    lines=(line(1, 16 * 3_600_000, "2.49", "39.84"), line(2, 14_458, "2.49", "0.01")),
+    seller=SELLER,
+    buyer=BUYER,
+)
+TAXED = replace(
+    INVOICE,
+    taxes=(TaxFacts("S", Decimal(19), Decimal("39.85"), Decimal("7.57")),),
+    due_at=datetime(2026, 9, 16, tzinfo=UTC),
+)
+
+
+def text_of(root: ElementTree.Element, path: str) -> list[str | None]:
+    return [found.text for found in root.findall(path, NAMES)]
+
+
+def test_ubl_totals_are_the_invoices_and_quantities_are_exact() -> None:
+    root = ElementTree.fromstring(as_ubl(TAXED))
+    assert text_of(root, "cac:LegalMonetaryTotal/*") == ["39.85", "39.85", "47.42", "47.42"]
+    assert text_of(root, "cac:InvoiceLine/cbc:InvoicedQuantity") == ["57600000", "14458"]
+    assert set(text_of(root, "cac:InvoiceLine/cac:Price/cbc:BaseQuantity")) == {"3600000"}
+    lines = text_of(root, "cac:InvoiceLine/cbc:LineExtensionAmount")
+    assert sum(Decimal(str(each)) for each in lines) == TAXED.total
+    assert text_of(root, "cac:InvoicePeriod/*") == ["2026-08-01", "2026-08-31"]
+    assert text_of(root, "cbc:DueDate") == ["2026-09-16"]
+
+
+def test_without_tax_ubl_is_outside_the_scope_of_tax_and_names_no_vat_number() -> None:
+    written = as_ubl(INVOICE)
+    root = ElementTree.fromstring(written)
+    assert text_of(root, "cac:TaxTotal/cac:TaxSubtotal/cac:TaxCategory/cbc:ID") == ["O"]
+    assert text_of(root, "cac:TaxTotal/cac:TaxSubtotal/cac:TaxCategory/cbc:TaxExemptionReason")
+    assert b"DE123456789" not in written
+    with pytest.raises(Rejected, match="registration_id"):
+        as_ubl(replace(INVOICE, seller=replace(SELLER, registration_id="")))
+
+
+def test_reverse_charge_names_both_vat_numbers_and_its_reason() -> None:
+    group = TaxFacts("AE", Decimal(0), INVOICE.total, Decimal("0.00"))
+    root = ElementTree.fromstring(as_ubl(replace(INVOICE, taxes=(group,), exemption_reason="Reverse charge")))
+    assert text_of(root, ".//cac:PartyTaxScheme/cbc:CompanyID") == ["DE123456789", "BE0123456789"]
+    assert text_of(root, ".//cbc:TaxExemptionReason") == ["Reverse charge"]
+
+
+def test_a_currency_of_three_digits_has_no_ubl() -> None:
+    with pytest.raises(Rejected, match="two digits"):
+        as_ubl(replace(INVOICE, currency="KWD"))
+
+
+def test_the_sum_of_focus_rows_is_the_invoice() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_focus(INVOICE))))
+    assert list(rows[0]) == list(COLUMNS)
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == INVOICE.total
+    for row in rows:
+        exact = Decimal(row["PricingQuantity"]) * Decimal(row["ListUnitPrice"])
+        assert abs(exact - Decimal(row["ListCost"])) < Decimal("1e-11")
+        assert abs(exact - Decimal(row["BilledCost"])) <= Decimal("0.005")
+    assert (rows[0]["BillingPeriodStart"], rows[0]["BillingPeriodEnd"]) == (
+        "2026-08-01T00:00:00Z",
+        "2026-09-01T00:00:00Z",
+    )
+
+
+def test_a_pdf_of_one_invoice_is_always_the_same_file() -> None:
+    many = replace(INVOICE, lines=tuple(line(1 + n % 9, 3_600_000, "1", "1.00") for n in range(120)))
+    assert as_pdf(many) == as_pdf(many)
+    assert as_pdf(INVOICE).startswith(b"%PDF-")
+    assert as_pdf(INVOICE) != as_pdf(TAXED)
+
+
+def test_a_letter_that_the_font_has_not_is_printed_plainly_or_refused() -> None:
+    assert printable("Straße, Kraków, 100 €") == "Straße, Kraków, 100 €"
+    assert printable("Dvořák Příbram") == "Dvorák Príbram"
+    with pytest.raises(Rejected, match="take the UBL"):
+        printable("東京")
+
+
+def test_the_same_party_again_says_nothing_and_a_wrong_iban_is_refused() -> None:
+    assert len(INVOICE_PARTY.decide(SetParty("platform", SELLER), Party())) == 1
+    assert INVOICE_PARTY.decide(SetParty("platform", SELLER), SELLER) == []
+    with pytest.raises(Invalid, match="mistyped"):
+        INVOICE_PARTY.decide(SetParty("platform", replace(SELLER, iban="DE89370400440532013001")), Party())
+
+
+@pytest.fixture
+async def world(log_address: LogAddress, database_dsn: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with world_on(settings_on(log_address.url, database_dsn, tmp_path)) as made:
+        yield made
+
+
+def told(party: Party) -> dict[str, str]:
+    return {name: value for name in Party.__dataclass_fields__ if (value := getattr(party, name))}
+
+
+async def test_documents_come_by_the_door_and_show_who_it_was_then(world: World) -> None:
+    await world.tenant("acme")
+    await world.publish("2.49")
+    await world.used("acme", "a-1", AUGUST + HOUR, AUGUST + 3 * HOUR)
+    await world.bill()
+    (invoice,) = await world.invoices("acme")
+    path = f"/v1/tenants/acme/invoices/{invoice['invoice_id']}/document"
+    assert "who sells" in (await world.get(path, status=409))["detail"]
+    await world.post("/v1/invoice-seller", told(SELLER), 201)
+    await world.post("/v1/tenants/acme/invoice-party", told(BUYER), 201)
+    first = {form: await document(world, path, form) for form in ("pdf", "ubl", "focus")}
+    assert [first[form][0] for form in first] == ["application/pdf", "application/xml", "text/csv"]
+    moved = told(replace(BUYER, city="Antwerpen", postal_code="2000"))
+    await world.post("/v1/tenants/acme/invoice-party", moved, 201)
+    assert (await world.get("/v1/tenants/acme/invoice-party"))["city"] == "Antwerpen"
+    assert {form: await document(world, path, form) for form in first} == first
+    rows = list(csv.DictReader(io.StringIO(first["focus"][1].decode())))
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal(invoice["total"])
+    rival = await world.identities.principal(["*.*.*"], "rival")
+    assert (await world.client.get(path, headers=rival)).status_code == 404
+    await world.get(path, status=422, format="docx")
+
+
+async def document(world: World, path: str, form: str) -> tuple[str, bytes]:
+    headers = world.operator | {"GPUaaS-At-Least": str(world.position)}
+    answer = await world.client.get(path, params={"format": form}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["content-type"].split(";")[0], answer.content
