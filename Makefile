@@ -1,7 +1,6 @@
 # GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
 .DEFAULT_GOAL := help
-.PHONY: help setup check types test drills ironic ironic-lane demo up bench release contracts compose compose-secrets manifests format clean
-.PHONY: help setup check types test drills demo up sbom vulnerabilities bench contracts compose compose-secrets manifests format clean
+.PHONY: help setup check types test drills ironic ironic-lane demo up bench release sbom vulnerabilities contracts compose compose-secrets manifests format clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
