@@ -114,6 +114,26 @@ async def test_a_lease_ends_it_to_the_microsecond(paced: AllocationsSettings) ->
         assert moment(found["ended_at"]) - moment(found["started_at"]) == timedelta(seconds=7_200)
 
 
+async def test_a_renewed_lease_ends_later_and_never_earlier(paced: AllocationsSettings) -> None:
+    async with world(paced) as here:
+        await here.machines(1)
+        name = await here.ask(command=["sleep", "infinity"], lease_s=3_600)
+        await here.until("active", name)
+        path = f"/v1/tenants/acme/projects/research/allocations/{name}/renew"
+        member = await here.as_member("acme")
+        for lease_s, status in ((7_200, 202), (7_200, 202), (60, 409), (0, 422), (10**9, 422)):
+            answer = await here.client.post(path, json={"lease_s": lease_s}, headers=member)
+            assert answer.status_code == status, answer.text
+        rival = await here.as_member("rival")
+        assert (await here.client.post(path, json={"lease_s": 9_000}, headers=rival)).status_code == 404
+        await here.until("active", name)
+        assert (await here.one(name))["lease_s"] == 7_200
+        here.pace(FAST)
+        found = await here.until("released", name)
+        assert found["end_reason"] == "lease-expired"
+        assert moment(found["ended_at"]) - moment(found["started_at"]) == timedelta(seconds=7_200)
+
+
 async def test_what_waits_can_be_called_off(here: World) -> None:
     await here.machines(1)
     holder, waiting = await here.ask(command=["sleep", "infinity"]), await here.ask()

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "queue": ("queue", "Who waits, and at which place."),
     "logs": ("logs", "What an allocation's workload says; --follow."),
     "exec": ("exec_command", "Run a command beside an allocation's workload."),
+    "renew": ("renew", "Keep an allocation's GPUs for longer."),
     "why": ("why", "What happened to an allocation, and why."),
     "allocations": ("allocations", "Allocations of a project."),
     "bill": ("bill", "Invoices, usage and running charges of a tenant."),

@@ -146,6 +146,25 @@ class AllocationCommandOrdered(Event):
     """After this many seconds it is ended."""
 
 
+class AllocationLeaseRenewed(Event):
+    """Allocation lease renewed. An active allocation keeps its GPUs for longer than it first asked
+    for. The newest renewal counts; a lease never gets shorter.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-lease-renewed.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-lease-renewed.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    lease_s: Annotated[int, Field(strict=True, ge=1, le=31622400)]
+    """For how long the GPUs are lent now, in seconds from the start of the allocation, not from the
+    renewal.
+    """
+
+
 class AllocationNotified(Event):
     """Allocation notified. The tenant is told ahead that an active allocation will be ended before its
     lease, when and why. Nothing has been stopped yet; a later notice replaces an earlier one.
@@ -523,6 +542,7 @@ class QuotaSet(Event):
 
 EVENTS: tuple[type[Event], ...] = (
     AllocationCommandOrdered,
+    AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
     AllocationQueued,

@@ -12,6 +12,7 @@ from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain.allocation import (
     Allocation,
     ReleaseAllocation,
+    RenewLease,
     RequestAllocation,
     Unknown,
 )
@@ -63,6 +64,12 @@ class AskForGpus(Body):
     labels: Mapping[str, str] = Field(default_factory=dict)
 
 
+class Renewal(Body):
+    """A longer lease: `lease_s` seconds from the start of the allocation, not from now."""
+
+    lease_s: Count
+
+
 def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> APIRouter:
     """What a tenant's people and programs may do."""
     router = APIRouter(tags=["allocations"])
@@ -95,6 +102,20 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
         _demand_visible(state, project_id)
         command = ReleaseAllocation(_release_reason(caller), service.clock.now())
         outcome = await service.commands.execute(ALLOCATION, tenant_id, allocation_id, command, caller.cause("release"))
+        return caller.accepted(outcome, allocation_id)
+
+    @router.post(OF_PROJECT + "/{allocation_id}/renew", status_code=202, summary="Keep the GPUs for longer.")
+    async def renew_lease(
+        tenant_id: str,
+        project_id: str,
+        allocation_id: AllocationId,
+        ask: Renewal,
+        caller: Annotated[Caller, Depends(permit("allocations.allocation.request"))],
+    ) -> Accepted:
+        state, _ = await service.commands.state(ALLOCATION, tenant_id, allocation_id)
+        _demand_visible(state, project_id)
+        command = RenewLease(ask.lease_s)
+        outcome = await service.commands.execute(ALLOCATION, tenant_id, allocation_id, command, caller.cause("renew"))
         return caller.accepted(outcome, allocation_id)
 
     @router.get(OF_PROJECT, dependencies=[seen], summary="The project's allocations, the newest first.")
@@ -242,6 +263,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     held = row["held_model"] is not None
     return {
         **{name: value for name, value in row.items() if name not in _INNER},
+        "lease_s": row["renewed_lease_s"] or row["lease_s"],
         "gpu_count": row["replicas"] * row["gpus_per_replica"],
         "gpu_model": row["held_model"] or row["gpu_model"],
         "pending_reason": row["pending_reason"] if pending else None,
@@ -251,5 +273,13 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 _INNER: Final = frozenset(
-    {"request_event_id", "start_event_id", "correlation_id", "claim_position", "held_model", "members"}
+    {
+        "request_event_id",
+        "start_event_id",
+        "correlation_id",
+        "claim_position",
+        "held_model",
+        "members",
+        "renewed_lease_s",
+    }
 )

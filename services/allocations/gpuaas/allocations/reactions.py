@@ -427,7 +427,7 @@ class Lives(Reaction):
             return
         at = fact.time
         if state.reason == "lease-expired":
-            at = life.lease_end(state) or at
+            at = life.lease_end(state) if state.started_at is not None else at
         end: Ended = await self._runtime.stop(run_of(state), state.started_at, at)
         await self._commands.execute(
             ALLOCATION,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Any, Final, TypeVar
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Running:
     tenant_id: str
+    started_at: datetime
     lease_end: datetime
     cause: Cause
 
@@ -58,9 +59,16 @@ class Supervisor:
         if run.allocation_id in self._running:
             return
         lease_end = started_at + timedelta(seconds=lease_s)
-        self._running[run.allocation_id] = _Running(tenant_id, lease_end, cause)
+        self._running[run.allocation_id] = _Running(tenant_id, started_at, lease_end, cause)
         heappush(self._leases, (lease_end, run.allocation_id))
         self._runtime.watch(run, started_at)
+
+    def renew(self, allocation_id: str, lease_s: int) -> None:
+        """Its lease ends later now: `lease_s` after its start."""
+        if (running := self._running.get(allocation_id)) is not None:
+            lease_end = running.started_at + timedelta(seconds=lease_s)
+            self._running[allocation_id] = replace(running, lease_end=lease_end)
+            heappush(self._leases, (lease_end, allocation_id))
 
     def over(self, allocation_id: str) -> None:
         """It has ended, and the log says so."""
@@ -112,7 +120,8 @@ class Supervisor:
         due: list[str] = []
         while self._leases and self._leases[0][0] <= now:
             _, allocation_id = heappop(self._leases)
-            if allocation_id in self._running:
+            running = self._running.get(allocation_id)
+            if running is not None and running.lease_end <= now:  # else it was renewed: a later entry stands for it
                 due.append(allocation_id)
         return due
 

@@ -9,8 +9,8 @@ It never says which GPUs are free: that is the pool's. Times come in commands; t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Literal
 
 from gpuaas.allocations.domain.shape import Shape, refuse_absurd
@@ -19,6 +19,7 @@ from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.contracts.allocations import (
     AllocationCommandOrdered,
+    AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
     AllocationQueued,
@@ -134,6 +135,14 @@ class NotifyAllocation:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewLease:
+    """Keep the GPUs until `lease_s` after the start."""
+
+    verb: ClassVar[str] = "renewed"
+    lease_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class OrderCommand:
     """Run a further command beside the workload."""
 
@@ -152,6 +161,7 @@ AllocationCommand = (
     | EndAllocation
     | OrderCommand
     | NotifyAllocation
+    | RenewLease
 )
 
 # -- states --------------------------------------------------------------------------------------------------------
@@ -195,6 +205,7 @@ class Active:
     request: AllocationRequested
     placement: AllocationPlaced
     started_at: datetime
+    lease_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +215,7 @@ class Releasing:
     placement: AllocationPlaced
     started_at: datetime | None
     reason: ReleaseReason
+    lease_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +259,10 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
             return [_placed(asked.request, placement)]
         case Placed() as held, StartAllocation() as start:
             return [_started(held, start)]
+        case Active() as held, RenewLease() as renewal:
+            return _renewed(held, renewal)
+        case Active() as held, ReleaseAllocation(reason="lease-expired") as release if release.at < lease_end(held):
+            return []  # It was renewed meanwhile.
         case Active() as held, NotifyAllocation() as notice:
             return [
                 AllocationNotified(
@@ -369,6 +385,16 @@ def _ordered(held: Active, order: OrderCommand) -> AllocationCommandOrdered:
         raise Invalid(first_complaint(refused)) from refused
 
 
+def _renewed(held: Active, renewal: RenewLease) -> list[Event]:
+    if not 1 <= renewal.lease_s <= LEASE_S_MAX:
+        raise Invalid(f"lease_s must be between 1 and {LEASE_S_MAX}, not {renewal.lease_s}", field="lease_s")
+    if renewal.lease_s < held.lease_s:
+        raise Rejected(f"the lease is {held.lease_s} s already; to have it shorter, release the allocation then")
+    if renewal.lease_s == held.lease_s:
+        return []
+    return [AllocationLeaseRenewed(allocation_id=held.request.allocation_id, lease_s=renewal.lease_s)]
+
+
 def _cancelled(request: AllocationRequested, at: datetime) -> AllocationReleased:
     return AllocationReleased(
         allocation_id=request.allocation_id,
@@ -412,11 +438,11 @@ def _end_reason(held: Placed | Active | Releasing, end: EndAllocation) -> EndRea
     raise Rejected(f"nobody asked allocation {held.request.allocation_id} to stop")
 
 
-def lease_end(allocation: Active | Releasing) -> datetime | None:
-    """When its lease runs out; None if it never started."""
+def lease_end(allocation: Active | Releasing) -> datetime:
+    """When its lease runs out; the end of time if it never started."""
     if allocation.started_at is None:
-        return None
-    return allocation.started_at + timedelta(seconds=allocation.request.lease_s)
+        return datetime.max.replace(tzinfo=UTC)
+    return allocation.started_at + timedelta(seconds=allocation.lease_s)
 
 
 def gpu_count(members: tuple[Member, ...]) -> int:
@@ -439,13 +465,15 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
         case (Requested() | Queued()) as asked, AllocationPlaced() as placement:
             return Placed(asked.request, placement)
         case Placed() as held, AllocationStarted() as start:
-            return Active(held.request, held.placement, start.started_at)
+            return Active(held.request, held.placement, start.started_at, held.request.lease_s)
+        case Active() as held, AllocationLeaseRenewed() as renewal:
+            return replace(held, lease_s=renewal.lease_s)
         case Active() as held, AllocationCommandOrdered() | AllocationNotified():
             return held
         case Placed() as held, AllocationReleaseRequested() as release:
-            return Releasing(held.request, held.placement, None, release.reason)
+            return Releasing(held.request, held.placement, None, release.reason, held.request.lease_s)
         case Active() as held, AllocationReleaseRequested() as release:
-            return Releasing(held.request, held.placement, held.started_at, release.reason)
+            return Releasing(held.request, held.placement, held.started_at, release.reason, held.lease_s)
         case (Requested() | Queued() | Placed() | Active() | Releasing()) as held, AllocationReleased() as end:
             return Released(held.request, end.end_reason)
         case _:
@@ -463,4 +491,5 @@ VOCABULARY: Final = Vocabulary(
     AllocationReleased,
     AllocationCommandOrdered,
     AllocationNotified,
+    AllocationLeaseRenewed,
 )

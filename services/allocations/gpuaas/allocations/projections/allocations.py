@@ -15,6 +15,7 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.events import Event
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.allocations import (
+    AllocationLeaseRenewed,
     AllocationPlaced,
     AllocationQueued,
     AllocationRejected,
@@ -29,7 +30,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 TABLE: Final = Table(
-    "allocations_v2",
+    "allocations_v3",
     MetaData(),
     Column("allocation_id", Text, primary_key=True),
     Column("tenant_id", Text),
@@ -58,13 +59,14 @@ TABLE: Final = Table(
     Column("placed_at", TIMESTAMP(timezone=True)),
     Column("started_at", TIMESTAMP(timezone=True)),
     Column("start_event_id", Text),
+    Column("renewed_lease_s", Integer),
     Column("release_reason", Text),
     Column("ended_at", TIMESTAMP(timezone=True)),
     Column("end_reason", Text),
     Column("exit_code", Integer),
     Column("position", BigInteger),
-    Index("allocations_v2_by_project", "tenant_id", "project_id", "requested_position"),
-    Index("allocations_v2_by_arrival", "requested_position"),
+    Index("allocations_v3_by_project", "tenant_id", "project_id", "requested_position"),
+    Index("allocations_v3_by_arrival", "requested_position"),
     postgresql_with={"fillfactor": 70},
 )
 _LATER: Final = tuple(
@@ -103,7 +105,7 @@ class Allocations(Projection):
     """The current view of all allocations."""
 
     answer = "allocations"
-    version = 2
+    version = 3
     reads = (
         AllocationRequested,
         AllocationQueued,
@@ -112,6 +114,7 @@ class Allocations(Projection):
         AllocationStarted,
         AllocationReleaseRequested,
         AllocationReleased,
+        AllocationLeaseRenewed,
         ClaimGranted,
     )
     tables = (TABLE,)
@@ -277,6 +280,8 @@ def _change(fact: Fact, event: Event) -> dict[str, Any]:
             }
         case AllocationStarted():
             change = {"state": "active", "started_at": event.started_at, "start_event_id": fact.envelope.id}
+        case AllocationLeaseRenewed():
+            change = {"renewed_lease_s": event.lease_s}
         case AllocationReleaseRequested():
             change = {"state": "releasing", "release_reason": event.reason}
         case AllocationReleased():

@@ -1,6 +1,6 @@
 """What waits and what runs, in memory, for the scheduler and the runtime. One law: it is the log's word, read again.
 
-It begins with the allocations that have not ended, as `allocations_v2` has them, and follows the log from the position
+It begins with the allocations that have not ended, as `allocations_v3` has them, and follows the log from the position
 that this is true at: nothing that happened while no process ran is missed. A failure begins it anew from there.
 """
 
@@ -67,6 +67,8 @@ class Supervision(Protocol):
     """Who is told of runs that begin and end."""
 
     def begin(self, run: Run, started_at: datetime, lease_s: int, tenant_id: str, cause: Cause) -> None: ...
+
+    def renew(self, allocation_id: str, lease_s: int) -> None: ...
 
     def over(self, allocation_id: str) -> None: ...
 
@@ -135,7 +137,7 @@ class Board(Reader):
         ask = Ask(
             Waiting(allocation_id, row["tenant_id"], row["project_id"], shape, row["priority"], arrival),
             row["pool_id"],
-            row["lease_s"],
+            row["renewed_lease_s"] or row["lease_s"],
             row["workload"]["image"],
             tuple(row["workload"]["command"]),
             cause,
@@ -167,6 +169,9 @@ class Board(Reader):
                     self.desk(ask.pool_id).untold.pop(last_token, None)
             case said.AllocationPlaced.TYPE:
                 self._leave(last_token)
+            case said.AllocationLeaseRenewed.TYPE:
+                renewed = said.AllocationLeaseRenewed.model_validate_json(bytes(envelope.data))
+                self._supervision.renew(last_token, renewed.lease_s)
             case said.AllocationStarted.TYPE:
                 self._started(last_token, envelope)
             case said.AllocationReleased.TYPE | said.AllocationRejected.TYPE:

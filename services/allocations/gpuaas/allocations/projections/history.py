@@ -17,6 +17,7 @@ from gpuaas.common.events import Event, Vocabulary, vocabulary_of
 from gpuaas.common.projections import decoded
 from gpuaas.contracts.allocations import (
     AllocationCommandOrdered,
+    AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
     AllocationQueued,
@@ -79,6 +80,8 @@ def sentence(event: Event) -> str:
             return f"started at {started.started_at.isoformat()}"
         case AllocationCommandOrdered() as order:
             return f"command run beside it: {shlex.join(order.command)[:200]}"
+        case AllocationLeaseRenewed() as renewal:
+            return f"lease renewed: {renewal.lease_s} s from the start"
         case AllocationNotified() as notice:
             return f"will be ended at {notice.ends_at.isoformat()}: {notice.detail}"
         case AllocationReleaseRequested() as release:
