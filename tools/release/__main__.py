@@ -8,6 +8,7 @@ verified offline. Run: `make release ARGS="--only walls --profile dev"`.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import tempfile
@@ -26,6 +27,7 @@ from gpuaas.common.clock import rfc3339
 from gpuaas.evidence.domain.rederivation import LIVE_STATE
 from gpuaas.verify.decisions import verify_decision
 from gpuaas.verify.policy import trusting
+from gpuaas.verify.statements import evidence_keys
 
 from tools.release.collecting import COLLECTORS, Collected, collected
 
@@ -146,7 +148,13 @@ async def _taken_home(suite: Suite, subject: str, job: Job) -> None:
     await export_decision(suite, subject, job.profile, GATE, folder)
     key = (await suite.get("audit", "/v1/key"))["verifier_key"]
     (folder / "log.vkey").write_text(f"{key}\n", "utf-8")
-    click.echo(verify_decision(folder, trusting(key)).as_text())
+    found = (await suite.get("evidence", "/v1/signing-keys"))["items"]
+    signing = [base64.urlsafe_b64decode(one["public_key"] + "=").hex() for one in found]
+    (folder / "evidence.keys").write_text("".join(f"{one}\n" for one in signing), "utf-8")
+    report = verify_decision(folder, trusting(key), evidence_keys(signing))
+    click.echo(report.as_text())
+    if report.verdict != "verified":
+        raise SystemExit(2)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A gate's decision offline. One law: whatever is changed, left out or put in is refused for its own reason.
 
-The vector is a real decision about a release of this suite, as `gpuaas evidence export` writes it: three
-requirements shown, others unknown.
+The vector is a real decision about a release of this suite, as `gpuaas evidence export` writes it: one
+requirement shown, others unknown.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from gpuaas.verify.judgement import judge
 from gpuaas.verify.main import main
 from gpuaas.verify.policy import Policy, trusting
 from gpuaas.verify.refusals import Refuted
+from gpuaas.verify.statements import evidence_keys
 
 VECTOR = Path(__file__).parent / "vectors" / "decision"
 KEY = (VECTOR / "log.vkey").read_text("utf-8").strip()
 POLICY: Policy = trusting(KEY)
+KEYS = evidence_keys((VECTOR / "evidence.keys").read_text("utf-8").split())
 
 
 @pytest.fixture
@@ -32,9 +34,17 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_a_real_decision_is_verified_with_nothing_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    report = verify_decision(VECTOR, POLICY)
+    report = verify_decision(VECTOR, POLICY, KEYS)
     assert (report.verdict, report.reason) == ("verified", "")
-    assert [check.name for check in report.checks] == ["inclusion", "inputs", "records", "complete", "judgement"]
+    assert [check.name for check in report.checks] == [
+        "inclusion",
+        "inputs",
+        "records",
+        "complete",
+        "statements",
+        "artefacts",
+        "judgement",
+    ]
     assert main(["decision", str(VECTOR), "--key", KEY]) == 0
     assert "VERIFIED" in capsys.readouterr().out
 
@@ -96,6 +106,26 @@ def other_entry(folder: Path) -> None:
     tile.write_bytes(tile.read_bytes().replace(b"claim-submitted", b"claim-submittet", 1))
 
 
+def statement_of(folder: Path) -> Path:
+    row = rows_of(folder)[of_type(folder, "claim-read-back")]
+    data = json.loads(base64.b64decode(row["payload"]))["data"]
+    return folder / "artefacts" / str(data["statement_sha256"])
+
+
+def without_statement(folder: Path) -> None:
+    statement_of(folder).unlink()
+
+
+def other_statement(folder: Path) -> None:
+    place = statement_of(folder)
+    place.write_bytes(place.read_bytes().replace(b"keyid", b"keyId"))
+
+
+def without_report(folder: Path) -> None:
+    inputs = json.loads((folder / "inputs.json").read_bytes())
+    (folder / "artefacts" / inputs["claims"][0]["claim"]["artefacts"][0]["sha256"]).unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -106,6 +136,9 @@ def other_entry(folder: Path) -> None:
         (without("claim-submitted"), "other-record"),
         (without("controls-run"), "other-record"),
         (other_entry, "wrong-entry"),
+        (without_statement, "missing-artefact"),
+        (other_statement, "other-bytes"),
+        (without_report, "missing-artefact"),
         (other_leaf, "wrong-entry"),
     ],
 )
@@ -113,8 +146,17 @@ def test_a_spoilt_bundle_is_refused_for_its_own_reason(
     bundle: Path, spoil: Callable[[Path], None], reason: str
 ) -> None:
     spoil(bundle)
-    report = verify_decision(bundle, POLICY)
+    report = verify_decision(bundle, POLICY, KEYS)
     assert report.reason == reason, report.as_text()
+
+
+def test_records_signed_by_somebody_else_are_not_signed() -> None:
+    stranger = evidence_keys(["d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"])  # RFC 8032 §7.1
+    assert verify_decision(VECTOR, POLICY, stranger).reason == "unsigned-record"
+
+
+def test_without_a_key_for_records_signatures_are_not_claimed() -> None:
+    assert verify_decision(VECTOR, POLICY).facts["signatures"].startswith("not checked")
 
 
 def test_without_the_tree_completeness_is_not_claimed(bundle: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import shutil
 from pathlib import Path
 from typing import Any, Final
 
-from gpuaas.cli.client import Suite
+from gpuaas.cli.client import Refused, Suite
 from gpuaas.cli.mirroring import mirror_tree
 from gpuaas.common.errors import NotFound, Unavailable
 
@@ -30,7 +31,7 @@ PAUSE_S: Final = 0.5
 
 
 async def export_decision(suite: Suite, subject: str, profile: str, gate: str, folder: Path) -> dict[str, Any]:
-    """Write `rows.json`, `tree/` and `inputs.json` of the newest decision of `gate` about `subject`.
+    """Write `rows.json`, `tree/`, `artefacts/` and `inputs.json` of the newest decision of `gate` about `subject`.
 
     Raises:
         NotFound: no such decision.
@@ -51,14 +52,17 @@ async def export_decision(suite: Suite, subject: str, profile: str, gate: str, f
         raise Unavailable("the trail has not signed this decision yet; try again in a few seconds")
     # Tiles of another installation that lie there would be taken for this one's.
     shutil.rmtree(folder / "tree", ignore_errors=True)
+    shutil.rmtree(folder / "artefacts", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inputs.json").write_bytes(inputs)
     leaves = await mirror_tree(suite, "/v1/platform", folder / "tree")
+    files = await _artefacts(suite, rows, json.loads(inputs), folder / "artefacts")
     (folder / "rows.json").write_text(json.dumps({"items": rows}), "utf-8")
     return {
         "folder": str(folder),
         "rows": len(rows),
         "leaves": leaves,
+        "artefacts": files,
         "inputs_bytes": len(inputs),
         "verdict": decision["verdict"],
     }
@@ -80,3 +84,22 @@ async def _rows(suite: Suite, inputs: dict[str, Any], decided: int) -> list[dict
                 return None
             found[position] = row
     return [found.pop(decided), *(found[position] for position in sorted(found))] if decided in found else None
+
+
+async def _artefacts(suite: Suite, rows: list[dict[str, Any]], inputs: dict[str, Any], folder: Path) -> int:
+    """Fetch every record's signed statement and everything the judged claims rest on; how many files."""
+    wanted = {one["sha256"] for claim in inputs["claims"] for one in claim["claim"]["artefacts"]}
+    for row in rows:
+        data = json.loads(base64.b64decode(row["payload"]))["data"]
+        wanted |= {data["statement_sha256"]} if "statement_sha256" in data else set()
+    folder.mkdir(parents=True, exist_ok=True)
+    found = 0
+    for digest in sorted(wanted):
+        try:
+            content = await suite.get_bytes("evidence", f"/v1/artefacts/{digest}")
+        except Refused:
+            # Lost or damaged there; the verifier will name it.
+            continue
+        (folder / digest).write_bytes(content)
+        found += 1
+    return found

@@ -10,7 +10,7 @@ lists up to the decision was left out, and the rules applied again give the deci
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +18,13 @@ from typing import Any, Final
 from gpuaas.verify.completeness import check_amount, check_tree
 from gpuaas.verify.fields import Fields
 from gpuaas.verify.judgement import RULES, judge
+from gpuaas.verify.keys import VerifierKey
 from gpuaas.verify.leaves import Leaf, ProvedEvent, check_bytes, read_event, read_leaf
 from gpuaas.verify.policy import Policy
 from gpuaas.verify.proofs import read_proof
 from gpuaas.verify.refusals import Refuted, Unusable
 from gpuaas.verify.reports import Report
+from gpuaas.verify.statements import check_statement, stored
 from gpuaas.verify.strict_json import canonical, parse_object
 
 BYTES_MAX: Final = 512 * 1024 * 1024
@@ -37,8 +39,12 @@ class Logged:
     event: ProvedEvent
 
 
-def verify_decision(folder: str | Path, policy: Policy) -> Report:
-    """Whether the decision in `folder` is in the log and follows from what the log holds."""
+def verify_decision(folder: str | Path, policy: Policy, keys: Sequence[VerifierKey] = ()) -> Report:
+    """Whether the decision in `folder` is in the log and follows from what the log holds.
+
+    Args:
+        keys: whose signatures under records count; with none, signatures and artefacts are not checked.
+    """
     report = Report(what=f"decision {Path(folder).name}")
     with report.deciding():
         logged = _rows(Path(folder) / "rows.json", policy)
@@ -53,6 +59,7 @@ def verify_decision(folder: str | Path, policy: Policy) -> Report:
         report.held("inputs", f"{len(content):,} bytes are those that the decision names")
         report.held("records", f"{_check_records(inputs, logged):,} records in the inputs are those of the log")
         _check_complete(Path(folder) / "tree", inputs, logged, policy, report)
+        _check_signed(Path(folder) / "artefacts", inputs, logged, keys, report)
         _check_judgement(inputs, decision.data)
         verdict = decision.data.text("verdict")
         report.held("judgement", f"the rules of edition {RULES} give the same bytes: {verdict}")
@@ -131,6 +138,27 @@ def _check_complete(folder: Path, inputs: dict[str, Any], logged: list[Logged], 
     except (KeyError, TypeError, ValueError) as broken:
         raise Unusable("malformed", f"the records cannot be summed up: {broken!r}") from broken
     report.held("complete", f"the {count:,} records that the tree lists up to the decision are all looked at")
+
+
+def _check_signed(
+    folder: Path, inputs: dict[str, Any], logged: list[Logged], keys: Sequence[VerifierKey], report: Report
+) -> None:
+    """Every record's statement is signed, and what sound claims rest on is there with its digest."""
+    if not keys:
+        report.facts["signatures"] = "not checked: no --evidence-key was given"
+        return
+    faulty = {one["claim"]["claim_id"] for one in inputs["claims"] if one.get("fault") is not None}
+    signed = [one for one in logged if "statement_sha256" in one.event.data.raw]
+    sound = [one for one in signed if one.event.data.raw.get("claim_id") not in faulty]
+    for one in sound:
+        check_statement(folder, one.event.type, one.event.data.raw, keys)
+    report.held("statements", f"{len(sound):,} records are signed statements that say the same")
+    files = 0
+    for one in inputs["claims"]:
+        for artefact in one["claim"]["artefacts"]:
+            if artefact["name"] not in one["missing"]:
+                files += len(stored(folder, artefact["sha256"])) > 0
+    report.held("artefacts", f"{files:,} files that the claims rest on have their digests")
 
 
 def _data(one: Logged) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from gpuaas.verify.policy import Policy, read_policy, trusting
 from gpuaas.verify.refusals import Unusable
 from gpuaas.verify.reports import EXIT_CODES, Report
 from gpuaas.verify.rows import verify_growth, verify_rows
+from gpuaas.verify.statements import evidence_keys
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
         case "invoice":
             return verify_bundle(options.bundle, policy, options.tenant)
         case "decision":
-            return verify_decision(options.folder, policy)
+            return verify_decision(options.folder, policy, evidence_keys(options.evidence_key))
         case "rows":
             return verify_rows(options.rows, policy)
         case "erasure":
@@ -77,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     invoice.add_argument("--tenant", metavar="ID", help="refuse a bundle of any other tenant")
     decision = commands.add_parser("decision", parents=[trust], help="a gate's decision follows from logged evidence")
     decision.add_argument("folder", help="as `gpuaas evidence export` writes it")
+    decision.add_argument(
+        "--evidence-key", action="append", default=[], metavar="HEX", help="whose signed records count; may repeat"
+    )
     rows = commands.add_parser("rows", parents=[trust], help="trail rows (answers with proof=1) are in the log")
     rows.add_argument("rows", help="a JSON file")
     erasure = commands.add_parser(
