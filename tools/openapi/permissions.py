@@ -20,8 +20,10 @@ QUESTIONS_BY_POST: Final = frozenset(
     {
         "POST /v1/fault-rules/replays",
         "POST /v1/pools/{pool_id}/suppositions",
+        "POST /v1/re-ratings",
         "POST /v1/tenants/{tenant_id}/estimates",
         "POST /v1/tenants/{tenant_id}/projects/{project_id}/allocation-checks",
+        "POST /v1/tenants/{tenant_id}/re-ratings",
     }
 )
 """Operations that change nothing and need a body to ask."""

@@ -15,6 +15,7 @@ from gpuaas.billing.reactions import RUNS, SERVICE
 from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.routes.documents import document_routes, party_routes
+from gpuaas.billing.routes.re_ratings import re_rating_routes
 from gpuaas.billing.shapes import (
     BalanceShown,
     BalancesShown,
@@ -72,6 +73,7 @@ def router(desk: Desk) -> APIRouter:
         spending_routes,
         budget_routes,
         conservation_routes,
+        re_rating_routes,
     ):
         part(routes, desk)
     return routes
