@@ -8,6 +8,7 @@ budget is set. Two instances that look at the same interval say the same thing o
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,7 +40,7 @@ from gpuaas.billing.settings import BillingSettings
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands, Entity
 from gpuaas.common.envelope import Fact
-from gpuaas.common.errors import Rejected, Unavailable
+from gpuaas.common.errors import Rejected
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.ids import derived_id
 from gpuaas.common.money import minor_digits
@@ -66,6 +67,7 @@ SPENDINGS: Final[Entity[Spending, SetLevel]] = Entity(SERVICE, "spending", SPEND
 BUDGETS: Final[Entity[Budget, BudgetCommand]] = Entity(
     SERVICE, "budget", BUDGET, Vocabulary(BudgetSet, BudgetThresholdCrossed, BudgetWithdrawn)
 )
+_log = logging.getLogger(__name__)
 REAL_PAUSE_MIN_S: Final = 0.05
 """However fast the world runs, a look is not taken more often than this."""
 
@@ -139,8 +141,9 @@ class SpendingWatch:
             for budget in budgets:
                 await self._weigh(tenant_id, budget, now, cause)
         except Rejected as unpriced:
-            # What has no price cannot be held for; whoever starts the billing run is told what to publish.
-            raise Unavailable(f"{tenant_id}: {unpriced.detail}") from unpriced
+            # What has no price cannot be held for, and must not keep the next tenant from being looked at. Whoever
+            # asks for the charges, or starts the run, is told what to publish; the next look tries again.
+            _log.warning("%s cannot be looked at: %s", tenant_id, unpriced.detail)
 
     async def _usage(self, tenant_id: str, now: datetime) -> Usage:
         book, unbilled = await self._charges.unbilled(tenant_id)
