@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -49,7 +50,8 @@ def _of(shape: Shape, shapes: Mapping[str, Shape]) -> st.SearchStrategy[Any]:
             return _wire(name)
         case Listing(item=item, fewest=fewest, most=most, unique=unique):
             size = min(most, fewest + ITEMS_MAX)
-            return st.lists(_of(item, shapes), min_size=fewest, max_size=size, unique=unique)
+            distinct = (lambda value: json.dumps(value, sort_keys=True)) if unique else None
+            return st.lists(_of(item, shapes), min_size=fewest, max_size=size, unique_by=distinct)
         case Table(key=key, value=value, most=most):
             return st.dictionaries(_of(key, shapes), _of(value, shapes), max_size=min(most, ITEMS_MAX))
         case Structure(fields=fields):
