@@ -103,6 +103,8 @@ class Tokens:
         """What is kept of the key. Ids that were never issued do not reach the database."""
         access = self._parts.access
         if not access.credentials.knows_key(key.key_id):
+            if not self._parts.access_reader.caught_up:
+                raise Unavailable("iam is still reading who has which key; try again in a second", retry_after_s=1)
             return None
         row = await API_KEYS.presented(self._parts.database, key.key_id)
         if row is None:  # issued a moment ago: access was quicker than the table
