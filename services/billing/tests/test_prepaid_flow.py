@@ -99,6 +99,12 @@ async def test_credit_is_held_when_something_starts_and_renewed_while_it_runs(wo
 async def test_an_invoice_is_paid_with_credit_and_the_ledger_agrees(world: World) -> None:
     grant_id = await grant(world, "100.00")
     await world.used("acme", "a-1", AUGUST, AUGUST + 3 * HOUR)
+
+    async def metered() -> bool:
+        return bool((await world.get("/v1/tenants/acme/usage"))["items"])
+
+    # A look that is taken before the usage is metered holds nothing for it until the next one.
+    await eventually(metered, 20)
     TIME.advance(SEPTEMBER - AUGUST)
     assert (await held_at(world, TIME.now()))["held"] == "60.00"
     await world.bill()

@@ -88,7 +88,8 @@ def password_code(user_id: str, json_: bool) -> None:
 
 @command.command()
 @click.option("--code", prompt=True, help="The code you were handed.")
-def password(code: str) -> None:
+@as_json
+def password(code: str, json_: bool) -> None:
     """Choose your password with the code you were handed."""
     import httpx
     from gpuaas.cli.here import addresses
@@ -104,6 +105,9 @@ def password(code: str) -> None:
     answer = finish(work)
     if answer.status_code >= 400:
         fail(str(answer.json().get("detail")))
+    if json_:
+        print_json(answer.json())
+        return
     click.echo("Your password is set; sign in with `gpuaas login --password`.")
 
 

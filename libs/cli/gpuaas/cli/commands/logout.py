@@ -5,17 +5,18 @@ from __future__ import annotations
 import click
 from gpuaas.cli.client import Refused, Suite, Unreachable
 from gpuaas.cli.here import addresses, session_file
-from gpuaas.cli.output import finish
+from gpuaas.cli.output import as_json, finish, print_json
 from gpuaas.cli.session import SignedOut
 from gpuaas.common.errors import Misconfigured
 
 
 @click.command()
-def command() -> None:
+@as_json
+def command(json_: bool) -> None:
     """End the session of `gpuaas login`, here and in every service."""
     file = session_file()
     if not file.path.exists():
-        click.echo("Nobody is signed in here.")
+        _tell("Nobody is signed in here.", json_)
         return
 
     async def work() -> str:
@@ -31,4 +32,8 @@ def command() -> None:
 
     said = finish(work)
     file.forget()
-    click.echo(said)
+    _tell(said, json_)
+
+
+def _tell(said: str, json_: bool) -> None:
+    print_json({"said": said}) if json_ else click.echo(said)
