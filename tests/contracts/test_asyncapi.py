@@ -80,7 +80,7 @@ def test_what_the_encoder_sends_is_what_the_document_says(event: EventSchema) ->
 def test_the_envelope_has_the_same_attributes_as_the_code() -> None:
     described = DOCUMENT["components"]["schemas"]["CloudEvent"]["schema"]
     assert set(described["properties"]) == set(Envelope.__struct_fields__)
-    optional = {"projectid", "onbehalfof", "traceparent", "causedigest"}
+    optional = {"projectid", "onbehalfof", "traceparent", "causedigest", "sealed", "sealedby"}
     assert set(described["required"]) == set(Envelope.__struct_fields__) - optional
 
 
