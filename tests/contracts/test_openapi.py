@@ -153,6 +153,8 @@ def test_nothing_is_public_without_being_on_this_list(found: Found) -> None:
         "audit GET /v1/key",
         "inventory GET /v1/gpu-models",
         "inventory GET /v1/gpu-models/{gpu_model}",
+        "inventory GET /v1/partitionings",
+        "inventory GET /v1/skus",
     }
 
 

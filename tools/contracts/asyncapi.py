@@ -38,8 +38,11 @@ _ENVELOPE_OPTIONAL: Final = (
     ("onbehalfof", "For whom the actor acted."),
     ("traceparent", "W3C trace context."),
     ("causedigest", "Digest of what a repeatable request asked, 32 hex digits."),
+    ("sealed", "Personal values of the event, sealed for one person: base64url of nonce and AES-256-GCM ciphertext."),
+    ("sealedby", "Whose key opens `sealed`: `<service>/<data subject>`."),
 )
 _ATTRIBUTE_LENGTH_MAX: Final = 512
+_SEALED_LENGTH_MAX: Final = 8_192
 
 
 def asyncapi_json(catalogue: Catalogue, version: str) -> str:
@@ -128,6 +131,7 @@ def _envelope() -> dict[str, Any]:
         for name, text in attributes
     }
     properties["tenantid"]["pattern"] = LABEL
+    properties["sealed"]["maxLength"] = _SEALED_LENGTH_MAX
     properties["data"] = {"description": "The event's own data, as its schema says.", "type": "object"}
     return {
         "description": "A CloudEvents 1.0 event in structured JSON mode: the payload of every message.",
