@@ -18,6 +18,11 @@ BY_PATTERN: Final = {
     LABEL: "some-thing",
     r"^[0-9a-f]{64}$": "0" * 64,
     "^[A-Z]{3}$": "EUR",
+    "^[A-Z]{2}$": "DE",
+    "^[A-Z]{2}[A-Z0-9]{2,18}$": "DE123456789",
+    "^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$": "DE89370400440532013000",
+    "^(newest|oldest)$": "newest",
+    "^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$": "some-thing",
     r"^(/[^/]*)*$": "/some-thing",
     "^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$": "application/json",
 }
