@@ -104,19 +104,7 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
         outcome = await service.commands.execute(ALLOCATION, tenant_id, allocation_id, command, caller.cause("release"))
         return caller.accepted(outcome, allocation_id)
 
-    @router.post(OF_PROJECT + "/{allocation_id}/renew", status_code=202, summary="Keep the GPUs for longer.")
-    async def renew_lease(
-        tenant_id: str,
-        project_id: str,
-        allocation_id: AllocationId,
-        ask: Renewal,
-        caller: Annotated[Caller, Depends(permit("allocations.allocation.request"))],
-    ) -> Accepted:
-        state, _ = await service.commands.state(ALLOCATION, tenant_id, allocation_id)
-        _demand_visible(state, project_id)
-        command = RenewLease(ask.lease_s)
-        outcome = await service.commands.execute(ALLOCATION, tenant_id, allocation_id, command, caller.cause("renew"))
-        return caller.accepted(outcome, allocation_id)
+    _leases(router, service)
 
     @router.get(OF_PROJECT, dependencies=[seen], summary="The project's allocations, the newest first.")
     async def project_allocations(
@@ -150,6 +138,22 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
         return explained(allocation_id, row["state"], history, claim)
 
     return router
+
+
+def _leases(router: APIRouter, service: Service) -> None:
+    @router.post(OF_PROJECT + "/{allocation_id}/renew", status_code=202, summary="Keep the GPUs for longer.")
+    async def renew_lease(
+        tenant_id: str,
+        project_id: str,
+        allocation_id: AllocationId,
+        ask: Renewal,
+        caller: Annotated[Caller, Depends(permit("allocations.allocation.request"))],
+    ) -> Accepted:
+        state, _ = await service.commands.state(ALLOCATION, tenant_id, allocation_id)
+        _demand_visible(state, project_id)
+        command = RenewLease(ask.lease_s)
+        outcome = await service.commands.execute(ALLOCATION, tenant_id, allocation_id, command, caller.cause("renew"))
+        return caller.accepted(outcome, allocation_id)
 
 
 def operators_door(service: Service, allocations: Allocations, capacity: PoolCapacity) -> APIRouter:
