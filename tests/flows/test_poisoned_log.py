@@ -99,7 +99,7 @@ UNKNOWN_VERSION: Final = Poison(
 )
 TOO_LARGE: Final = Poison(
     "evidence",
-    "projection gates_v1",
+    "projection gates_v2",
     "events.evidence.gate.platform.poison",
     "gpuaas.evidence.gate-decided.v1",
     {"gate_id": "poison", "subject_sha256": "a" * 600_000},
