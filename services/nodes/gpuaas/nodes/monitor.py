@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -32,6 +32,7 @@ from gpuaas.nodes.domain.heartbeats import HeartbeatWatch, Lost, Patience, Verdi
 from gpuaas.nodes.domain.orders import ExpireHold, NodeCommand, RecordHeartbeatLost, RecordHeartbeatRestored
 from gpuaas.nodes.projections.nodes import ExpiredHold, Nodes
 from gpuaas.nodes.reactions import COMPONENT_ENTITY, NODE_ENTITY
+from gpuaas.nodes.upkeep import side_by_side
 from prometheus_client import Gauge
 
 CONCURRENT: Final = 32
@@ -114,7 +115,7 @@ class HeartbeatMonitor:
             verdicts = [verdict for verdict in verdicts if not isinstance(verdict, Lost)]
         orders = [self._pronounce(verdict) for verdict in verdicts[:VERDICTS_AT_ONCE_MAX]]
         orders += [self._expire(e.node_id, e.hold_id) for e in await self._expired()]
-        await _side_by_side(orders)
+        await side_by_side(orders, CONCURRENT)
         return len(orders)
 
     async def _expired(self) -> list[ExpiredHold]:
@@ -142,18 +143,6 @@ class HeartbeatMonitor:
             _log.info("node %s: %s", node_id, overtaken.detail)
         except Unavailable as away:
             _log.warning("node %s: %s", node_id, away.detail)
-
-
-async def _side_by_side(orders: Iterable[Awaitable[None]]) -> None:
-    free = asyncio.Semaphore(CONCURRENT)
-
-    async def one(order: Awaitable[None]) -> None:
-        async with free:
-            await order
-
-    async with asyncio.TaskGroup() as group:
-        for order in orders:
-            group.create_task(one(order))
 
 
 class FaultRecorder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -231,9 +231,9 @@ class TakeSteps(Reaction):
                 _log.warning("node %s stays %s: %s", node.node_id, node.lifecycle.value, step.value)
 
 
-async def side_by_side(orders: Sequence[Awaitable[None]]) -> None:
+async def side_by_side(orders: Iterable[Awaitable[None]], at_once: int = CONCURRENT) -> None:
     """All of them, a bounded number at once."""
-    free = asyncio.Semaphore(CONCURRENT)
+    free = asyncio.Semaphore(at_once)
 
     async def one(order: Awaitable[None]) -> None:
         async with free:

@@ -15,8 +15,7 @@ from typing import Any, Final, TypeAlias
 from faststream.nats import NatsBroker
 from gpuaas.common.errors import GpuaasError, Invalid, Unavailable
 from gpuaas.nodes.adapters.fault_wire import FaultReport, decode_fault, fault_subject_of
-from gpuaas.nodes.adapters.telemetry import STREAM, listening
-from nats.errors import Error as NatsError
+from gpuaas.nodes.adapters.telemetry import listen_for_ever, listening
 from nats.js import api
 from prometheus_client import Counter
 
@@ -42,21 +41,10 @@ class FaultStream:
 
     async def run(self, tick_s: float) -> None:
         """Listen for ever."""
-        while True:
-            stop = await self._opened()
-            try:
-                while self._deaf():
-                    await asyncio.sleep(tick_s)
-                while not self._deaf():
-                    await asyncio.sleep(tick_s)
-            finally:
-                await stop()
+        await listen_for_ever(self._opened, self._deaf, tick_s)
 
     async def _opened(self) -> Callable[[], Any]:
-        try:
-            return await listening(self._broker, fault_subject_of("*"), "faults", api.DeliverPolicy.ALL, self._receive)
-        except (NatsError, TimeoutError, OSError) as away:
-            raise Unavailable(f"the {STREAM} stream does not answer: {away}") from away
+        return await listening(self._broker, fault_subject_of("*"), "faults", api.DeliverPolicy.ALL, self._receive)
 
     async def _receive(self, message: Any) -> None:
         raw = message.raw_message

@@ -5,7 +5,6 @@ Kept in this process alone: one sample a machine, at most `MACHINES_MAX`. After 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -14,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from faststream.nats import NatsBroker
-from gpuaas.common.errors import Invalid, Unavailable
+from gpuaas.common.errors import Invalid
 from gpuaas.nodes.adapters.sample_wire import Sample, decode_sample, sample_subject_of
-from gpuaas.nodes.adapters.telemetry import STREAM, listening
-from nats.errors import Error as NatsError
+from gpuaas.nodes.adapters.telemetry import listen_for_ever, listening
 from nats.js import api
 from prometheus_client import Counter
 
@@ -53,24 +51,11 @@ class SampleStream:
 
     async def run(self, tick_s: float) -> None:
         """Listen for ever, beginning with the last sample of every machine. Raises Unavailable: no stream."""
-        while True:
-            stop = await self._opened()
-            try:
-                while self._deaf():
-                    await asyncio.sleep(tick_s)
-                while not self._deaf():
-                    await asyncio.sleep(tick_s)
-            finally:
-                await stop()
+        await listen_for_ever(self._opened, self._deaf, tick_s)
 
     async def _opened(self) -> Callable[[], Any]:
-        subject = sample_subject_of("*")
-        try:
-            return await listening(
-                self._broker, subject, "utilisation", api.DeliverPolicy.LAST_PER_SUBJECT, self._receive
-            )
-        except (NatsError, TimeoutError, OSError) as away:
-            raise Unavailable(f"the {STREAM} stream does not answer: {away}") from away
+        begin = api.DeliverPolicy.LAST_PER_SUBJECT
+        return await listening(self._broker, sample_subject_of("*"), "utilisation", begin, self._receive)
 
     def newest(self, node_id: str) -> Heard | None:
         """The machine's newest sample while it is fresh."""

@@ -6,6 +6,7 @@ one) and the bytes are decoded strictly by our own hand: a malformed one is coun
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -43,6 +44,9 @@ async def listening(
 
     `receive` takes one parameter of type `Any`: a message asked for by its type is fetched in a worker thread, at
     thrice the cost.
+
+    Raises:
+        Unavailable: the stream does not answer.
     """
     subscriber = broker.subscriber(
         subject,
@@ -64,8 +68,31 @@ async def listening(
         include_in_schema=False,
     )
     subscriber(receive)
-    await subscriber.start()
+    try:
+        await subscriber.start()
+    except (NatsError, TimeoutError, OSError) as away:
+        raise Unavailable(f"the {STREAM} stream does not answer: {away}") from away
     return subscriber.stop
+
+
+async def listen_for_ever(
+    opened: Callable[[], Awaitable[Callable[[], Any]]], deaf: Callable[[], bool], tick_s: float
+) -> None:
+    """Listen, and anew each time the way from the stream has been broken and heals. Raises Unavailable: no stream.
+
+    Args:
+        opened: begins to listen; what ends that again.
+        deaf: whether the way from the stream is known to be broken.
+    """
+    while True:
+        stop = await opened()
+        try:
+            while deaf():
+                await asyncio.sleep(tick_s)
+            while not deaf():
+                await asyncio.sleep(tick_s)
+        finally:
+            await stop()
 
 
 class Ear(Protocol):
