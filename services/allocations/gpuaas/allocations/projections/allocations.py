@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpuaas.allocations.domain.shape import WHOLE_MILLI
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.common.envelope import Fact
 from gpuaas.common.events import Event
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
@@ -215,6 +215,18 @@ class Allocations(Projection):
             list(ENDED),
         )
         return found, int(position)
+
+
+def shape_of(row: Mapping[str, Any] | Record) -> Shape:
+    """What a row's allocation asks for."""
+    return Shape(
+        row["gpu_model"],
+        row["replicas"],
+        row["gpus_per_replica"],
+        row["topology_level"],
+        row["topology_mode"],
+        row["share_milli"],
+    )
 
 
 def members_of(row: Mapping[str, Any]) -> tuple[Member, ...]:

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from gpuaas.allocations.domain.queue import Line, Waiting
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.ports import Run
-from gpuaas.allocations.projections.allocations import Allocations, members_of
+from gpuaas.allocations.projections.allocations import Allocations, members_of, shape_of
 from gpuaas.common.commands import Cause
 from gpuaas.common.envelope import Envelope, Recorded
 from gpuaas.common.errors import Unreadable
@@ -118,14 +118,7 @@ class Board(Reader):
 
     def _recover(self, row: Mapping[str, Any]) -> None:
         allocation_id: str = row["allocation_id"]
-        shape = Shape(
-            row["gpu_model"],
-            row["replicas"],
-            row["gpus_per_replica"],
-            row["topology_level"],
-            row["topology_mode"],
-            row["share_milli"],
-        )
+        shape = shape_of(row)
         cause = Cause(
             id=row["request_event_id"],
             actor=SERVICE,

@@ -13,7 +13,7 @@ from gpuaas.allocations.domain.pool import POOL as POOL_DECIDER
 from gpuaas.allocations.domain.pool import VOCABULARY, AddCapacity
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.domain.sharing import Policy
-from gpuaas.allocations.projections.allocations import Allocations
+from gpuaas.allocations.projections.allocations import Allocations, shape_of
 from gpuaas.allocations.reactions import POOL
 from gpuaas.common.access import ABSENT
 from gpuaas.common.envelope import PLATFORM
@@ -148,14 +148,7 @@ def operators_door(service: Service, allocations: Allocations, policy: Policy) -
         pool = await _pool(service, row["pool_id"], as_of)
         claim = pool.book.claims.get(allocation_id)
         there = claim is not None and any(pool.book.nodes[n].node_id == node_id for n, _ in claim.holdings)
-        shape = Shape(
-            row["gpu_model"],
-            row["replicas"],
-            row["gpus_per_replica"],
-            row["topology_level"],
-            row["topology_mode"],
-            row["share_milli"],
-        )
+        shape = shape_of(row)
         return {
             "allocation_id": allocation_id,
             "node_id": node_id,
