@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import click
 from gpuaas.cli.client import Suite
+from gpuaas.cli.output import finish, print_json
 from gpuaas.cli.service_table import SERVICES
 from gpuaas.cli.session import SessionFile
 from gpuaas.cli.state import Endpoints, default_state_dir, running_endpoints
@@ -123,3 +124,17 @@ async def provisioner(endpoints: Endpoints) -> AsyncIterator[Client]:
         yield connection
     finally:
         await connection.close()
+
+
+def order(service: str, path: str, body: Mapping[str, Any], json_: bool) -> None:
+    """Give a service a command, and say that it was accepted."""
+
+    async def work() -> Any:
+        async with open_suite() as suite:
+            return await suite.post(service, path, body)
+
+    accepted = finish(work)
+    if json_:
+        print_json(accepted)
+    else:
+        click.echo(f"accepted at position {accepted['position']}")

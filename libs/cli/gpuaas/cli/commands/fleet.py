@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 from gpuaas.cli.commands.maintenance import command as maintenance
-from gpuaas.cli.here import open_suite
+from gpuaas.cli.here import open_suite, order
 from gpuaas.cli.output import as_json, finish, print_items, print_json, print_table
 
 
@@ -67,7 +67,7 @@ def capacity(json_: bool) -> None:
 @as_json
 def hold(node_id: str, hold_id: str, cause: str, json_: bool) -> None:
     """Close NODE_ID for new work; what runs there goes on."""
-    _give(node_id, "holds", {"hold_id": hold_id, "cause": cause}, json_)
+    order("nodes", f"{_path(node_id)}/holds", {"hold_id": hold_id, "cause": cause}, json_)
 
 
 @command.command()
@@ -77,7 +77,7 @@ def hold(node_id: str, hold_id: str, cause: str, json_: bool) -> None:
 @as_json
 def lift(node_id: str, hold_id: str, reason: str, json_: bool) -> None:
     """Lift a hold of your own on NODE_ID."""
-    _give(node_id, f"holds/{quote(hold_id, safe='')}/lift", {"reason": reason}, json_)
+    order("nodes", f"{_path(node_id)}/holds/{quote(hold_id, safe='')}/lift", {"reason": reason}, json_)
 
 
 @command.command()
@@ -123,7 +123,7 @@ CORDON: Final = "cordon"
 @as_json
 def cordon(node_id: str, reason: str, json_: bool) -> None:
     """Close NODE_ID for new work; what runs there goes on."""
-    _give(node_id, "holds", {"hold_id": CORDON, "cause": reason}, json_)
+    order("nodes", f"{_path(node_id)}/holds", {"hold_id": CORDON, "cause": reason}, json_)
 
 
 @command.command()
@@ -164,7 +164,7 @@ def uncordon(node_id: str, reason: str, json_: bool) -> None:
 @as_json
 def drain(node_id: str, mode: str, notice_s: int, reason: str, json_: bool) -> None:
     """Have NODE_ID become empty: nothing new lands there, and what runs ends as the mode says."""
-    _give(node_id, "drain", {"mode": mode, "notice_s": notice_s, "reason": reason}, json_)
+    order("nodes", f"{_path(node_id)}/drain", {"mode": mode, "notice_s": notice_s, "reason": reason}, json_)
 
 
 @command.command()
@@ -192,16 +192,3 @@ def agents(node_ids: tuple[str, ...], broker: str, folder: Path, json_: bool) ->
 
 def _path(node_id: str) -> str:
     return f"/v1/nodes/{quote(node_id, safe='')}"
-
-
-def _give(node_id: str, what: str, body: dict[str, Any], json_: bool) -> None:
-    async def work() -> dict[str, Any]:
-        async with open_suite() as suite:
-            accepted: dict[str, Any] = await suite.post("nodes", f"{_path(node_id)}/{what}", body)
-            return accepted
-
-    accepted = finish(work)
-    if json_:
-        print_json(accepted)
-    else:
-        click.echo(f"accepted at position {accepted['position']}")

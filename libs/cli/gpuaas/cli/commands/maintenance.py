@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-from gpuaas.cli.here import in_tenant, open_suite, tenant_path
+from gpuaas.cli.here import in_tenant, open_suite, order, tenant_path
 from gpuaas.cli.output import as_json, finish, print_items, print_json
 
 HOME = "/v1/maintenance-windows"
@@ -61,7 +61,7 @@ def command() -> None:
 def plan(window_id: str, nodes: tuple[str, ...], firmware: tuple[str, ...], json_: bool, **given: Any) -> None:
     """Plan WINDOW_ID; tenants with work on its machines are told."""
     body = {"window_id": window_id, "node_ids": sorted(set(nodes)), **given}
-    _post(HOME, body | {"firmware": [_goal(each) for each in firmware]}, json_)
+    order("nodes", HOME, body | {"firmware": [_goal(each) for each in firmware]}, json_)
 
 
 @command.command(name="list")
@@ -108,7 +108,7 @@ def show(window_id: str, json_: bool) -> None:
 def postpone(window_id: str, starts_at: str, reason: str, tenant: str | None, json_: bool) -> None:
     """Have WINDOW_ID begin later, within its policy."""
     path = _window(window_id) if tenant is None else tenant_path(tenant, "maintenance-windows", window_id)
-    _post(f"{path}/postpone", {"starts_at": starts_at, "reason": reason}, json_)
+    order("nodes", f"{path}/postpone", {"starts_at": starts_at, "reason": reason}, json_)
 
 
 @command.command()
@@ -117,7 +117,7 @@ def postpone(window_id: str, starts_at: str, reason: str, tenant: str | None, js
 @as_json
 def cancel(window_id: str, reason: str, json_: bool) -> None:
     """Call WINDOW_ID off before it has begun."""
-    _post(f"{_window(window_id)}/cancel", {"reason": reason}, json_)
+    order("nodes", f"{_window(window_id)}/cancel", {"reason": reason}, json_)
 
 
 @command.command()
@@ -125,7 +125,7 @@ def cancel(window_id: str, reason: str, json_: bool) -> None:
 @as_json
 def start(window_id: str, json_: bool) -> None:
     """Begin WINDOW_ID early; every affected tenant must have accepted it."""
-    _post(f"{_window(window_id)}/start", {}, json_)
+    order("nodes", f"{_window(window_id)}/start", {}, json_)
 
 
 @command.command()
@@ -135,7 +135,12 @@ def start(window_id: str, json_: bool) -> None:
 @as_json
 def done(window_id: str, node_id: str, failed: str | None, json_: bool) -> None:
     """Say that the work on NODE_ID is over; it is looked at and validated next."""
-    _post(f"{_window(window_id)}/nodes/{quote(node_id, safe='')}/done", {"failed": failed} if failed else {}, json_)
+    order(
+        "nodes",
+        f"{_window(window_id)}/nodes/{quote(node_id, safe='')}/done",
+        {"failed": failed} if failed else {},
+        json_,
+    )
 
 
 @command.command()
@@ -144,7 +149,7 @@ def done(window_id: str, node_id: str, failed: str | None, json_: bool) -> None:
 @as_json
 def end(window_id: str, reason: str, json_: bool) -> None:
     """Close WINDOW_ID as things stand; machines that never became empty stay in service."""
-    _post(f"{_window(window_id)}/end", {"reason": reason}, json_)
+    order("nodes", f"{_window(window_id)}/end", {"reason": reason}, json_)
 
 
 @command.command()
@@ -174,21 +179,8 @@ def notices(tenant: str, json_: bool) -> None:
 @as_json
 def accept(window_id: str, tenant: str, json_: bool) -> None:
     """Agree to WINDOW_ID as it stands; when all affected tenants have, it may begin early."""
-    _post(f"{tenant_path(tenant, 'maintenance-windows', window_id)}/accept", {}, json_)
+    order("nodes", f"{tenant_path(tenant, 'maintenance-windows', window_id)}/accept", {}, json_)
 
 
 def _window(window_id: str) -> str:
     return f"{HOME}/{quote(window_id, safe='')}"
-
-
-def _post(path: str, body: dict[str, Any], json_: bool) -> None:
-    async def work() -> dict[str, Any]:
-        async with open_suite() as suite:
-            accepted: dict[str, Any] = await suite.post("nodes", path, body)
-            return accepted
-
-    accepted = finish(work)
-    if json_:
-        print_json(accepted)
-    else:
-        click.echo(f"accepted at position {accepted['position']}")
