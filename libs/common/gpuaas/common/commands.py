@@ -453,7 +453,7 @@ class Commands:
         if snapshot is not None:
             history.state = entity.keep.read(snapshot.state)
             history.position, history.version = snapshot.position, snapshot.version
-            history.kept, history.said = snapshot.version, dict(snapshot.said)
+            history.kept, history.said = snapshot.version, snapshot.said
 
     async def _catch_up(self, entity: Entity[State, Command], subject: str, history: _History[State]) -> None:
         if history.version == 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -74,7 +74,7 @@ class Snapshot:
     position: int
     version: int
     state: bytes
-    said: Mapping[str, int] = field(repr=False)
+    said: dict[str, int] = field(repr=False)
     since: int = 0
 
 
