@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from gpuaas.common.envelope import TYPE_HEADER, Recorded
@@ -37,6 +37,7 @@ HEARTBEAT_S: Final = 4
 INACTIVE_S: Final = 30
 """After this long without a pull the broker forgets the consumer."""
 _RESTART_S: Final = 0.25
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger(__name__)
 
 
@@ -241,5 +242,6 @@ def _delivered(message: Msg, position: int, stamp_ns: int) -> Recorded:
         subject=message.subject,
         type=headers.get(TYPE_HEADER, ""),
         payload=message.data,
-        recorded_at=datetime.fromtimestamp(stamp_ns / 1e9, UTC),
+        # In integers: as a float of seconds, one stamp would differ by a microsecond from the one that a get answers.
+        recorded_at=_EPOCH + timedelta(microseconds=stamp_ns // 1000),
     )
