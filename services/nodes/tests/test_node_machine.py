@@ -289,4 +289,4 @@ class NodesLife(RuleBasedStateMachine):
 
 
 TestNodesLife = NodesLife.TestCase
-TestNodesLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestNodesLife.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

@@ -76,6 +76,13 @@ def test_a_wipe_that_left_a_gpu_out_is_none() -> None:
         last_of(*AVAILABLE_WHOLE, WIPED)
 
 
+def test_a_wipe_does_not_count_while_a_late_claim_has_the_machine() -> None:
+    again = (*USED, RecordAllocated("alloc-9", "acme", "folding", 12))
+    with pytest.raises(Rejected, match="alloc-9 got node"):
+        last_of(*again, WIPED)
+    assert node_after(*again, RecordAllocationEnded("alloc-9", "completed"), WIPED).unclean is None
+
+
 def test_a_gpu_that_a_tenant_took_away_is_found() -> None:
     swapped = hardware(*(device(n, "OTHER" if n == 3 else None) for n in range(8)), observed_at=at(21))
     assert node_after(*USED, WIPED, RecordHardware(swapped), ValidateNode()).lifecycle is Lifecycle.REPAIR

@@ -93,7 +93,7 @@ class Upkeep:
             await self._ended(row, standing, seen)
             await self._emptied(row, standing, offered, seen)
             match row["lifecycle"], row["unclean"], row["look_due"]:
-                case Lifecycle.SANITIZING, True, _:
+                case Lifecycle.SANITIZING, True, _ if not row["occupants"]:
                     await self._wipe(row)
                 case Lifecycle.SANITIZING | Lifecycle.VALIDATING, False, True:
                     await self._look(row)

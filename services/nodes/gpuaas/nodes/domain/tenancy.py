@@ -70,6 +70,11 @@ def wiped(node: Node, proof: RecordWiped) -> list[Event]:
         raise Rejected(f"node {node.node_id} is {node.lifecycle.value}; only a machine that is sanitizing is wiped")
     if node.unclean is None:
         return []
+    if node.occupants:
+        # A claim that the pool granted just before it closed the machine: what was wiped before is in use again.
+        raise Rejected(
+            f"allocation {node.occupants[0].allocation_id} got node {node.node_id} meanwhile; wipe it after its end"
+        )
     if not 0 <= proof.gpus <= 64 or proof.gpus < node.expected.gpu_count:
         raise Invalid(f"the wipe reports {proof.gpus} GPUs cleared of {node.expected.gpu_count}; wipe all of them")
     return [
