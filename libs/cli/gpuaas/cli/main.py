@@ -35,10 +35,10 @@ _COMMANDS: Final = {
     "renew": ("renew", "Keep an allocation's GPUs for longer."),
     "why": ("why", "What happened to an allocation, and why."),
     "allocations": ("allocations", "Allocations of a project."),
-    "bill": ("bill", "Invoices, usage and running charges of a tenant."),
-    "audit": ("audit", "The trail: search, checkpoint, bundle."),
-    "verify": ("verify", "Check a bundle offline."),
-    "evidence": ("evidence", "Claims and gates."),
+    "bill": ("bill", "Invoices and charges of a tenant; documents, credit, budgets, what-if."),
+    "audit": ("audit", "The trail: search, export, mirror; personal data: hold, erase."),
+    "verify": ("verify", "Check offline: an invoice, trail rows, a tree, a decision, an erasure."),
+    "evidence": ("evidence", "Claims and gates: status, decide, profile-diff, export."),
 }
 
 

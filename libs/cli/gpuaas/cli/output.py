@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 Answer = TypeVar("Answer")
+
+UNFOLDED: Final = 10_000
+"""Columns of a page that nobody looks at."""
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document instead of a table.")
 
@@ -31,17 +38,34 @@ def _plain(value: object) -> object:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> None:
-    """A table on standard output; numbers to the right."""
+    """A table on standard output; numbers to the right. In a pipe no cell is folded, so that ids can be searched."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold", caption=note or None, caption_justify="left")
+    table = Table(header_style="bold")
     for index, column in enumerate(columns):
         numbers = all(isinstance(row[index], int | float | Decimal) for row in rows) and bool(rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+        # As text: what people wrote may hold brackets, which rich would take for its markup.
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNFOLDED
+    # Title and note stand outside: inside, rich folds them to the width of a narrow table.
+    console.print(Text(title, style="italic"), soft_wrap=True)
+    console.print(table)
+    if note:
+        console.print(Text(note, style="dim"), soft_wrap=True)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error while something lasts; standard output belongs to the answer."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def _cell(value: object) -> str:

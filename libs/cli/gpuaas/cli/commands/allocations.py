@@ -12,7 +12,7 @@ from gpuaas.cli.output import as_json, finish, print_items
 @click.command()
 @in_project
 @click.option("--state", multiple=True, help="Only these states; may repeat.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most this many.")
 @as_json
 def command(tenant: str, project: str, state: tuple[str, ...], limit: int, json_: bool) -> None:
     """Allocations of a project, newest first."""

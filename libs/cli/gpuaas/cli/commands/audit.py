@@ -27,15 +27,15 @@ for _each in personal_data.COMMANDS:
 
 @command.command()
 @click.option("--tenant", envvar="GPUAAS_TENANT", help="Only this tenant's trail (default: all, for operators).")
-@click.option("--actor")
+@click.option("--actor", help="Only what this actor did.")
 @click.option("--type", "type_", help="Event type, whole.")
-@click.option("--project")
-@click.option("--correlation")
+@click.option("--project", help="Only this project's.")
+@click.option("--correlation", help="Only this correlation id's.")
 @click.option("--outcome", type=click.Choice(["success", "failure", "unknown"]), help="How it ended.")
 @click.option("--resource", help="One thing's history, as KIND/ID: allocation/al-1, invoice/inv-7.")
 @click.option("--since", help="RFC 3339.")
 @click.option("--until", help="RFC 3339.")
-@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="At most this many.")
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), help="Save for `gpuaas verify rows`.")
 @click.option("--follow", is_flag=True, help="Then wait for what comes, until Ctrl-C.")
 @as_json
@@ -84,8 +84,15 @@ async def _follow(path: str, limit: int, json_: bool, sought: dict[str, Any]) ->
 @command.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @in_tenant
-@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "ocsf", "tar"]), default="jsonl")
-@click.option("--actor")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv", "ocsf", "tar"]),
+    default="jsonl",
+    show_default=True,
+    help="How the rows are written.",
+)
+@click.option("--actor", help="Only what this actor did.")
 @click.option("--type", "type_", help="Event type, whole.")
 @click.option("--since", help="RFC 3339.")
 @click.option("--until", help="RFC 3339.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from gpuaas.cli.output import as_json, fail, finish, print_json, print_table
+from gpuaas.cli.output import as_json, fail, finish, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from gpuaas.cli.backup import Verified
@@ -37,7 +37,6 @@ def command(folder: Path, verify: bool, mend: bool, vault: Path | None, json_: b
     from gpuaas.cli.state import default_state_dir, running_endpoints
     from gpuaas.cli.vault_copy import write_vault
     from gpuaas.common.errors import GpuaasError
-    from rich.progress import Progress
 
     if verify:
         try:
@@ -47,7 +46,7 @@ def command(folder: Path, verify: bool, mend: bool, vault: Path | None, json_: b
     else:
 
         async def work() -> Verified:
-            with Progress(transient=True) as bar:
+            with progress_bar() as bar:
                 task = bar.add_task("events", total=None)
                 async with AsyncExitStack() as held:
                     state = default_state_dir()

@@ -57,7 +57,13 @@ def credit(tenant: str, at: str | None, json_: bool) -> None:
 @in_tenant
 @click.option("--amount", required=True, help="In the tenant's currency, such as 500.00.")
 @click.option("--reference", required=True, help="Order, contract or campaign.")
-@click.option("--kind", type=click.Choice(["purchased", "promotional"]), default="purchased", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(["purchased", "promotional"]),
+    default="purchased",
+    show_default=True,
+    help="Paid for, or given.",
+)
 @click.option("--priority", type=click.IntRange(0, 100), default=50, show_default=True, help="Lower burns first.")
 @click.option("--project", "projects", multiple=True, help="Only for this project; may repeat.")
 @click.option("--expires", help="When the rest lapses (RFC 3339).")
@@ -80,7 +86,7 @@ def grant(
 @click.command()
 @in_tenant
 @click.argument("grant_id")
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why, for those who read the trail.")
 @as_json
 def void(tenant: str, grant_id: str, reason: str, json_: bool) -> None:
     """Take back what is left of GRANT_ID."""
@@ -89,7 +95,7 @@ def void(tenant: str, grant_id: str, reason: str, json_: bool) -> None:
 
 @click.command()
 @in_tenant
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most this many.")
 @as_json
 def movements(tenant: str, limit: int, json_: bool) -> None:
     """Every movement of credit, newest first."""

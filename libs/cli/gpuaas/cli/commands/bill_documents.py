@@ -15,7 +15,14 @@ _SELLER: Final = "/v1/invoice-seller"
 @click.command()
 @in_tenant
 @click.argument("number")
-@click.option("--format", "form", type=click.Choice(["pdf", "ubl", "focus", "csv"]), default="pdf", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["pdf", "ubl", "focus", "csv"]),
+    default="pdf",
+    show_default=True,
+    help="What is saved.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where to save it.")
 @as_json
 def document(tenant: str, number: str, form: str, out: Path, json_: bool) -> None:

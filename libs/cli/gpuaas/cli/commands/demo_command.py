@@ -26,9 +26,22 @@ HOSTS_MAX: Final = 847
 @click.option(
     "--hosts", type=click.IntRange(1, HOSTS_MAX), default=HOSTS_DEFAULT, show_default=True, help="8 GPUs each."
 )
-@click.option("--jobs", "job_count", type=click.IntRange(1), default=JOBS_DEFAULT, show_default=True)
+@click.option(
+    "--jobs",
+    "job_count",
+    type=click.IntRange(1),
+    default=JOBS_DEFAULT,
+    show_default=True,
+    help="Jobs of the trace, about.",
+)
 @click.option("--all-jobs", is_flag=True, help="The whole trace: 82,247 jobs of 109 days.")
-@click.option("--jobs-per-s", type=click.FloatRange(0.1, 10_000), default=JOBS_PER_S_DEFAULT, show_default=True)
+@click.option(
+    "--jobs-per-s",
+    type=click.FloatRange(0.1, 10_000),
+    default=JOBS_PER_S_DEFAULT,
+    show_default=True,
+    help="Jobs handed in a second.",
+)
 @click.option("--keep", is_flag=True, help="Stay running afterwards, until Ctrl-C.")
 @click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a fresh .state/demo.")
 @as_json

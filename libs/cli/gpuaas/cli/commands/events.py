@@ -57,7 +57,7 @@ def tail(begin: int | None, count: int | None, json_: bool, **wanted: str | None
 
 
 @command.command()
-@click.option("--from", "begin", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--from", "begin", type=click.IntRange(1), default=1, show_default=True, help="First position.")
 @click.option("--to", "end", type=click.IntRange(1), help="Last position (default: the end as it is now).")
 @_as_of
 @filters

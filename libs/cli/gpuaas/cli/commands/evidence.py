@@ -41,7 +41,7 @@ def gates(json_: bool) -> None:
 
 @command.command()
 @click.argument("release")
-@click.option("--profile", type=click.Choice(PROFILES), required=True)
+@click.option("--profile", type=click.Choice(PROFILES), required=True, help="Environment that it is for.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write a report to print.")
 @as_json
 def status(release: str, profile: str, html: Path | None, json_: bool) -> None:
@@ -71,8 +71,8 @@ def status(release: str, profile: str, html: Path | None, json_: bool) -> None:
 
 @command.command()
 @click.argument("release")
-@click.option("--profile", type=click.Choice(PROFILES), required=True)
-@click.option("--gate", default="release", show_default=True)
+@click.option("--profile", type=click.Choice(PROFILES), required=True, help="Environment that it is for.")
+@click.option("--gate", default="release", show_default=True, help="Name of the gate.")
 @click.option("--kind", "kinds", multiple=True, help="Only requirements of this kind; may repeat.")
 @as_json
 def decide(release: str, profile: str, gate: str, kinds: tuple[str, ...], json_: bool) -> None:
@@ -97,8 +97,8 @@ def decide(release: str, profile: str, gate: str, kinds: tuple[str, ...], json_:
 @command.command()
 @click.argument("release")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--profile", type=click.Choice(PROFILES), required=True)
-@click.option("--gate", default="release", show_default=True)
+@click.option("--profile", type=click.Choice(PROFILES), required=True, help="Environment that it is for.")
+@click.option("--gate", default="release", show_default=True, help="Name of the gate.")
 @as_json
 def export(release: str, folder: Path, profile: str, gate: str, json_: bool) -> None:
     """Save the newest decision about RELEASE with its inputs and proofs, for `gpuaas verify decision FOLDER`."""

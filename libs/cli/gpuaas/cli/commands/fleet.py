@@ -26,7 +26,7 @@ command.add_command(maintenance, "maintenance")
 @command.command(name="list")
 @click.option("--lifecycle", help="Only this state.")
 @click.option("--rack", help="Only this rack.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most this many.")
 @as_json
 def list_nodes(lifecycle: str | None, rack: str | None, limit: int, json_: bool) -> None:
     """Machines by id."""
@@ -66,14 +66,14 @@ def capacity(json_: bool) -> None:
 @click.option("--cause", required=True, help="Why, for those who find it.")
 @as_json
 def hold(node_id: str, hold_id: str, cause: str, json_: bool) -> None:
-    """Close NODE_ID for new work; what runs there goes on."""
+    """Close NODE_ID for new work under a name of your own, beside other holds; `lift` ends it."""
     order("nodes", f"{_path(node_id)}/holds", {"hold_id": hold_id, "cause": cause}, json_)
 
 
 @command.command()
 @click.argument("node_id")
-@click.option("--hold", "hold_id", required=True)
-@click.option("--reason", required=True)
+@click.option("--hold", "hold_id", required=True, help="Name of the hold.")
+@click.option("--reason", required=True, help="Why, for those who read the trail.")
 @as_json
 def lift(node_id: str, hold_id: str, reason: str, json_: bool) -> None:
     """Lift a hold of your own on NODE_ID."""
@@ -122,13 +122,13 @@ CORDON: Final = "cordon"
 @click.option("--reason", required=True, help="Why, for those who find it.")
 @as_json
 def cordon(node_id: str, reason: str, json_: bool) -> None:
-    """Close NODE_ID for new work; what runs there goes on."""
+    """Close NODE_ID for new work, as one hold named `cordon`; `uncordon` ends it. What runs there goes on."""
     order("nodes", f"{_path(node_id)}/holds", {"hold_id": CORDON, "cause": reason}, json_)
 
 
 @command.command()
 @click.argument("node_id")
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why, for those who read the trail.")
 @as_json
 def uncordon(node_id: str, reason: str, json_: bool) -> None:
     """Open NODE_ID again: lift your cordon, and call off a drain that an operator ordered."""

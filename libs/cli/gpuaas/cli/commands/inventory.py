@@ -11,7 +11,9 @@ import click
 from gpuaas.cli.here import open_suite
 from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, print_table
 
-limited = click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+limited = click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most this many."
+)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PLANS_AT_ONCE = 200
 US_PER_HOUR = 3_600_000_000
@@ -151,7 +153,7 @@ def publish(file: Path, json_: bool) -> None:
 @command.command()
 @click.argument("sku_id")
 @click.argument("version", type=click.IntRange(1))
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why, for those who read the trail.")
 @as_json
 def retire(sku_id: str, version: int, reason: str, json_: bool) -> None:
     """Take no new plans with VERSION of SKU_ID."""
@@ -188,7 +190,7 @@ def plan(file: Path, json_: bool) -> None:
 
 @command.command()
 @click.argument("machine_id")
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why, for those who read the trail.")
 @as_json
 def withdraw(machine_id: str, reason: str, json_: bool) -> None:
     """Expect MACHINE_ID no longer."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from gpuaas.cli.output import as_json, finish, print_json, print_table
+from gpuaas.cli.output import as_json, finish, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from gpuaas.cli.load import Measured
@@ -18,7 +18,7 @@ WORLD_RATE: Final = 60.0
 @click.command()
 @click.option("--rate", "rates", type=click.FloatRange(0.1, 5_000), multiple=True, help="A second; repeat to climb.")
 @click.option("--for", "for_s", type=click.FloatRange(1, 86_400), default=60.0, show_default=True, help="Seconds each.")
-@click.option("--tenants", type=click.IntRange(1, 200), default=5, show_default=True)
+@click.option("--tenants", type=click.IntRange(1, 200), default=5, show_default=True, help="Tenants that ask in turn.")
 @click.option("--hosts", type=click.IntRange(1, 847), default=60, show_default=True, help="8 GPUs each.")
 @click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a fresh .state/load.")
 @as_json
@@ -41,11 +41,10 @@ async def _measured(
     from gpuaas.cli.demo import play, trace
     from gpuaas.cli.demo.world import beating, running_world
     from gpuaas.cli.load import held, process_ids
-    from rich.progress import Progress
 
     folder = (state_dir or Path(".state/load")).absolute()
     fleet = trace.fleet(hosts)
-    with Progress(transient=True) as bar:
+    with progress_bar() as bar:
         async with running_world(folder, lambda _: None) as world:
             agents = folder / "nodes.txt"
             agents.write_text("\n".join(host.name for host in fleet) + "\n", "utf-8")

@@ -101,8 +101,8 @@ def show(window_id: str, json_: bool) -> None:
 
 @command.command()
 @click.argument("window_id")
-@click.option("--starts-at", type=_Moment(), required=True)
-@click.option("--reason", required=True)
+@click.option("--starts-at", type=_Moment(), required=True, help="When the machines are to be empty.")
+@click.option("--reason", required=True, help="Why, in a sentence that tenants may read.")
 @click.option("--tenant", envvar="GPUAAS_TENANT", help="Ask as this tenant, whose work the window touches.")
 @as_json
 def postpone(window_id: str, starts_at: str, reason: str, tenant: str | None, json_: bool) -> None:
@@ -113,7 +113,7 @@ def postpone(window_id: str, starts_at: str, reason: str, tenant: str | None, js
 
 @command.command()
 @click.argument("window_id")
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why, in a sentence that tenants may read.")
 @as_json
 def cancel(window_id: str, reason: str, json_: bool) -> None:
     """Call WINDOW_ID off before it has begun."""
@@ -145,7 +145,7 @@ def done(window_id: str, node_id: str, failed: str | None, json_: bool) -> None:
 
 @command.command()
 @click.argument("window_id")
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, help="Why, in a sentence that tenants may read.")
 @as_json
 def end(window_id: str, reason: str, json_: bool) -> None:
     """Close WINDOW_ID as things stand; machines that never became empty stay in service."""

@@ -75,7 +75,7 @@ def lift(person: str, hold: str, reason: str, json_: bool) -> None:
 
 @click.command()
 @click.argument("person")
-@click.option("--basis", type=click.Choice(BASES), default="request", show_default=True)
+@click.option("--basis", type=click.Choice(BASES), default="request", show_default=True, help="On what ground in law.")
 @_reason
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from gpuaas.cli.here import open_suite, service_names
-from gpuaas.cli.output import as_json, fail, finish, print_items, print_json
+from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, progress_bar
 
 _LIST = "/v1/projections"
 
@@ -46,11 +46,9 @@ def rebuild(service: str, projection: str, json_: bool) -> None:
     """Fold PROJECTION of SERVICE from the first event beside the live one, then switch. It answers meanwhile."""
 
     async def work() -> dict[str, Any]:
-        from rich.progress import Progress
-
         async with open_suite() as suite:
             await suite.post(service, f"{_LIST}/{projection}/rebuild")
-            with Progress(disable=json_) as progress:
+            with progress_bar() as progress:
                 bar = progress.add_task(f"{service} {projection}", total=1.0)
                 while True:
                     page = await suite.get(service, _LIST)

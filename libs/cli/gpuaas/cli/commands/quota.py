@@ -40,7 +40,7 @@ def show(tenant: str | None, pool: str | None, json_: bool) -> None:
 @command.command("set")
 @click.option("--tenant", envvar="GPUAAS_TENANT", required=True, help="Tenant id [GPUAAS_TENANT].")
 @click.option("--project", help="A project's part; left out: the tenant as a whole, for operators.")
-@click.option("--pool", default="main", show_default=True)
+@click.option("--pool", default="main", show_default=True, help="Pool it counts in.")
 @click.option("--model", required=True, help="GPU model.")
 @click.option("--gpus", type=click.IntRange(0), required=True, help="GPUs it is entitled to.")
 @click.option("--borrow", type=click.IntRange(0), help="GPUs beyond these; left out: as many as are idle.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from gpuaas.cli.commands.backup import rows_of
 from gpuaas.cli.commands.profile import NAMES, setting
-from gpuaas.cli.output import as_json, fail, finish, print_json, print_table
+from gpuaas.cli.output import as_json, fail, finish, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from gpuaas.cli.restore import Restored
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.option(
     "--to", "state_dir", type=click.Path(file_okay=False, path_type=Path), help="State folder; default .state."
 )
-@click.option("--profile", type=click.Choice(NAMES), default="dev", show_default=True)
+@click.option(
+    "--profile", type=click.Choice(NAMES), default="dev", show_default=True, help="Environment that it is restored for."
+)
 @setting
 @click.option(
     "--newest-head",
@@ -46,14 +48,13 @@ def command(
     from gpuaas.cli.profile import layered
     from gpuaas.cli.restore import restore
     from gpuaas.cli.state import default_state_dir
-    from rich.progress import Progress
 
     head = None if newest_head is None else newest_head.read_text("utf-8")
     if head is not None and len(head.split("\n")) < 3:
         fail(f"{newest_head} is no signed head")
 
     async def work() -> Restored:
-        with Progress(transient=True) as bar:
+        with progress_bar() as bar:
             task = bar.add_task("events", total=None)
             return await restore(
                 folder,

@@ -15,6 +15,7 @@ from gpuaas.cli.output import as_json, finish, print_json, print_table
     type=click.Choice(NAMES),
     default="dev",
     show_default=True,
+    help="Environment that it is run as.",
 )
 @setting
 @as_json

@@ -13,9 +13,9 @@ _POLICIES = ["least-fragments-v1", "best-fit-v1", "spread-v1", "random-v1"]
 
 
 @click.command("what-if")
-@click.option("--pool", default="main", show_default=True)
+@click.option("--pool", default="main", show_default=True, help="Pool to look at.")
 @click.option("--model", help="GPU model; any of the pool's when left out.")
-@click.option("--replicas", type=click.IntRange(1, 1_024), default=1, show_default=True)
+@click.option("--replicas", type=click.IntRange(1, 1_024), default=1, show_default=True, help="Gang members.")
 @click.option("--gpus", type=click.IntRange(1, 64), default=1, show_default=True, help="GPUs of each member.")
 @click.option("--share", type=click.IntRange(1, 1_000), help="Thousandths of a GPU for each member.")
 @click.option("--policy", type=click.Choice(_POLICIES), help="Another placement policy.")
