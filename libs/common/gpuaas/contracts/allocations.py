@@ -42,6 +42,9 @@ ReleaseReason = Literal["tenant-request", "lease-expired", "operator", "runtime-
 operator: an operator decided; runtime-lost: the workload's runtime is gone.
 """
 
+ReservationOutcome = Literal["over", "given-up"]
+"""How a reservation ended. over: its last window is over; given-up: it was ended before that."""
+
 TopologyLevel = Literal["rack", "pod", "site"]
 """How close together the members of a gang must stand."""
 
@@ -95,6 +98,16 @@ class Receipt(Part):
 
     runner_up_node_id: Label | None = None
     """First machine of the second-best place; absent: there was no other."""
+
+
+class Recurrence(Part):
+    """The same window again and again."""
+
+    every_days: Annotated[int, Field(strict=True, ge=1, le=366)]
+    """Days of 24 hours from the start of one window to the start of the next; longer than a window."""
+
+    occurrences: Annotated[int, Field(strict=True, ge=2, le=64)]
+    """Windows in all, the first one included."""
 
 
 class Topology(Part):
@@ -540,6 +553,152 @@ class QuotaSet(Event):
     """Why, in a sentence for those who read the trail."""
 
 
+class ReservationCancelled(Event):
+    """Reservation cancelled. A reservation was called off before its first window began. Its GPUs are
+    anybody's again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.reservation-cancelled.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "reservation"
+    SCHEMA: ClassVar[str] = "allocations/reservation-cancelled.v1.json"
+
+    reservation_id: Label
+    """The reservation."""
+
+    cancelled_at: Moment
+    """When it was called off."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+
+class ReservationEnded(Event):
+    """Reservation ended. A reservation has no window any more: the last one is over, or what was left
+    of it was given up after the first one had begun. What runs in it goes on until its own lease
+    ends, which is not after the window.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.reservation-ended.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "reservation"
+    SCHEMA: ClassVar[str] = "allocations/reservation-ended.v1.json"
+
+    reservation_id: Label
+    """The reservation."""
+
+    ended_at: Moment
+    """From when on nothing is kept for it."""
+
+    outcome: ReservationOutcome
+    """How it ended."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Why it was given up; absent: it was over."""
+
+
+class ReservationImpaired(Event):
+    """Reservation impaired. Capacity was lost and no other can be kept instead: one window of a
+    reservation has fewer GPUs than were promised. What is left stays kept, and whatever comes back
+    is kept for it first. A later one for the same window replaces an earlier one.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.reservation-impaired.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "reservation"
+    SCHEMA: ClassVar[str] = "allocations/reservation-impaired.v1.json"
+
+    reservation_id: Label
+    """The reservation."""
+
+    window: Annotated[int, Field(strict=True, ge=0, le=63)]
+    """Which of its windows, from 0."""
+
+    starts_at: Moment
+    """When that window begins."""
+
+    missing_gpus: Annotated[int, Field(strict=True, ge=1, le=65536)]
+    """GPUs that are missing of those promised."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """What was lost, in a sentence that tenants may read."""
+
+
+class ReservationMade(Event):
+    """Reservation made. GPUs of a pool are promised to a project for a time to come, once or again and
+    again: in each of its windows they are kept free for what the project asks for with this
+    reservation, whatever else waits. It was checked against all that was promised before; the
+    promise stands until it is cancelled or over.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.reservation-made.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "reservation"
+    SCHEMA: ClassVar[str] = "allocations/reservation-made.v1.json"
+
+    reservation_id: Label
+    """The new reservation's id."""
+
+    tenant_id: Label
+    """The tenant it is promised to."""
+
+    project_id: Label
+    """The project whose requests may use it."""
+
+    pool_id: Label
+    """The pool that keeps the GPUs."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    gpu_count: Annotated[int, Field(strict=True, ge=1, le=65536)]
+    """GPUs kept in each window: replicas × gpus_per_replica."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=1024)]
+    """Groups of GPUs."""
+
+    gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=64)]
+    """GPUs of each group; they are on one machine."""
+
+    topology_level: TopologyLevel | None = None
+    """How close together the groups stand; absent: anywhere in the pool."""
+
+    topology_mode: TopologyMode | None = None
+    """Whether the level is a condition or a wish; absent: a wish."""
+
+    starts_at: Moment
+    """When the first window begins."""
+
+    ends_at: Moment
+    """When the first window ends; not part of it."""
+
+    recurrence: Recurrence | None = None
+    """How it repeats; absent: one window only."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """What it is for, in a sentence of those who asked."""
+
+
+class ReservationRestored(Event):
+    """Reservation restored. A window of a reservation that had lost GPUs has all that were promised
+    again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.reservation-restored.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "reservation"
+    SCHEMA: ClassVar[str] = "allocations/reservation-restored.v1.json"
+
+    reservation_id: Label
+    """The reservation."""
+
+    window: Annotated[int, Field(strict=True, ge=0, le=63)]
+    """Which of its windows, from 0."""
+
+    starts_at: Moment
+    """When that window begins."""
+
+
 EVENTS: tuple[type[Event], ...] = (
     AllocationCommandOrdered,
     AllocationLeaseRenewed,
@@ -556,4 +715,9 @@ EVENTS: tuple[type[Event], ...] = (
     PoolCapacityAdded,
     PoolCapacityWithdrawn,
     QuotaSet,
+    ReservationCancelled,
+    ReservationEnded,
+    ReservationImpaired,
+    ReservationMade,
+    ReservationRestored,
 )
