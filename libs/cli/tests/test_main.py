@@ -41,6 +41,19 @@ def test_every_command_explains_itself_and_speaks_json(path: tuple[str, ...], co
     assert any("--json" in parameter.opts for parameter in command.params), path
 
 
+def test_help_shows_each_command_once_under_what_it_is_for() -> None:
+    shown = [line.split()[0] for line in CliRunner().invoke(main, ["--help"]).output.splitlines() if line[:2] == "  "]
+    names = main.list_commands(click.Context(main))
+    assert sorted(name for name in shown if name in names) == sorted(names)
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
+    result = CliRunner().invoke(main, ["alocate"])
+    assert result.exit_code == 2
+    assert "Did you mean" in result.output
+    assert "allocate" in result.output
+
+
 def test_without_a_suite_every_question_is_answered_with_what_to_do(tmp_path: Path) -> None:
     environment = {"GPUAAS_STATE_DIR": str(tmp_path), "GPUAAS_TENANT": "acme", "GPUAAS_PROJECT": "vision"}
     for arguments in (["status"], ["events", "stats"], ["bill"], ["allocations"], ["projections", "status"]):

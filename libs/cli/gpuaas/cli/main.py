@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
@@ -41,6 +42,29 @@ _COMMANDS: Final = {
     "evidence": ("evidence", "Claims and gates: status, decide, profile-diff, export."),
 }
 
+_SECTIONS: Final = {
+    "Begin": ("up", "demo", "login", "logout", "whoami"),
+    "Work": (
+        "allocate",
+        "release",
+        "renew",
+        "allocations",
+        "logs",
+        "exec",
+        "queue",
+        "quota",
+        "why",
+        "why-not",
+        "what-if",
+    ),
+    "Money": ("bill",),
+    "Machines": ("nodes", "inventory"),
+    "People and rights": ("iam",),
+    "Proof": ("audit", "verify", "evidence"),
+    "Run it": ("status", "doctor", "events", "projections", "profile", "load", "backup", "restore"),
+}
+"""What each command is for; `--help` shows them so."""
+
 
 class _Lazy(click.Group):
     """A group whose commands live in `gpuaas.cli.commands` and whose help needs none of them."""
@@ -55,9 +79,19 @@ class _Lazy(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], _COMMANDS)
+            raise click.NoSuchCommand(args[0], possibilities=near, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+        width = max(map(len, _COMMANDS))
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), _COMMANDS[name][1]) for name in names])
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
