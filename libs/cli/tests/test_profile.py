@@ -103,6 +103,7 @@ def test_a_made_password_is_accepted_in_production() -> None:
         {
             "GPUAAS_PROFILE": "production",
             "GPUAAS_NATS_URL": "nats://iam:Zk3o9xV1qLr8Tn5wYb2c@a:4222,nats://iam:Zk3o9xV1qLr8Tn5wYb2c@b:4222",
+            "GPUAAS_NATS_CA_FILE": "ca.crt",
         }
     )
 

@@ -1,4 +1,4 @@
-"""TLS at the broker and at the door. One law: with a certificate to trust there is no talking in clear."""
+"""TLS at broker, database and door. One law: with a certificate to trust there is no talking in clear."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 import ipaddress
 import json
 import os
+import ssl
+import struct
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import nats
@@ -21,10 +24,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from gpuaas.common.embedded.nats_server import server_program
 from gpuaas.common.embedded.process import free_port
-from gpuaas.common.errors import Misconfigured
-from gpuaas.common.provision import provision_log
+from gpuaas.common.errors import Misconfigured, Unavailable
+from gpuaas.common.provision import administrator_of, provision_log
 from gpuaas.common.service import Service
 from gpuaas.common.settings import Settings, trusting
+from gpuaas.common.tables import Database
+from sqlalchemy import literal, select
 
 
 def authority(folder: Path, name: str) -> tuple[Path, Path, Path]:
@@ -110,6 +115,73 @@ async def test_a_service_speaks_tls_to_broker_and_callers_and_to_nobody_else(tmp
             await service.broker.stop()
         with pytest.raises(OSError, match="certificate verify failed"):
             await nats.connect(url, tls=trusting(other_ca), allow_reconnect=False)
+
+
+@asynccontextmanager
+async def postgres_with_tls(dsn: str, certificate: Path, key: Path) -> AsyncIterator[str]:
+    """The database at `dsn` behind a door of TLS: the embedded server is built without it."""
+    inside = urlsplit(dsn)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # SSLRequest (length 8, code 80877103) is answered with S; then the same socket speaks TLS.
+        if await reader.readexactly(8) != struct.pack("!ii", 8, 80877103):
+            writer.close()
+            return
+        writer.write(b"S")
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await writer.start_tls(tls)
+            there, back = await asyncio.open_connection(inside.hostname, inside.port)
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield inside._replace(netloc=f"{inside.username}:{inside.password}@127.0.0.1:{port}").geturl()
+    finally:
+        server.close()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while some := await source.read(65_536):
+            sink.write(some)
+            await sink.drain()
+    sink.close()
+
+
+async def test_a_database_is_believed_only_with_a_certificate_that_was_vouched_for(
+    database_dsn: str, tmp_path: Path
+) -> None:
+    ca, certificate, key = authority(tmp_path, "ours")
+    other_ca, _, _ = authority(tmp_path, "other")
+    async with postgres_with_tls(database_dsn, certificate, key) as dsn:
+        ours = Settings(postgres_dsn=dsn, postgres_ca_file=ca)
+        database = Database(ours.postgres_dsn, tls=ours.database_tls())
+        await database.open()
+        row = await database.fetch_one(select(literal(7).label("seven")))
+        assert row is not None
+        assert row["seven"] == 7
+        await database.close()
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            await Database(dsn, tls=trusting(other_ca)).open()
+        with pytest.raises(Misconfigured, match="not who it should be"):
+            await administrator_of(dsn, trusting(other_ca))
+    with pytest.raises(Unavailable, match="PostgreSQL does not answer"):
+        await Database(database_dsn, tls=trusting(ca)).open()
+
+
+@pytest.mark.parametrize("profile", ["staging", "production"])
+def test_nothing_is_sent_in_clear_to_another_machine(profile: str) -> None:
+    at = {"GPUAAS_PROFILE": profile, "GPUAAS_NATS_URL": "nats://a:Zk3Zk3Zk3Zk3Zk3Zk3@nats:4222"}
+    with pytest.raises(Misconfigured, match=r"in clear to another machine .nats.*NATS_CA_FILE"):
+        Settings.from_environment(at)
+    at |= {"GPUAAS_NATS_CA_FILE": "ca.crt", "GPUAAS_POSTGRES_DSN": "postgresql://a:Zk3Zk3Zk3Zk3Zk3Zk3@postgres/a"}
+    with pytest.raises(Misconfigured, match=r"postgres.*POSTGRES_CA_FILE"):
+        Settings.from_environment(at)
+    assert Settings.from_environment(at | {"GPUAAS_POSTGRES_CA_FILE": "ca.crt"}).durable
+    assert Settings.from_environment({"GPUAAS_PROFILE": profile}).durable, "what stays on this machine needs none"
 
 
 async def _until(client: httpx.AsyncClient, url: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -211,6 +212,7 @@ class ProvisionSettings:
         nats_url: GPUAAS_NATS_URL, signing in as the provisioner.
         nats_ca_file: GPUAAS_NATS_CA_FILE, who may vouch for the broker; none: in clear.
         admin_dsn: GPUAAS_POSTGRES_ADMIN_DSN, a PostgreSQL superuser.
+        postgres_ca_file: GPUAAS_POSTGRES_CA_FILE, who may vouch for PostgreSQL; none: as the address says.
         passwords: database password by service: for every name in GPUAAS_PROVISION_SERVICES (separated by commas)
             GPUAAS_PROVISION_PASSWORD_<NAME>, or the file `<name>.postgres` in GPUAAS_SECRETS_DIR.
         log: GPUAAS_LOG_REPLICAS, GPUAAS_LOG_MAX_BYTES, GPUAAS_TELEMETRY_MAX_BYTES.
@@ -219,6 +221,7 @@ class ProvisionSettings:
     nats_url: str = field(repr=False)
     nats_ca_file: Path | None
     admin_dsn: str = field(repr=False)
+    postgres_ca_file: Path | None
     passwords: Mapping[str, str] = field(repr=False)
     log: LogSettings
 
@@ -233,8 +236,9 @@ class ProvisionSettings:
             services = filter(None, environment["GPUAAS_PROVISION_SERVICES"].split(","))
             return cls(
                 nats_url=environment["GPUAAS_NATS_URL"],
-                nats_ca_file=Path(given) if (given := environment.get("GPUAAS_NATS_CA_FILE")) else None,
+                nats_ca_file=_file(environment, "GPUAAS_NATS_CA_FILE"),
                 admin_dsn=environment["GPUAAS_POSTGRES_ADMIN_DSN"],
+                postgres_ca_file=_file(environment, "GPUAAS_POSTGRES_CA_FILE"),
                 passwords={service: _password(service, environment) for service in services},
                 log=LogSettings(
                     replicas=int(environment.get("GPUAAS_LOG_REPLICAS", "1")),
@@ -246,6 +250,10 @@ class ProvisionSettings:
             raise Misconfigured(f"the environment variable {absent.args[0]} is not set") from None
         except ValueError as refused:
             raise Misconfigured(f"a size or count in the environment is not a number: {refused}") from refused
+
+
+def _file(environment: Mapping[str, str], name: str) -> Path | None:
+    return Path(given) if (given := environment.get(name)) else None
 
 
 def _password(service: str, environment: Mapping[str, str]) -> str:
@@ -265,7 +273,8 @@ async def provision(settings: ProvisionSettings) -> str:
         The incarnation id of the log.
     """
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        administrator = await administrator_of(settings.admin_dsn)
+        trusted = trusting(settings.postgres_ca_file) if settings.postgres_ca_file else None
+        administrator = await administrator_of(settings.admin_dsn, trusted)
     try:
         for service, password in settings.passwords.items():
             await provision_database(administrator, service, password)
@@ -281,11 +290,17 @@ async def provision(settings: ProvisionSettings) -> str:
         await connection.close()
 
 
-async def administrator_of(dsn: str) -> asyncpg.Connection:
-    """A superuser's connection; waits while PostgreSQL is not there yet, so bound it with a timeout."""
+async def administrator_of(dsn: str, tls: ssl.SSLContext | None = None) -> asyncpg.Connection:
+    """A superuser's connection; waits while PostgreSQL is not there yet, so bound it with a timeout.
+
+    Args:
+        tls: who may vouch for the server; None: as the address says.
+    """
     while True:
         try:
-            return await asyncpg.connect(dsn)
+            return await asyncpg.connect(dsn, ssl=tls)
+        except ssl.SSLCertVerificationError as stranger:
+            raise Misconfigured(f"PostgreSQL is not who it should be: {stranger.verify_message}") from stranger
         except (OSError, asyncpg.CannotConnectNowError):
             await asyncio.sleep(CONNECT_PAUSE_S)
 

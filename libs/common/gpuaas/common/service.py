@@ -116,7 +116,7 @@ class Service:
             security=_security(login, settings),
         )
         self.log = JetStreamLog(lambda: self.broker.connection)
-        self.database = Database(settings.postgres_dsn, settings.postgres_pool_max)
+        self.database = Database(settings.postgres_dsn, settings.postgres_pool_max, settings.database_tls())
         self._snapshots = DatabaseSnapshots(self.database, self.log)
         kept = self._snapshots if settings.postgres_dsn else None
         self.commands = Commands(self.log, self.clock, name, settings.profile, kept)

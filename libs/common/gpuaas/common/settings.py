@@ -23,6 +23,8 @@ PREFIX: Final = "GPUAAS_"
 Profile = Literal["kind", "dev", "demo", "staging", "production"]
 DURABLE_PROFILES: Final = frozenset({"staging", "production"})
 PASSWORD_LENGTH_MIN: Final = 16
+HERE: Final = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
+"""Hosts that are this machine; none: a socket in the file system."""
 KNOWN_PASSWORDS: Final = ("password", "postgres", "changeme", "secret", "gpuaas", "admin", "nats", "default", "test")
 """What a made-up password is not, however often it is repeated or numbered."""
 
@@ -80,6 +82,7 @@ class Settings(BaseModel):
         ready_timeout_s: longest wait for a view to reach a position before a question answers 503.
         requests_per_s: sustained requests per second one caller may make; bursts of twice that pass.
         nats_ca_file: who may vouch for the broker; given, the connection is TLS or none.
+        postgres_ca_file: the same for PostgreSQL.
         http_cert_file, http_key_file: given, the door speaks TLS only.
         cors_origins: web origins whose pages may call this door, separated by commas; none by default.
     """
@@ -104,6 +107,7 @@ class Settings(BaseModel):
     drain_s: float = Field(default=10.0, ge=0, le=120)
     cors_origins: str = Field(default="", max_length=4_096)
     nats_ca_file: Path | None = None
+    postgres_ca_file: Path | None = None
     http_cert_file: Path | None = None
     http_key_file: Path | None = None
 
@@ -122,7 +126,22 @@ class Settings(BaseModel):
             raise ValueError(f"give both {PREFIX}HTTP_CERT_FILE and {PREFIX}HTTP_KEY_FILE, or neither")
         for address in (*self.nats_urls, self.postgres_dsn):
             self._refuse_known_password(address)
+        self._refuse_clear_text()
         return self
+
+    def _refuse_clear_text(self) -> None:
+        if not self.durable:
+            return
+        for name, addresses, ca_file in (
+            ("NATS", self.nats_urls, self.nats_ca_file),
+            ("POSTGRES", [self.postgres_dsn], self.postgres_ca_file),
+        ):
+            far = [host for address in addresses if (host := urlsplit(address).hostname) not in HERE]
+            if far and ca_file is None:
+                raise ValueError(
+                    f"the {self.profile} profile sends nothing in clear to another machine ({far[0]}); "
+                    f"say who vouches for it in {PREFIX}{name}_CA_FILE"
+                )
 
     def _refuse_known_password(self, address: str) -> None:
         at = urlsplit(address)
@@ -163,6 +182,14 @@ class Settings(BaseModel):
             Misconfigured: the file is no certificate.
         """
         return None if self.nats_ca_file is None else trusting(self.nats_ca_file)
+
+    def database_tls(self) -> ssl.SSLContext | None:
+        """How PostgreSQL is proved to be ours; None: as the address says.
+
+        Raises:
+            Misconfigured: the file is no certificate.
+        """
+        return None if self.postgres_ca_file is None else trusting(self.postgres_ca_file)
 
     @property
     def web_origins(self) -> list[str]:

@@ -5,6 +5,7 @@ A *place* is a PostgreSQL schema that holds one generation of read models: `live
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -62,11 +63,13 @@ class Database:
     Args:
         dsn: PostgreSQL URL; the role in it owns the database and nothing else.
         pool_max: connections at most.
+        tls: who may vouch for the server; given, the connection is TLS or none.
     """
 
-    def __init__(self, dsn: str, pool_max: int = 6) -> None:
+    def __init__(self, dsn: str, pool_max: int = 6, tls: ssl.SSLContext | None = None) -> None:
         self._dsn = dsn
         self._pool_max = pool_max
+        self._tls = tls
         self._pool: asyncpg.Pool | None = None
 
     async def open(self) -> None:
@@ -80,6 +83,7 @@ class Database:
                 max_size=self._pool_max,
                 command_timeout=COMMAND_TIMEOUT_S,
                 init=_prepare,
+                ssl=self._tls,
                 server_settings={"search_path": LIVE, "timezone": "UTC"},
             )
         except (OSError, asyncpg.PostgresError) as away:

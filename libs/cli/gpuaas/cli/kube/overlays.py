@@ -52,6 +52,7 @@ def environment(profile: Profile) -> dict[str, str]:
     if profile.secrets.tls:
         told |= {
             "GPUAAS_NATS_CA_FILE": f"{TLS_FOLDER}/ca.crt",
+            "GPUAAS_POSTGRES_CA_FILE": f"{TLS_FOLDER}/ca.crt",
             "GPUAAS_HTTP_CERT_FILE": f"{TLS_FOLDER}/tls.crt",
             "GPUAAS_HTTP_KEY_FILE": f"{TLS_FOLDER}/tls.key",
         }
@@ -88,6 +89,7 @@ def patches(profile: Profile) -> list[Tree]:
             _patch({"kind": "Deployment"}, _tls_volume("tls-services")),
             _patch({"kind": "Deployment"}, _https_probes()),
             _patch({"kind": "StatefulSet", "name": "nats"}, _tls_volume("tls-nats")),
+            _patch({"kind": "StatefulSet", "name": "postgres"}, [*_tls_volume("tls-postgres"), *_postgres_tls()]),
             _patch({"kind": "Job"}, _tls_volume("tls-services")),
         ]
     return found
@@ -173,6 +175,11 @@ def _tls_volume(secret_name: str) -> list[tuple[str, str, Any]]:
         ("add", f"{pod}/volumes/-", {"name": "tls", "secret": {"secretName": secret_name, "defaultMode": 0o440}}),
         ("add", f"{pod}/containers/0/volumeMounts/-", mount),
     ]
+
+
+def _postgres_tls() -> list[tuple[str, str, Any]]:
+    told = ("ssl=on", f"ssl_cert_file={TLS_FOLDER}/tls.crt", f"ssl_key_file={TLS_FOLDER}/tls.key")
+    return [("add", "/spec/template/spec/containers/0/args/-", word) for each in told for word in ("-c", each)]
 
 
 def _https_probes() -> list[tuple[str, str, Any]]:
