@@ -155,6 +155,8 @@ class Recorded:
         payload: the exact stored bytes.
         type: the `ce-type` header; a hint for skipping, the payload decides.
         recorded_at: when the log took it (not when it happened).
+        decided_on: position of the event before it on its subject, as its writer stated it to the log; 0: there was
+            none; None: not stated (a later event of one append).
     """
 
     position: int
@@ -162,6 +164,7 @@ class Recorded:
     type: str
     payload: bytes
     recorded_at: datetime
+    decided_on: int | None = None
 
     def envelope(self) -> Envelope:
         """Decode the payload. Raises `Unreadable`, naming the position."""

@@ -166,6 +166,7 @@ class Projector(Reader):
             self.rebuilding = None
             await follower.close()
         self.position = reached
+        self._missed = None
         await self.begin_again()
         return reached
 

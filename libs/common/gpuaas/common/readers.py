@@ -17,6 +17,7 @@ from typing import Final
 
 from gpuaas.common.errors import Conflict, GpuaasError, Unavailable, Unreadable
 from gpuaas.common.log import Batch, EventLog, Follower
+from gpuaas.common.logs.chain import Missed
 from gpuaas.common.telemetry import READER_EVENTS, READER_POSITION, READER_STOPPED
 from nats.errors import Error as NatsError
 
@@ -66,6 +67,7 @@ class Reader:
         self._again = False
         self._applying = False
         self._away_since = 0.0
+        self._missed: Missed | None = None
 
     async def _begin(self) -> int:
         """Make ready and give the position to read after."""
@@ -101,6 +103,11 @@ class Reader:
             except (Unavailable, OSError, NatsError) as away:
                 self._wait_out(away)
                 await asyncio.sleep(TRANSIENT_S)
+            except Missed as hole:
+                # What stands after it has been applied: to begin again would not bring it back.
+                self._missed = hole if hole.position <= self._stored else None
+                self._stop(hole)
+                await asyncio.sleep(RETRY_S)
             except Exception as failure:  # noqa: BLE001 - whatever it is, this reader stands still and says why
                 self._stop(failure)
                 await asyncio.sleep(RETRY_S)
@@ -126,6 +133,8 @@ class Reader:
     async def _run_once(self) -> None:
         self.position = self._stored = await self._begin()
         self._again = False
+        if self._missed is not None:
+            raise self._missed
         follower = self._follower = self._follow(self.position)
         try:
             async for batch in follower.batches():

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from gpuaas.common.envelope import TYPE_HEADER, Recorded
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import Batch
+from gpuaas.common.logs.chain import Delivered, stated
 from gpuaas.common.logs.headers import quicken
 from gpuaas.common.logs.wire import STATUS, Wire
 from nats.aio.client import Client
@@ -69,6 +70,7 @@ class JetStreamFollower:
         self._stream = stream
         self._subjects = sorted(subjects)
         self._after = after
+        self._delivered = Delivered(after)
         self._name = ""
         self._taken = 0
         self._closed = False
@@ -175,9 +177,10 @@ class JetStreamFollower:
             )
             if sequence != self._taken + len(events) + 1:
                 raise _GenerationEnded(f"consumer sequence {sequence} after {self._taken + len(events)}")
-            events.append(_delivered(message, position, stamp_ns))
+            events.append(_recorded(message, position, stamp_ns))
         if not events:
             return None
+        self._delivered.take(events)
         pulls.arrived(events)
         self._taken += len(events)
         self._after = events[-1].position
@@ -235,7 +238,7 @@ async def _wait(arrived: asyncio.Event, client: Client, reconnects: int) -> None
     raise _GenerationEnded(f"no heartbeat for {3 * HEARTBEAT_S} s")
 
 
-def _delivered(message: Msg, position: int, stamp_ns: int) -> Recorded:
+def _recorded(message: Msg, position: int, stamp_ns: int) -> Recorded:
     headers = message.headers or {}
     return Recorded(
         position=position,
@@ -244,4 +247,5 @@ def _delivered(message: Msg, position: int, stamp_ns: int) -> Recorded:
         payload=message.data,
         # In integers: as a float of seconds, one stamp would differ by a microsecond from the one that a get answers.
         recorded_at=_EPOCH + timedelta(microseconds=stamp_ns // 1000),
+        decided_on=stated(headers),
     )

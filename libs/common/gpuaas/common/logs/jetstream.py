@@ -20,6 +20,7 @@ from gpuaas.common.envelope import (
 from gpuaas.common.errors import Conflict, Misconfigured, Unavailable, Unreadable
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import Write
+from gpuaas.common.logs.chain import missing_before, stated
 from gpuaas.common.logs.follow import JetStreamFollower
 from gpuaas.common.logs.memory import check_guards
 from gpuaas.common.logs.wire import (
@@ -107,9 +108,15 @@ class JetStreamLog:
     ) -> list[Recorded]:
         for _ in range(BEHIND_TRIES):
             found = await self._history(subject, after, limit)
-            if not reaching or reaching <= after or (found and found[-1].position >= reaching):
+            lacking = missing_before(found, after)
+            behind = reaching > after and (not found or found[-1].position < reaching)
+            if not lacking and not behind:
                 return found
             await asyncio.sleep(BEHIND_PAUSE_S)
+        if lacking:
+            raise Unavailable(
+                f"no copy of the log that answers can read position {lacking} of {subject}: it is damaged"
+            )
         raise Unavailable(f"no copy of the log that answers has position {reaching} of {subject} yet")
 
     async def _history(self, subject: str, after: int, limit: int | None) -> list[Recorded]:
@@ -235,6 +242,7 @@ def _stored(message: Msg) -> Recorded:
             type=headers.get(TYPE_HEADER, ""),
             payload=message.data,
             recorded_at=datetime.fromisoformat(headers["Nats-Time-Stamp"]).astimezone(UTC),
+            decided_on=stated(headers),
         )
     except (KeyError, ValueError) as broken:
         raise Unreadable(f"the broker's answer to a direct get lacks {broken}") from broken

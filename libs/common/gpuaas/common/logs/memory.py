@@ -60,6 +60,7 @@ class MemoryLog:
             type=write.event_type,
             payload=write.payload,
             recorded_at=datetime.now(UTC),
+            decided_on=write.expected,
         )
         self._events.append(recorded)
         self._by_subject.setdefault(write.subject, []).append(recorded)
