@@ -20,6 +20,7 @@ from gpuaas.cli.log_reading import Wanted, matches
 from gpuaas.cli.state import default_state_dir, running_endpoints
 from gpuaas.common.errors import Invalid
 from gpuaas.common.ids import new_id
+from gpuaas.common.logs.chain import Delivered
 from gpuaas.common.logs.jetstream import JetStreamLog
 from gpuaas.common.projections import Database, Projection, digest
 from gpuaas.common.tables import LIVE
@@ -90,8 +91,11 @@ async def _fold(
 ) -> int:
     follower = log.follow(projection.subjects(), 0)
     count = 0
+    delivered = Delivered(0)
     try:
         async for batch in follower.batches():
+            if not projection.notes_holes:
+                delivered.take(batch.events)
             events = [each for each in batch.events if each.position <= last and matches(each, wanted)]
             if events:
                 async with database.writing(place) as rows:

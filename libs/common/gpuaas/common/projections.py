@@ -17,6 +17,7 @@ from gpuaas.common.errors import Unavailable, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import Batch, EventLog, Follower
+from gpuaas.common.logs.chain import Delivered
 from gpuaas.common.readers import Reader
 from gpuaas.common.tables import LIVE, Database, Record, Rows, insert, upsert
 from gpuaas.common.telemetry import SPANS_MAX, spans
@@ -34,12 +35,14 @@ class Projection:
         reads: the events it folds. Its own service's events must be among them if its door answers commands with
             positions that this view is asked to have seen.
         tables: SQLAlchemy tables; names end in `_v<version>`.
+        notes_holes: it reads everything and records itself what the log leaves out; others stop there.
     """
 
     answer: ClassVar[str]
     version: ClassVar[int]
     reads: ClassVar[tuple[type[Event], ...]]
     tables: ClassVar[tuple[Table, ...]]
+    notes_holes: ClassVar[bool] = False
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         """Apply consecutive events inside the transaction that also moves the position.
@@ -109,6 +112,7 @@ class Projector(Reader):
     def __init__(self, projection: Projection, log: EventLog, database: Database) -> None:
         super().__init__(f"projection {projection.name}", log)
         self.projection = projection
+        self.notes_holes = projection.notes_holes
         self._database = database
         self._instance = new_id()
 
@@ -174,7 +178,10 @@ class Projector(Reader):
         """Fold everything into the tables in `place` until they may take the live ones' place; where that was."""
         target = await self._log.last_position()
         seen = 0
+        delivered = Delivered(0)
         async for batch in follower.batches():
+            if not self.notes_holes:
+                delivered.take(batch.events)
             await self._fold(place, batch.events, seen, batch.seen)
             seen = batch.seen
             self.rebuilding = min(1.0, seen / target) if target else 1.0

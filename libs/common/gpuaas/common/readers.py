@@ -17,7 +17,7 @@ from typing import Final
 
 from gpuaas.common.errors import Conflict, GpuaasError, Unavailable, Unreadable
 from gpuaas.common.log import Batch, EventLog, Follower
-from gpuaas.common.logs.chain import Missed
+from gpuaas.common.logs.chain import Delivered, Missed
 from gpuaas.common.telemetry import READER_EVENTS, READER_POSITION, READER_STOPPED
 from nats.errors import Error as NatsError
 
@@ -52,7 +52,13 @@ class ReaderStatus:
 
 
 class Reader:
-    """Follows the log from its own position and applies what it reads. Subclasses say how."""
+    """Follows the log from its own position and applies what it reads. Subclasses say how.
+
+    Attributes:
+        notes_holes: it is told of whole histories and says itself what is missing in them; others stop there.
+    """
+
+    notes_holes = False
 
     def __init__(self, name: str, log: EventLog) -> None:
         self.name = name
@@ -136,12 +142,15 @@ class Reader:
         if self._missed is not None:
             raise self._missed
         follower = self._follower = self._follow(self.position)
+        delivered = Delivered(self.position)
         try:
             async for batch in follower.batches():
                 if self._again:
                     return
                 if batch.events and batch.events[0].position <= self._stored:
                     raise Unreadable(f"{self.name} was given {batch.events[0].position} after {self._stored}")
+                if not self.notes_holes:
+                    delivered.take(batch.events)
                 if batch.seen > self._stored:
                     self._applying = True
                     await self._apply(batch, self._stored)

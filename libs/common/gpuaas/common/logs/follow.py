@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from gpuaas.common.envelope import TYPE_HEADER, Recorded
 from gpuaas.common.ids import new_id
 from gpuaas.common.log import Batch
-from gpuaas.common.logs.chain import Delivered, stated
+from gpuaas.common.logs.chain import stated
 from gpuaas.common.logs.headers import quicken
 from gpuaas.common.logs.wire import STATUS, Wire
 from nats.aio.client import Client
@@ -70,7 +70,6 @@ class JetStreamFollower:
         self._stream = stream
         self._subjects = sorted(subjects)
         self._after = after
-        self._delivered = Delivered(after)
         self._name = ""
         self._taken = 0
         self._closed = False
@@ -180,7 +179,6 @@ class JetStreamFollower:
             events.append(_recorded(message, position, stamp_ns))
         if not events:
             return None
-        self._delivered.take(events)
         pulls.arrived(events)
         self._taken += len(events)
         self._after = events[-1].position

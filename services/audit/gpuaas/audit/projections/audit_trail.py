@@ -138,6 +138,7 @@ class AuditTrail(Projection):
     version = 2
     reads: ClassVar[tuple[type[Event], ...]] = ()
     tables = (TRAIL, PAYLOADS, TREES, TILES, GAPS)
+    notes_holes = True
 
     def subjects(self) -> list[str]:
         return ["events.>"]
