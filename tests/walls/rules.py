@@ -21,7 +21,10 @@ SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", ".venv-tools", ".state", "b
 SERVICE_FILES: Final = frozenset({"__init__.py", "app.py", "api.py", "reactions.py", "ports.py", "settings.py"})
 SERVICE_FOLDERS: Final = frozenset({"domain", "projections", "adapters"})
 SERVICE_EXTRAS: Final = {
-    "audit/erasing.py": "its door for personal data, which api.py has no room for",
+    "audit/entities.py": "one list of its entities, for door, sealing and watching",
+    "audit/watching.py": "compares the log with the trail, a background work of its own",
+    "audit/desk.py": "what its route files share",
+    "audit/routes": "its door by use; api.py names them",
     "billing/desk.py": "what its route files share",
     "billing/documents": "an invoice in the forms others read, pure renderings",
     "billing/routes": "its door beyond api.py, by what is asked for",

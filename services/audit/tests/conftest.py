@@ -10,8 +10,11 @@ from decimal import Decimal
 
 import pytest
 from gpuaas.audit.adapters.key_file import Ed25519Key
+from gpuaas.audit.adapters.watch_memory import WatchMemory
 from gpuaas.audit.domain.checkpoints import LogKey
 from gpuaas.audit.projections.audit_trail import AuditTrail
+from gpuaas.audit.watching import Watching
+from gpuaas.common.commands import Commands
 from gpuaas.common.events import Event
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Projector
@@ -54,9 +57,15 @@ class Trail:
         self.log, self.database = log, database
         self.projection = AuditTrail()
         self.projector = Projector(self.projection, log, database)
+        self.memory = WatchMemory(database, log, self.projection.name)
+
+    def watching(self, commands: Commands, least: int = 100, pass_s: float = 3_600) -> Watching:
+        """Compares the log with this trail."""
+        return Watching(self.log, self.database, commands, self.projection.name, self.memory, least, pass_s)
 
     async def catch_up(self, batch_max: int = 1_000) -> None:
         """Fold everything that is new, in batches of at most `batch_max`."""
+        await self.memory.open()
         position = await self.projector._begin()
         last = await self.log.last_position()
         if position >= last:

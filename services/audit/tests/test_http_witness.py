@@ -69,9 +69,8 @@ class Office:
         member = HttpWitness(NAME, public, f"http://127.0.0.1:{port}/", TIMEOUT_S)
         self.witnesses = Witnesses(database, self.heads, [member], quorum=1, timeout_s=TIMEOUT_S)
         commands = Commands(self.log, WallClock(), "audit", "dev")
-        self.sealing = Sealing(
-            database, commands, self.heads, key, b"\x01" * 32, self.trail.projection.name, self.witnesses
-        )
+        name, watching = self.trail.projection.name, self.trail.watching(commands)
+        self.sealing = Sealing(database, commands, self.heads, key, b"\x01" * 32, name, watching, self.witnesses)
         self.said = 0
 
     async def seal(self, events: int = 3, tenant: str = "acme") -> None:

@@ -105,7 +105,7 @@ async def test_ten_thousand_tenants_with_one_event_each_are_sealed_in_one_epoch(
     heads = Heads(database, log)
     await heads.open()
     commands = Commands(log, WallClock(), "audit", "dev")
-    sealing = Sealing(database, commands, heads, log_key, b"\x01" * 32, trail.projection.name)
+    sealing = Sealing(database, commands, heads, log_key, b"\x01" * 32, trail.projection.name, trail.watching(commands))
     sealed = await sealing.seal()
     assert sealed is not None
     assert (sealed.epoch, sealed.last_position) == (1, TENANTS)

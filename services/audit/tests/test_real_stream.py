@@ -16,6 +16,7 @@ import nats
 import pytest
 from gpuaas.audit.app import build
 from gpuaas.audit.settings import AuditSettings
+from gpuaas.common.log import Write
 from gpuaas.common.provision import LogSettings, events_config
 from gpuaas.common.service import Service
 from gpuaas.common.testing.neighbours import Identities, tell
@@ -36,6 +37,7 @@ class Tampering:
         self.owner, self.service, self.client, self.headers = owner, service, client, headers
         self.stored: list[Msg] = []
         self.incarnation = ""
+        self.more = 0
 
     async def asked(self, api: str, body: Any = None) -> dict[str, Any]:
         payload = b"" if body is None else json.dumps(body).encode()
@@ -63,6 +65,21 @@ class Tampering:
             kept: dict[str, Any] = {name: headers[name] for name in ("ce-type", "Content-Type") if name in headers}
             payload = other.get(f"p{number}", message.data)
             await self.owner.request(headers["Nats-Subject"], payload, headers=kept, timeout=10)
+
+    async def grown(self, count: int) -> None:
+        """The log and its trail, longer by so many events."""
+        subjects = [f"events.a.b.acme.g-{self.more + number}" for number in range(count)]
+        await self.service.log.append([Write(subject, 0, subject, "t", b"{}") for subject in subjects])
+        self.more += count
+
+        async def sealed() -> bool:
+            return int((await self.doctor())["last_position"] or 0) == await self.service.log.last_position() - 1
+
+        if count > 1:
+            await eventually(sealed, within_s=20)
+
+    async def positions(self, history: str) -> list[int]:
+        return [each.position for each in await self.service.log.history(f"events.audit.{history}")]
 
     async def doctor(self) -> dict[str, Any]:
         answer = await self.client.get("/v1/examination", headers=self.headers)
@@ -97,7 +114,7 @@ class Tampering:
 @pytest.fixture
 async def tampering(stack: TestStack, tmp_path: Path) -> AsyncIterator[Tampering]:
     async with fresh_settings(
-        stack, AuditSettings, tmp_path, audit_seal_interval_s=0.2, audit_watch_interval_s=0.3
+        stack, AuditSettings, tmp_path, audit_seal_interval_s=0.2, audit_watch_interval_s=0.3, audit_watch_window=1
     ) as settings:
         service = build(settings)
         async with running(service) as client:
@@ -154,3 +171,23 @@ async def test_a_log_that_was_made_anew_is_found(tampering: Tampering) -> None:
     await tampering.put_back(len(tampering.stored), "another")
     await tampering.said("recreated", 1)
     assert "another under the same name" in (await tampering.found("recreated"))["detail"]
+
+
+async def test_an_exchanged_log_is_compared_before_the_next_epoch_is_sealed(tampering: Tampering) -> None:
+    """Position 1 is behind the newest ones and a window of one position would come by in half a minute."""
+    await tampering.grown(300)
+    await tampering.remember()
+    epochs = (await tampering.doctor())["epochs_examined"]
+    forged = tampering.stored[0].data.replace(b'"time":"2', b'"time":"1')
+    assert forged != tampering.stored[0].data
+    await tampering.put_back(len(tampering.stored), tampering.incarnation, p1=forged)
+    await tampering.grown(1)
+    assert (await tampering.said("rewritten", 1))["expected_sha256"]
+
+    async def sealed_again() -> bool:
+        return bool((await tampering.doctor())["epochs_examined"] > epochs)
+
+    await eventually(sealed_again, within_s=20)
+    found = await tampering.positions("divergence.platform.rewritten-1")
+    newer = [at for at in await tampering.positions("epoch.platform.log") if at > len(tampering.stored)]
+    assert found[0] < newer[0]

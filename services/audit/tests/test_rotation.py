@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from gpuaas.audit.adapters.key_file import Ed25519Key
 from gpuaas.audit.domain.checkpoints import LogKey
-from gpuaas.audit.reactions import LOG_KEY, announce_key
+from gpuaas.audit.entities import LOG_KEY
+from gpuaas.audit.reactions import announce_key
 from gpuaas.common.clock import WallClock
 from gpuaas.common.commands import Commands
 from gpuaas.common.errors import Misconfigured

@@ -10,11 +10,12 @@ import pytest
 from gpuaas.audit.adapters.heads import Heads
 from gpuaas.audit.domain.checkpoints import LogKey
 from gpuaas.audit.domain.maps import checkpoint_map
-from gpuaas.audit.reactions import Sealing, Watching
+from gpuaas.audit.reactions import Sealing
 from gpuaas.common.clock import WallClock
 from gpuaas.common.commands import Commands
 from gpuaas.common.envelope import PLATFORM, Recorded
 from gpuaas.common.errors import Invalid, Unavailable, Unreadable
+from gpuaas.common.ids import new_id
 from gpuaas.common.log import Write
 from gpuaas.common.logs.memory import MemoryLog
 from gpuaas.common.tables import Database
@@ -27,6 +28,8 @@ SECRET = b"\x01" * 32
 class Forger(MemoryLog):
     """A log whose past can be changed."""
 
+    _kept = ""
+
     def rewrite(self, position: int, payload: bytes) -> None:
         self._events[position - 1] = replace(self._events[position - 1], payload=payload)
 
@@ -35,6 +38,20 @@ class Forger(MemoryLog):
 
     def rewind(self, position: int) -> None:
         del self._events[position:]
+
+    def be_restored(self) -> None:
+        """As a restore, a restart or a new leader leaves it: nobody knows what was done to it meanwhile."""
+        self._kept = new_id()
+
+    async def imprint(self) -> str:
+        return f"{self._kept} {await super().imprint()}"
+
+    def _take(self, write: Write) -> int:
+        """A lost message's number is not given again."""
+        before = self._events[-1].position if self._events else 0
+        super()._take(write)
+        self._events[-1] = replace(self._events[-1], position=before + 1)
+        return before + 1
 
     async def last_position(self) -> int:
         return self._events[-1].position if self._events else 0
@@ -53,8 +70,8 @@ class Office:
         self.log, self.database, self.trail, self.key = log, database, trail, key
         self.commands = Commands(log, WallClock(), "audit", "dev")
         self.heads = Heads(database, log)
-        self.sealing = Sealing(database, self.commands, self.heads, key, SECRET, trail.projection.name)
-        self.watching = Watching(log, database, self.commands, trail.projection.name, 100)
+        self.watching = trail.watching(self.commands)
+        self.sealing = Sealing(database, self.commands, self.heads, key, SECRET, trail.projection.name, self.watching)
 
     async def seal(self) -> Any:
         await self.heads.open()
@@ -126,7 +143,8 @@ async def test_sealing_goes_on_after_a_restart_between_signing_and_saying(office
     await office.heads.open()
     await office.trail.catch_up()
     cut_off = Broken(office.log, WallClock(), "audit", "dev")
-    interrupted = Sealing(office.database, cut_off, office.heads, office.key, SECRET, "audit_trail_v2")
+    watching = office.trail.watching(cut_off)
+    interrupted = Sealing(office.database, cut_off, office.heads, office.key, SECRET, "audit_trail_v2", watching)
     with pytest.raises(Unavailable):
         await interrupted.seal()
     assert await office.epochs() == []
@@ -237,3 +255,76 @@ async def test_another_log_under_the_same_name_is_found(office: Office) -> None:
     await office.seal()
     office.log.become_another()
     assert [(found.kind, found.position) for found in await office.watching.look()] == [("recreated", 1)]
+
+
+async def test_what_a_restored_log_holds_is_compared_before_another_epoch_is_sealed(office: Office) -> None:
+    await add(office.log, 300)
+    await office.seal()
+    office.log.be_restored()
+    office.log.rewrite(7, b'{"forged":true}')
+    await add(office.log, 1, "bolt")
+    signed = await office.heads.newest("bolt")
+    assert await office.seal() is None
+    assert office.watching.wake.is_set()
+    assert (await office.heads.newest("bolt")) != signed
+    assert await office.findings() == [("rewritten", 7)]
+    assert await office.seal() is not None
+    assert [(epoch.epoch, epoch.first_position) for epoch in await office.epochs()] == [(1, 1), (2, 301)]
+
+
+async def test_a_message_that_vanished_is_said_before_another_epoch_is_sealed(office: Office) -> None:
+    await add(office.log, 300)
+    await office.seal()
+    office.log.lose(20)
+    await add(office.log, 1, "bolt")
+    assert await office.seal() is None
+    assert await office.findings() == [("vanished", 20)]
+    assert await office.seal() is not None
+
+
+async def test_a_sweep_that_is_cut_off_goes_on_where_it_was_and_holds_back_the_epoch(office: Office) -> None:
+    await add(office.log, 300)
+    await office.seal()
+    office.log.be_restored()
+    assert not await office.watching.cleared()
+    again = Office(office.log, office.database, office.trail, office.key)
+    assert (await again.watching.told())["sweeping"]
+    await add(office.log, 1, "bolt")
+    assert await again.seal() is None
+    assert await again.findings() == []
+    assert await again.seal() is not None
+
+
+async def test_bytes_changed_in_place_are_found_after_the_next_epoch_in_a_log_no_longer_than_the_window(
+    office: Office,
+) -> None:
+    office.watching.least = 1_000
+    await add(office.log, 600)
+    await office.seal()
+    await office.findings()
+    for position in (1, 300, 601):
+        office.log.rewrite(position, b'{"forged":true}')
+        await add(office.log, 1, "bolt", f"after-{position}-")
+        assert await office.seal() is not None
+        assert office.watching.wake.is_set()
+        assert ("rewritten", position) in await office.findings()
+
+
+async def test_a_longer_log_is_compared_as_a_whole_in_as_many_looks_as_its_windows(office: Office) -> None:
+    await add(office.log, 600)
+    await office.seal()
+    office.log.rewrite(250, b'{"forged":true}')
+    looks = [await office.findings() for _ in range(7)]
+    assert looks.count([("rewritten", 250)]) == 1
+    assert (await office.watching.told())["every_position_since"] is not None
+
+
+async def test_a_log_that_was_exchanged_as_a_whole_is_said_once(office: Office) -> None:
+    office.watching.least = 1_000
+    await add(office.log, 300)
+    await office.seal()
+    for position in range(1, 301):
+        office.log.rewrite(position, b'{"forged":true}')
+    [found] = await office.watching.look()
+    assert (found.kind, found.position) == ("rewritten", 1)
+    assert found.detail.endswith("so it is up to position 300")

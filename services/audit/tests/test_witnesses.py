@@ -118,9 +118,8 @@ class Office:
         self.odd = Odd(local(folder, 2, key))
         self.witnesses = Witnesses(database, self.heads, [local(folder, 1, key), self.odd], quorum=2, timeout_s=0.5)
         commands = Commands(self.log, WallClock(), "audit", "dev")
-        self.sealing = Sealing(
-            database, commands, self.heads, key, b"\x01" * 32, self.trail.projection.name, self.witnesses
-        )
+        name, watching = self.trail.projection.name, self.trail.watching(commands)
+        self.sealing = Sealing(database, commands, self.heads, key, b"\x01" * 32, name, watching, self.witnesses)
         self.said = 0
 
     async def seal(self, events: int = 3, tenant: str = "acme") -> str:

@@ -111,3 +111,12 @@ class EventLog(Protocol):
     async def incarnation(self) -> str:
         """An id made when the log was created: another id means another log, whatever its positions say."""
         ...
+
+    async def imprint(self) -> str:
+        """How the log is kept, to be compared with what it was before.
+
+        Another one means that stored events may have been exchanged or lost behind their readers: the log was made
+        anew or restored, the server asked was restarted, another one leads, or events are gone. The same one does not
+        mean that nothing was changed: bytes can be changed in place on a running server's disk.
+        """
+        ...

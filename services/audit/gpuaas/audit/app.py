@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from base64 import b64decode
 
-from gpuaas.audit import api, erasing
+from gpuaas.audit import api
 from gpuaas.audit.adapters.heads import Heads
 from gpuaas.audit.adapters.http_witness import HttpWitness
 from gpuaas.audit.adapters.key_file import Ed25519Key, secret_in, verifies
 from gpuaas.audit.adapters.local_witness import LocalWitness
+from gpuaas.audit.adapters.watch_memory import WatchMemory
 from gpuaas.audit.adapters.witnesses import Witnesses
+from gpuaas.audit.desk import Desk
 from gpuaas.audit.domain.checkpoints import LogKey
 from gpuaas.audit.domain.witnessing import COSIGNATURE
+from gpuaas.audit.entities import SERVICE
 from gpuaas.audit.ports import Witness
 from gpuaas.audit.projections.audit_trail import AuditTrail, make_indexes
-from gpuaas.audit.reactions import SERVICE, Certifying, Sealing, Watching, announce_key, forever
+from gpuaas.audit.reactions import Certifying, Sealing, announce_key
 from gpuaas.audit.settings import AuditSettings
+from gpuaas.audit.watching import Watching, forever
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.service import Service, run
 
@@ -37,16 +41,26 @@ def build(settings: AuditSettings) -> Service:
     members = [*_local_witnesses(settings, key), *_remote_witnesses(settings)]
     quorum = settings.audit_witness_quorum or len(members) // 2 + 1
     witnesses = Witnesses(service.database, heads, members, quorum, settings.audit_witness_timeout_s)
-    sealing = Sealing(service.database, service.commands, heads, key, map_secret, trail.name, witnesses)
-    watching = Watching(service.log, service.database, service.commands, trail.name, settings.audit_watch_window)
+    memory = WatchMemory(service.database, service.log, trail.name)
+    watching = Watching(
+        service.log,
+        service.database,
+        service.commands,
+        trail.name,
+        memory,
+        settings.audit_watch_window,
+        settings.audit_watch_pass_s,
+    )
+    sealing = Sealing(service.database, service.commands, heads, key, map_secret, trail.name, watching, witnesses)
     service.project(trail)
     service.react(Certifying(service.database, service.commands, key))
     service.prepare(lambda: announce_key(service.commands, key))
     service.prepare(heads.open)
+    service.prepare(memory.open)
     service.background("sealing", lambda: forever(sealing.seal, settings.audit_seal_interval_s))
-    service.background("watching", lambda: forever(watching.look, settings.audit_watch_interval_s))
+    service.background("watching", lambda: forever(watching.look, settings.audit_watch_interval_s, watching.wake))
     service.prepare(lambda: make_indexes(service.database))
-    desk = api.Desk(
+    desk = Desk(
         database=service.database,
         commands=service.commands,
         heads=heads,
@@ -59,7 +73,6 @@ def build(settings: AuditSettings) -> Service:
         watching=watching,
     )
     service.serve(api.router(desk))
-    service.serve(erasing.router(desk))
     return service
 
 

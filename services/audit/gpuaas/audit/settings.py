@@ -18,13 +18,14 @@ class AuditSettings(Settings):
         audit_previous_signing_key: file with the key that signed before; a new key is announced with its signature.
         audit_map_secret: file with the secret that blinds tenants in the epochs' map; likewise.
         audit_seal_interval_s: seconds between two looks at whether there is something to seal.
-        audit_watch_interval_s: seconds between two looks at whether the log is still what the trail has seen.
+        audit_watch_interval_s: seconds after which the log is looked at again even where no epoch was sealed.
         audit_local_witnesses: witnesses in this process, each with a key and a memory of its own in the state folder;
             by default two where keys may be made, none in durable profiles.
         audit_witnesses: file with more of them, a line each: `witness <name> <verifier key> <url>`.
         audit_witness_quorum: cosignatures that the policy we hand out demands; by default more than half.
         audit_witness_timeout_s: longest wait for one witness at one sealing.
-        audit_watch_window: positions compared per look, besides the newest ones; it walks through the whole log.
+        audit_watch_window: positions compared per look at least, besides the newest ones; a look follows every epoch.
+        audit_watch_pass_s: seconds within which every position of the log is to be compared again.
     """
 
     audit_log_name: str = ""
@@ -37,7 +38,8 @@ class AuditSettings(Settings):
     audit_witness_quorum: int | None = Field(default=None, ge=1, le=20)
     audit_witness_timeout_s: float = Field(default=3.0, gt=0, le=30)
     audit_watch_interval_s: float = Field(default=10.0, gt=0, le=3_600)
-    audit_watch_window: int = Field(default=5_000, ge=1, le=1_000_000)
+    audit_watch_window: int = Field(default=2_500, ge=1, le=1_000_000)
+    audit_watch_pass_s: float = Field(default=3_600.0, ge=1, le=31_536_000)
 
     @model_validator(mode="after")
     def _named(self) -> Self:

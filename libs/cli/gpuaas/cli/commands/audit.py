@@ -134,6 +134,13 @@ def doctor(json_: bool) -> None:
         fail("the trail and the log do not agree: compare the log with its copies before anything else")
 
 
+def _compared(told: dict[str, Any]) -> str:
+    if told["sweeping"]:
+        return f"all of it, now, at position {told['pass_is_at']}; no epoch is sealed before that has ended"
+    since = told["every_position_since"]
+    return f"every position since {since[:19]}" if since else "not yet as a whole"
+
+
 def _print_examination(told: dict[str, Any]) -> None:
     whole = [
         ["epochs examined", told["epochs_examined"]],
@@ -141,6 +148,7 @@ def _print_examination(told: dict[str, Any]) -> None:
         ["leaves in them", told["leaves"]],
         ["gaps", len(told["gaps"])],
         ["epochs out of balance", ", ".join(map(str, told["unbalanced_epochs"])) or "none"],
+        ["log compared", _compared(told["compared"])],
         ["epochs that do not join", ", ".join(map(str, told["epochs_that_do_not_join"])) or "none"],
     ]
     print_table("Trail", ["what", "is"], whole)

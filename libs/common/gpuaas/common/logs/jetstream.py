@@ -190,6 +190,12 @@ class JetStreamLog:
             raise Misconfigured(f"the stream {self._stream} has no incarnation; let the provisioner create it")
         return str(named)
 
+    async def imprint(self) -> str:
+        info = await self.wire.ask(f"$JS.API.STREAM.INFO.{self._stream}")
+        gone = int(info["state"]["last_seq"]) - int(info["state"]["messages"])
+        leader = (info.get("cluster") or {}).get("leader", "")
+        return f"{info['created']} {leader} {self.wire.server_id()} {gone}".replace("  ", " ")
+
     async def prove_guards(self, service: str) -> None:
         """Refuse to serve unless the broker really refuses an impossible guard.
 

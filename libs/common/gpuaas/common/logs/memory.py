@@ -96,6 +96,9 @@ class MemoryLog:
     async def incarnation(self) -> str:
         return self._incarnation
 
+    async def imprint(self) -> str:
+        return f"{self._incarnation} {await self.last_position() - len(self._events)}"
+
     async def _newer(self, after: int) -> Sequence[Recorded]:
         """The next events after `after`; waits until there are some."""
         async with self._grown:

@@ -61,6 +61,10 @@ class Wire:
     def client(self) -> Client:
         return self._client()
 
+    def server_id(self) -> str:
+        """The server that we are connected to, by the id that it makes itself at every start."""
+        return str(self.client._server_info.get("server_id", ""))  # the client has it and no word for it
+
     async def _open(self) -> None:
         async with self._opening:
             if not self._inbox:

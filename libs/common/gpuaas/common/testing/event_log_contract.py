@@ -174,6 +174,12 @@ class EventLogContract:
     async def test_a_log_has_an_incarnation(self, log: EventLog) -> None:
         assert await log.incarnation() == await log.incarnation() != ""
 
+    async def test_a_log_that_only_grows_keeps_its_imprint(self, log: EventLog) -> None:
+        await log.append([write(A, 0)])
+        before = await log.imprint()
+        await log.append([write(B, 0)])
+        assert await log.imprint() == before != ""
+
     async def test_no_event_stands_beyond_the_end(self, log: EventLog) -> None:
         assert await log.at(1) is None
 

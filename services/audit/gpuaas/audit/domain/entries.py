@@ -93,8 +93,12 @@ def read_header(payload: bytes) -> Header:
 
 def entry_of(position: int, subject: str, header: Header, payload: bytes) -> Entry:
     """The entry of one stored message."""
-    shown = subject if subject.isprintable() else _CONTROL.sub("\ufffd", subject)
-    return Entry(position, shown, header.type, header.id, header.time, sha256(payload).digest())
+    return Entry(position, shown_subject(subject), header.type, header.id, header.time, sha256(payload).digest())
+
+
+def shown_subject(subject: str) -> str:
+    """The subject as the entry has it."""
+    return subject if subject.isprintable() else _CONTROL.sub("\ufffd", subject)
 
 
 def tree_of(subject: str) -> str:

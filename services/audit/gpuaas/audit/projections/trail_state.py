@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-from gpuaas.audit.domain.entries import entry_of, read_header
+from gpuaas.audit.domain.entries import shown_subject
 from gpuaas.audit.projections.audit_trail import GAPS, TRAIL
 from gpuaas.common.envelope import Recorded
 from gpuaas.common.tables import Database
@@ -62,8 +62,7 @@ class Compared:
     @classmethod
     def of(cls, recorded: Recorded) -> Compared:
         """Of an event as the log gives it now."""
-        entry = entry_of(recorded.position, recorded.subject, read_header(recorded.payload), recorded.payload)
-        return cls(recorded.position, entry.subject, sha256(recorded.payload).digest())
+        return cls(recorded.position, shown_subject(recorded.subject), sha256(recorded.payload).digest())
 
 
 async def trail_end(db: Database, behind: int) -> TrailEnd:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from gpuaas.audit.api import Desk
+from gpuaas.audit.desk import Desk
 from gpuaas.audit.domain.data_subjects import LiftHold, OrderErasure, PlaceHold
+from gpuaas.audit.entities import DATA_SUBJECT
 from gpuaas.audit.projections.person_events import demand_known, erasure_evidence
-from gpuaas.audit.reactions import DATA_SUBJECT
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound, Unavailable
 from gpuaas.common.http import Accepted, Body, Caller, fresh, permit
@@ -49,19 +49,20 @@ class NewErasure(Body):
     reason: str = Field(description=_REASON, min_length=1, max_length=500)
 
 
-def router(desk: Desk) -> APIRouter:
-    """All routes."""
-    routes = APIRouter()
+def data_subject_routes(routes: APIRouter, desk: Desk) -> None:
+    """Add them all."""
     _add_holds(routes, desk)
     _add_erasures(routes, desk)
-    return routes
 
 
 def _add_holds(routes: APIRouter, desk: Desk) -> None:
     seen = Depends(fresh(desk.trail))
 
-    @routes.get(PATH, summary="What stands for a person's data: legal holds, and whether it was erased.")
+    @routes.get(
+        PATH, summary="What stands for a person's data: legal holds, and whether it was erased.", dependencies=[seen]
+    )
     async def data_subject(subject_id: str, caller: HoldReader) -> dict[str, Any]:
+        await demand_known(desk.database, subject_id)
         state, version = await desk.commands.state(DATA_SUBJECT, PLATFORM, subject_id)
         return {
             "subject_id": subject_id,
