@@ -179,7 +179,7 @@ def records() -> list[tuple[int, str, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("what", ["requirements", "claims", "readbacks"])
+@pytest.mark.parametrize("what", ["requirements", "claims", "readbacks", "abandoned"])
 def test_inputs_that_leave_one_thing_out_are_not_what_the_log_amounts_to(what: str) -> None:
     inputs = json.loads((VECTOR / "inputs.json").read_bytes())
     check_amount(inputs, records())

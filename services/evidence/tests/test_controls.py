@@ -12,8 +12,10 @@ from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.contracts.evidence import Control
 from gpuaas.evidence.domain import waiver as waivers
 from gpuaas.evidence.domain.controls import run_controls
+from gpuaas.evidence.domain.demanded import DEMANDED
 from gpuaas.evidence.domain.judgement import decide_gate
 from gpuaas.evidence.domain.waiver import ApproveWaiver, Asked, RequestWaiver, Unasked, WithdrawWaiver
+from gpuaas.verify import controls as verifier
 
 TRIED = {control.name: control for control in run_controls(SPECIMENS)}
 
@@ -26,6 +28,32 @@ def test_a_poisoned_package_is_refused_for_its_own_reason(name: str) -> None:
 def test_there_are_more_than_fifty_controls_and_one_sound_package() -> None:
     assert len(TRIED) > 50
     assert [one.name for one in TRIED.values() if one.expected == "pass"] == ["the sound package passes"]
+
+
+def test_the_fifteen_that_every_gate_demands_are_tried_here_and_known_to_the_verifier() -> None:
+    assert len(DEMANDED) == 15
+    assert {name: TRIED[name].found for name in DEMANDED} == DEMANDED
+    assert dict(verifier.DEMANDED) == dict(DEMANDED)
+
+
+@pytest.mark.parametrize("left_out", DEMANDED)
+def test_a_run_that_left_one_of_them_out_or_expects_otherwise_shows_nothing(left_out: str) -> None:
+    whole = SPECIMENS.controls().ran.controls
+    less = tuple(one for one in whole if one.name != left_out)
+    softer = (*less, Control(name=left_out, expected="pass", found="pass"))
+    for ran in (less, softer):
+        judged = decide_gate(inputs(controls=SPECIMENS.controls(controls=ran)))
+        assert judged.verdict == "unknown"
+        assert judged.reasons[-1].why.startswith("controls-incomplete")
+        assert repr(left_out) in judged.reasons[-1].why
+
+
+def test_a_run_that_gave_nothing_says_why_and_undoes_no_pass() -> None:
+    nothing = SPECIMENS.abandoned(claim_id="claim-2")
+    judged = decide_gate(inputs(claims=[], readbacks=[], abandoned=(nothing,)))
+    assert judged.verdict == "unknown"
+    assert judged.reasons[0].why == "gave-nothing: claim-2 was run and gave nothing: no network"
+    assert decide_gate(inputs(abandoned=(nothing,))).verdict == "pass"
 
 
 def test_a_control_that_was_let_through_closes_every_gate() -> None:

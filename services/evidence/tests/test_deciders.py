@@ -13,8 +13,8 @@ from gpuaas.contracts.evidence import ClaimReadBack, ClaimSubmitted, GateDecided
 from gpuaas.evidence.domain import claim as claims
 from gpuaas.evidence.domain import gate
 from gpuaas.evidence.domain import requirement as requirements
-from gpuaas.evidence.domain.claim import Contradicted, RecordReadback, Standing, SubmitClaim
-from gpuaas.evidence.domain.gate import DecideGate, NotTheDecision, check_decision
+from gpuaas.evidence.domain.claim import AbandonClaim, Contradicted, OpenClaim, RecordReadback, Standing, SubmitClaim
+from gpuaas.evidence.domain.gate import DecidedMeanwhile, DecideGate, NotTheDecision, check_decision
 from gpuaas.evidence.domain.requirement import PublishRequirement
 
 PUBLISH = PublishRequirement(
@@ -102,6 +102,26 @@ def test_a_claim_that_could_never_be_evidence_is_refused(changed: dict[str, Any]
         decided(claims.DECIDER, submit(**changed))
 
 
+def test_a_run_that_gave_nothing_is_given_up_before_anything_is_said_and_for_good() -> None:
+    opening = OpenClaim(
+        **{name: getattr(assertion(), name) for name in ("claim_id", *claims.OPENED_WITH)},
+        requirement_version=1,
+        at=NOW,
+        closes_at=NOW + timedelta(days=1),
+        by="claimer",
+    )
+    end = AbandonClaim(claim_id="claim-1", by="claimer", reason="no network", at=NOW)
+    [event] = decided(claims.DECIDER, opening, end)
+    assert (event.claim_id, event.reason) == ("claim-1", "no network")
+    for late in (SUBMIT, end, CONFIRM, opening):
+        with pytest.raises(Rejected, match=r"abandoned|taken"):
+            decided(claims.DECIDER, opening, end, late)
+    with pytest.raises(Rejected, match="not taken back"):
+        decided(claims.DECIDER, opening, SUBMIT, end)
+    with pytest.raises(NotFound, match="/v1/openings"):
+        decided(claims.DECIDER, end)
+
+
 def test_readbacks_deepen_a_claim_and_never_flatten_it() -> None:
     assert after(claims.DECIDER, SUBMIT).confirmed == "R0"
     shallow = replace(CONFIRM, level="R1")
@@ -143,14 +163,23 @@ def test_a_gate_records_what_it_computed_from_its_inputs() -> None:
 
 def test_a_gate_decides_again_and_may_change_its_mind() -> None:
     later = inputs(claims=[claim(result="failed")], now=NOW + timedelta(seconds=1))
-    asked = [DecideGate(gate_id="release", inputs=each) for each in (inputs(), later)]
+    signed = {inputs().sha256: "cd" * 32}
+    asked = [DecideGate(gate_id="release", inputs=each, revoking=signed) for each in (inputs(), later)]
     [event, revoked] = decided(gate.DECIDER, *asked)
     assert event.verdict == "fail"
     assert isinstance(revoked, GateRevoked)
+    assert revoked.statement_sha256 == "cd" * 32
     assert revoked.revoked_inputs_sha256 == inputs().sha256
     assert revoked.cause.startswith("main-job: failed: claim-1")
     [again] = decided(gate.DECIDER, *asked, DecideGate(gate_id="release", inputs=inputs(now=later.now, claims=[])))
     assert again.verdict == "unknown"
+
+
+def test_a_pass_is_not_taken_back_without_a_statement_that_says_so() -> None:
+    later = inputs(claims=[claim(result="failed")], now=NOW + timedelta(seconds=1))
+    asked = [DecideGate(gate_id="release", inputs=each) for each in (inputs(), later)]
+    with pytest.raises(DecidedMeanwhile):
+        decided(gate.DECIDER, *asked)
 
 
 def test_a_replayed_decision_is_refused() -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from claims_made import NOW, claim, inputs, readback, requirement, waiver
+from claims_made import NOW, SPECIMENS, claim, inputs, readback, requirement, waiver
 from gpuaas.evidence.domain.gate import DecideGate, decided
 from gpuaas.evidence.domain.inputs import Inputs
 from gpuaas.verify.judgement import judge
@@ -62,9 +62,10 @@ WAIVED: dict[str, Any] = {
         max_size=3,
     ),
     waived=st.lists(st.sampled_from(sorted(WAIVED)), max_size=2),
+    nothing=st.lists(st.sampled_from(["demo", "dev"]), max_size=2),
     end=st.sampled_from([5, 1_000]),
 )
-def test_both_give_the_same_bytes(required: str, stories: Any, waived: Any, end: int) -> None:
+def test_both_give_the_same_bytes(required: str, stories: Any, waived: Any, nothing: list[str], end: int) -> None:
     claims, readbacks, position = [], [], 10
     for number, (kind, readings) in enumerate(stories):
         name = f"claim-{number}"
@@ -74,11 +75,25 @@ def test_both_give_the_same_bytes(required: str, stories: Any, waived: Any, end:
             readbacks.append(readback(position, level, outcome, claim_id=name, read_at=NOW + timedelta(seconds=age)))
         position += 2
     waivers = [waiver(position + number, **WAIVED[name]) for number, name in enumerate(waived)]
-    asked = inputs([requirement(**REQUIRED[required])], claims, readbacks, waivers, log_position=end)
-    same(asked)
+    gave_nothing = tuple(
+        SPECIMENS.abandoned(position + number, opened_position=9, claim_id=f"nothing-{number}", profile=profile)
+        for number, profile in enumerate(nothing)
+    )
+    asked = [requirement(**REQUIRED[required])]
+    same(inputs(asked, claims, readbacks, waivers, abandoned=gave_nothing, log_position=end))
 
 
-@pytest.mark.parametrize("changed", [{"release": None}, {"controls": None}, {"kinds": ("ops",)}, {"requirements": ()}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"release": None},
+        {"controls": None},
+        {"controls": SPECIMENS.controls(controls=SPECIMENS.controls().ran.controls[:9])},
+        {"controls": SPECIMENS.controls(rules=2)},
+        {"kinds": ("ops",)},
+        {"requirements": ()},
+    ],
+)
 def test_both_give_the_same_bytes_where_something_is_absent(changed: dict[str, Any]) -> None:
     same(inputs().model_copy(update=changed))
 

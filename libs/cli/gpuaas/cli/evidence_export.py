@@ -1,4 +1,7 @@
-"""A decision taken home. One law: each record comes with its proof, and the tree with all of them."""
+"""A decision taken home. One law: each record comes with its proof, and the tree with all of them.
+
+Also what the gate took back since: a pass that no longer stands must not look like one on a laptop.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from gpuaas.cli.mirroring import mirror_tree
 from gpuaas.common.errors import NotFound, Unavailable
 
 DECIDED: Final = "gate-decided"
+REVOKED: Final = "gate-revoked"
 TYPES: Final = (
     "requirement-published",
     "release-registered",
     "claim-opened",
+    "claim-abandoned",
     "claim-submitted",
     "claim-read-back",
     "waiver-requested",
@@ -25,6 +30,7 @@ TYPES: Final = (
     "waiver-withdrawn",
     "controls-run",
     DECIDED,
+    REVOKED,
 )
 ATTEMPTS_MAX: Final = 40
 PAUSE_S: Final = 0.5
@@ -42,20 +48,15 @@ async def export_decision(suite: Suite, subject: str, profile: str, gate: str, f
     if decision is None:
         raise NotFound(f"the gate {gate} has not decided about this release in {profile}; ask it first")
     inputs = await suite.get_bytes("evidence", f"/v1/artefacts/{decision['inputs_sha256']}")
-    for attempt in range(ATTEMPTS_MAX):
-        if attempt:
-            await asyncio.sleep(PAUSE_S)
-        rows = await _rows(suite, json.loads(inputs), int(decision["position"]))
-        if rows is not None:
-            break
-    else:
-        raise Unavailable("the trail has not signed this decision yet; try again in a few seconds")
+    await _signed_rows(suite, json.loads(inputs), int(decision["position"]))
     # Tiles of another installation that lie there would be taken for this one's.
     shutil.rmtree(folder / "tree", ignore_errors=True)
     shutil.rmtree(folder / "artefacts", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inputs.json").write_bytes(inputs)
     leaves = await mirror_tree(suite, "/v1/platform", folder / "tree")
+    # After the tree: whatever that lists is among them.
+    rows = await _signed_rows(suite, json.loads(inputs), int(decision["position"]))
     files = await _artefacts(suite, rows, json.loads(inputs), folder / "artefacts")
     (folder / "rows.json").write_text(json.dumps({"items": rows}), "utf-8")
     return {
@@ -68,8 +69,17 @@ async def export_decision(suite: Suite, subject: str, profile: str, gate: str, f
     }
 
 
+async def _signed_rows(suite: Suite, inputs: dict[str, Any], decided: int) -> list[dict[str, Any]]:
+    for attempt in range(ATTEMPTS_MAX):
+        if attempt:
+            await asyncio.sleep(PAUSE_S)
+        if (rows := await _rows(suite, inputs, decided)) is not None:
+            return rows
+    raise Unavailable("the trail has not signed this decision yet; try again in a few seconds")
+
+
 async def _rows(suite: Suite, inputs: dict[str, Any], decided: int) -> list[dict[str, Any]] | None:
-    """The decision's row, then every evidence record up to it that can move a verdict.
+    """The decision's row, then every evidence record up to it that can move a verdict, and every revocation.
 
     None while one of them is not in a signed tree yet.
     """
@@ -77,8 +87,8 @@ async def _rows(suite: Suite, inputs: dict[str, Any], decided: int) -> list[dict
     for name in TYPES:
         async for row in suite.items("audit", "/v1/trail", type=f"gpuaas.evidence.{name}.v1", proof=1):
             position = int(row["position"])
-            wanted = position == decided or (name != DECIDED and position <= int(inputs["log_position"]))
-            if not wanted:
+            before = name != DECIDED and position <= int(inputs["log_position"])
+            if position != decided and not before and name != REVOKED:
                 continue
             if not row.get("proof"):
                 return None

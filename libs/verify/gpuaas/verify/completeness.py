@@ -7,7 +7,7 @@ quote is exactly what those records amount to at the decision's log position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,24 +20,28 @@ from gpuaas.verify.strict_json import parse_object
 REQUIREMENT: Final = "gpuaas.evidence.requirement-published.v1"
 RELEASE: Final = "gpuaas.evidence.release-registered.v1"
 OPENED: Final = "gpuaas.evidence.claim-opened.v1"
+ABANDONED: Final = "gpuaas.evidence.claim-abandoned.v1"
 SUBMITTED: Final = "gpuaas.evidence.claim-submitted.v1"
 READ_BACK: Final = "gpuaas.evidence.claim-read-back.v1"
 WAIVER: Final = "gpuaas.evidence.waiver-requested.v1"
 APPROVED: Final = "gpuaas.evidence.waiver-approved.v1"
 WITHDRAWN: Final = "gpuaas.evidence.waiver-withdrawn.v1"
 CONTROLS: Final = "gpuaas.evidence.controls-run.v1"
+REVOKED: Final = "gpuaas.evidence.gate-revoked.v1"
 MOVES_A_VERDICT: Final = frozenset(
-    {REQUIREMENT, RELEASE, OPENED, SUBMITTED, READ_BACK, WAIVER, APPROVED, WITHDRAWN, CONTROLS}
+    {REQUIREMENT, RELEASE, OPENED, ABANDONED, SUBMITTED, READ_BACK, WAIVER, APPROVED, WITHDRAWN, CONTROLS}
 )
 
 Record = tuple[int, str, Mapping[str, Any]]
 """Position, type and data of a logged event."""
 
 
-def check_tree(folder: Path, policy: Policy, end: int, rows: Mapping[int, str]) -> int:
-    """How many records the tree in `folder` lists up to `end`; all of them are among `rows`.
+def check_tree(folder: Path, policy: Policy, end: int, gate: str, rows: Mapping[int, str]) -> int:
+    """How many records the tree in `folder` lists up to `end`; all of them are among `rows`, and so is whatever
+    `gate` took back since.
 
     Args:
+        gate: subject of the gate's events.
         rows: position → SHA-256 of the event's bytes, of the bundle's rows.
 
     Raises:
@@ -51,9 +55,10 @@ def check_tree(folder: Path, policy: Policy, end: int, rows: Mapping[int, str]) 
     for number, content in enumerate(_all_entries(folder, int(report.facts["size"]))):
         entry = Fields(parse_object(content, f"entry {number}"), f"entry {number}")
         last = max(last, entry.int64("position"))
-        if entry.raw.get("type") not in MOVES_A_VERDICT or entry.int64("position") > end:
+        before = entry.raw.get("type") in MOVES_A_VERDICT and entry.int64("position") <= end
+        if not before and (entry.raw.get("type"), entry.raw.get("subject")) != (REVOKED, gate):
             continue
-        count += 1
+        count += before
         if rows.get(entry.int64("position")) != entry.text("sha256"):
             what = f"{entry.text('type')} at position {entry.int64('position')}"
             raise Refuted("record-left-out", f"the log holds a {what} that the bundle does not show")
@@ -75,6 +80,7 @@ def check_amount(inputs: Mapping[str, Any], records: Iterable[Record]) -> None:
     quoted = {one["published"]["requirement_id"]: int(one["position"]) for one in inputs["requirements"]}
     _same("requirements", asked, quoted)
     claims = _claims(known, subject, asked)
+    _same("abandoned claims", _abandoned(known, inputs, asked), _quoted_abandoned(inputs))
     _same("claims", claims, {one["claim"]["claim_id"]: int(one["position"]) for one in inputs["claims"]})
     opened = {data["claim_id"]: position for position, kind, data in known if kind == OPENED}
     _same(
@@ -109,6 +115,21 @@ def _claims(known: Iterable[Record], subject: str, asked: Mapping[str, int]) -> 
         else:
             elsewhere[data["requirement_id"]] = (data["claim_id"], position)
     return about | dict(elsewhere.values())
+
+
+def _abandoned(known: Sequence[Record], inputs: Mapping[str, Any], asked: Mapping[str, int]) -> dict[str, int]:
+    """Claim id → where it was given up, of the runs about the subject."""
+    mine = {
+        data["claim_id"]
+        for _, kind, data in known
+        if kind == OPENED and data["subject_sha256"] == inputs["subject_sha256"] and data["requirement_id"] in asked
+    }
+    ended = [(data["claim_id"], position) for position, kind, data in known if kind == ABANDONED]
+    return {name: position for name, position in ended if name in mine}
+
+
+def _quoted_abandoned(inputs: Mapping[str, Any]) -> dict[str, int]:
+    return {one["said"]["claim_id"]: int(one["position"]) for one in inputs.get("abandoned", ())}
 
 
 def _waivers(known: Iterable[Record], subject: str, profile: str) -> dict[str, tuple[int, int, bool]]:

@@ -2,9 +2,9 @@
 being there.
 
 A bundle is a folder: `rows.json` (trail rows with proofs: the decision first, then every record that its inputs
-quote) and `inputs.json` (the exact bytes the decision was taken on). Checked: every row is in the signed log, the
-inputs are those the decision names, each record in them is the logged one at its position, nothing that the tree
-lists up to the decision was left out, and the rules applied again give the decision's own bytes.
+quote, and what the gate took back) and `inputs.json` (the exact bytes the decision was taken on). Checked: every row
+is in the signed log, the inputs are those the decision names, each record in them is the logged one at its position,
+nothing that the tree lists up to the decision was left out, and the rules applied again give the decision's own bytes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gpuaas.verify.strict_json import canonical, parse_object
 
 BYTES_MAX: Final = 512 * 1024 * 1024
 DECIDED: Final = "gpuaas.evidence.gate-decided.v1"
+REVOKED: Final = "gpuaas.evidence.gate-revoked.v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +63,33 @@ def verify_decision(folder: str | Path, policy: Policy, keys: Sequence[VerifierK
         _check_signed(Path(folder) / "artefacts", inputs, logged, keys, report)
         _check_judgement(inputs, decision.data)
         verdict = decision.data.text("verdict")
-        report.held("judgement", f"the rules of edition {RULES} give the same bytes: {verdict}")
+        report.held("judgement", f"the rules of edition {inputs['rules']} give the same bytes: {verdict}")
         report.facts |= {
             "verdict": verdict,
             "release": decision.data.text("subject_sha256"),
             "profile": decision.data.text("profile"),
             "decided at": decision.data.text("decided_at"),
+            **_taken_back(logged),
         }
     return report
 
 
+def _taken_back(logged: list[Logged]) -> dict[str, str]:
+    """Whether the gate has taken this very decision back since, and why."""
+    decision = logged[0].event.data
+    for one in logged:
+        said = one.event.data
+        if one.event.type != REVOKED or said.text("gate_id") != decision.text("gate_id"):
+            continue
+        if said.text("revoked_inputs_sha256") == decision.text("inputs_sha256"):
+            return {"taken back": f"{said.text('revoked_at')}: {said.text('cause')}"}
+    return {}
+
+
 def _check_judgement(inputs: dict[str, Any], data: Fields) -> None:
-    if inputs.get("rules") != RULES:
-        raise Unusable("other-rules", f"the inputs are for rules {inputs.get('rules')!r}; {RULES} are known here")
+    if inputs.get("rules") not in RULES:
+        known = " and ".join(map(str, sorted(RULES)))
+        raise Unusable("other-rules", f"the inputs are for rules {inputs.get('rules')!r}; {known} are known here")
     try:
         again = judge(inputs)
     except (KeyError, TypeError, ValueError) as broken:
@@ -115,6 +130,9 @@ def _quoted(inputs: dict[str, Any]) -> Iterator[tuple[str, int | None, Any]]:
         for one in inputs["claims"]:
             if one.get("opened") is not None:
                 yield "opening", int(one["opened_position"]), one["opened"]
+        for one in inputs.get("abandoned", ()):
+            yield "opening", int(one["opened_position"]), one["opened"]
+            yield "abandonment", int(one["position"]), one["said"]
         for name, key in (("release", "registered"), ("controls", "ran")):
             if inputs.get(name) is not None:
                 yield name, int(inputs[name]["position"]), inputs[name][key]
@@ -133,7 +151,7 @@ def _check_complete(folder: Path, inputs: dict[str, Any], logged: list[Logged], 
         return
     rows = {one.leaf.position: one.leaf.entry.text("sha256") for one in logged}
     try:
-        count = check_tree(folder, policy, int(inputs["log_position"]), rows)
+        count = check_tree(folder, policy, int(inputs["log_position"]), logged[0].leaf.subject, rows)
         check_amount(inputs, [(one.leaf.position, one.event.type, one.event.data.raw) for one in logged])
     except (KeyError, TypeError, ValueError) as broken:
         raise Unusable("malformed", f"the records cannot be summed up: {broken!r}") from broken
@@ -148,9 +166,10 @@ def _check_signed(
         report.facts["signatures"] = "not checked: no --evidence-key was given"
         return
     faulty = {one["claim"]["claim_id"] for one in inputs["claims"] if one.get("fault") is not None}
-    signed = [one for one in logged if "statement_sha256" in one.event.data.raw]
-    sound = [one for one in signed if one.event.data.raw.get("claim_id") not in faulty]
+    sound = [one for one in logged if one.event.data.raw.get("claim_id") not in faulty]
     for one in sound:
+        if "statement_sha256" not in one.event.data.raw:
+            raise Refuted("unsigned-record", f"the {one.event.type} at position {one.leaf.position} names no statement")
         check_statement(folder, one.event.type, one.event.data.raw, keys)
     report.held("statements", f"{len(sound):,} records are signed statements that say the same")
     files = 0

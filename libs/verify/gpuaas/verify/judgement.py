@@ -1,7 +1,8 @@
 """A gate's judgement, made again. One law: the same inputs give the same words, from code that shares nothing with
 the service.
 
-Edition 2 of the rules. `why` texts are compared byte for byte, so each sentence here is spelt as the service spells it.
+Editions 2 and 3 of the rules: 3 also tells of runs that gave nothing, and wants the controls whole. `why` texts are
+compared byte for byte, so each sentence here is spelt as the service spells it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gpuaas.verify import predicates
+from gpuaas.verify.controls import controls_found
 
-RULES: Final = 2
+RULES: Final = frozenset({2, 3})
 WHY_CHARS_MAX: Final = 1_000
-CONTROLS_MAX_AGE_S: Final = 86_400
 PEOPLE_MIN: Final = 2
 SHOWN_CHARS_MAX: Final = 80
 LEVELS: Final = ("R0", "R1", "R2", "R3", "R4")
 STRICT_PROFILES: Final = frozenset({"staging", "production"})
 OPENED_WITH: Final = ("requirement_id", "subject_sha256", "profile", "procedure", "procedure_id", "scope")
+
+_LISTED: Final = ("requirements", "claims", "abandoned", "readbacks", "waivers")
 
 Document = Mapping[str, Any]
 
@@ -124,7 +127,7 @@ def _last_word(required: Document, inputs: Document) -> Finding:
     candidates = [one for one in inputs["claims"] if one["claim"]["requirement_id"] == name]
     about = [one for one in candidates if _is_about(one["claim"], inputs)]
     if not about:
-        return _nothing_about(candidates, inputs)
+        return _gave_nothing(name, inputs) or _nothing_about(candidates, inputs)
     ordered = sorted(about, key=lambda one: int(one["position"]))
     findings = [_judge_claim(one, required, inputs) for one in ordered]
     passes = [one for one in findings if one.verdict == "pass"]
@@ -134,6 +137,19 @@ def _last_word(required: Document, inputs: Document) -> Finding:
     if newest_fail is not None and (newest_pass is None or newest_fail.position > newest_pass.position):
         return newest_fail
     return newest_pass or findings[-1]
+
+
+def _gave_nothing(name: str, inputs: Document) -> Finding | None:
+    """The newest run about this requirement that gave nothing; editions before 3 know none."""
+    mine = [
+        one
+        for one in inputs.get("abandoned", ())
+        if one["opened"]["requirement_id"] == name and _is_about(one["opened"], inputs)
+    ]
+    if not mine:
+        return None
+    said = max(mine, key=lambda one: int(one["position"]))["said"]
+    return Finding("unknown", 0, f"gave-nothing: {said['claim_id']} was run and gave nothing: {said['reason']}")
 
 
 def _nothing_about(candidates: Sequence[Document], inputs: Document) -> Finding:
@@ -271,7 +287,7 @@ def _subject(inputs: Document) -> list[dict[str, Any]]:
 
 
 def _log(inputs: Document) -> list[dict[str, Any]]:
-    parts = [one for name in ("requirements", "claims", "readbacks", "waivers") for one in inputs[name]]
+    parts = [one for name in _LISTED for one in inputs.get(name, ())]
     parts += [one for one in (inputs.get("release"), inputs.get("controls")) if one is not None]
     newest, end = max([0, *(int(one["position"]) for one in parts)]), int(inputs["log_position"])
     if newest <= end:
@@ -280,22 +296,5 @@ def _log(inputs: Document) -> list[dict[str, Any]]:
 
 
 def _controls(inputs: Document) -> dict[str, Any]:
-    verdict, why = _controls_found(inputs)
+    verdict, why = controls_found(inputs)
     return _reason("negative-controls", verdict, why)
-
-
-def _controls_found(inputs: Document) -> tuple[str, str]:
-    if inputs.get("controls") is None:
-        return "unknown", "controls-not-run: nobody has shown that this gate can say no"
-    ran, now = inputs["controls"]["ran"], _moment(inputs["now"])
-    name, ran_at = ran["run_id"], _moment(ran["ran_at"])
-    if ran["rules"] != RULES:
-        return "unknown", f"controls-of-other-rules: {name} tried edition {ran['rules']}, this is {RULES}"
-    if wrong := [one for one in ran["controls"] if one["found"] != one["expected"]]:
-        said = f"{wrong[0]['name']!r} was judged {wrong[0]['found']}, not {wrong[0]['expected']}"
-        return "fail", f"control-not-refused: in {name} {said}"
-    if ran_at > now:
-        return "unknown", f"from-the-future: {name} is dated {ran_at}, after now"
-    if now - ran_at > timedelta(seconds=CONTROLS_MAX_AGE_S):
-        return "unknown", f"stale: {name} ran at {ran_at}, more than {CONTROLS_MAX_AGE_S} s ago"
-    return "pass", f"shown: {name} refused {len(ran['controls'])} poisoned packages, each for its own reason"

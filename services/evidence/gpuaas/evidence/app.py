@@ -18,7 +18,8 @@ from gpuaas.evidence.adapters.files import FileArtefacts
 from gpuaas.evidence.adapters.live_state import HttpInstallation
 from gpuaas.evidence.domain.specimens import Specimens
 from gpuaas.evidence.entities import SERVICE
-from gpuaas.evidence.keeping import Gatekeeper, Views
+from gpuaas.evidence.gathering import Gatherer, Views
+from gpuaas.evidence.keeping import Gatekeeper
 from gpuaas.evidence.notary import Notary
 from gpuaas.evidence.ports import ArtefactStore
 from gpuaas.evidence.projections.claims import Claims
@@ -68,17 +69,9 @@ def build(settings: EvidenceSettings) -> Service:
     procedures = LocalCommands(settings.evidence_procedures)
     installation = HttpInstallation(settings.services(), holders)
     reader = ClaimReader(service.commands, store, service.clock, notary, procedures, installation)
-    keeper = Gatekeeper(
-        service.commands,
-        store,
-        service.clock,
-        service.database,
-        views,
-        caught_up,
-        trusted,
-        notary,
-        Specimens(*specimen_signers()),
-    )
+    gatherer = Gatherer(store, service.clock, service.database, views, caught_up, trusted)
+    specimens = Specimens(*specimen_signers())
+    keeper = Gatekeeper(service.commands, store, service.clock, gatherer, notary, specimens)
     service.react(
         ReadBackNewClaims(reader),
         ReviewPassedGates(keeper, service.database, views.claims, views.waivers, caught_up),
@@ -99,7 +92,7 @@ def build(settings: EvidenceSettings) -> Service:
         upload_timeout_s=settings.evidence_upload_timeout_s,
     )
     service.serve(api.router(desk), streamed=[api.ARTEFACTS_PATH])
-    service.background("scrub", lambda: scrub_for_ever(store, settings.evidence_scrub_interval_s))
+    service.background("scrub", lambda: scrub_for_ever(store, keeper, reader, settings.evidence_scrub_interval_s))
     service.background("look-again", lambda: look_for_ever(keeper, reader, settings))
     return service
 
@@ -112,12 +105,13 @@ async def look_for_ever(keeper: Gatekeeper, reader: ClaimReader, settings: Evide
         await asyncio.sleep(settings.evidence_look_again_interval_s)
 
 
-async def scrub_for_ever(store: ArtefactStore, interval_s: float) -> None:
-    """Read the whole store again now and then, and name what is damaged in the service's log."""
+async def scrub_for_ever(store: ArtefactStore, keeper: Gatekeeper, reader: ClaimReader, interval_s: float) -> None:
+    """Read the whole store again now and then; what is damaged is no evidence from that moment on."""
     while True:
         await asyncio.sleep(interval_s)
         async for damage in store.scrub():
             _log.error("the artefact %s is damaged: its bytes hash to %s", damage.sha256, damage.found_sha256)
+            await keeper.tell_damage(damage.sha256, reader)
 
 
 def main() -> None:

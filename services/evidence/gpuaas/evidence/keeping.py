@@ -7,71 +7,44 @@ schedule, and read back again before it goes stale; a yes that no longer holds i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands, Outcome
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Invalid, NotFound, Rejected, Unavailable
+from gpuaas.common.errors import Invalid, Rejected, Unavailable
 from gpuaas.common.ids import derived_id, new_id
-from gpuaas.common.projections import Database, Record
-from gpuaas.contracts.evidence import ClaimSubmitted, Profile, RequirementKind
+from gpuaas.common.projections import Record
+from gpuaas.contracts.evidence import Profile, RequirementKind
 from gpuaas.evidence.domain import controls_run, gate
-from gpuaas.evidence.domain.attestation import inspect
 from gpuaas.evidence.domain.controls import run_controls
-from gpuaas.evidence.domain.dsse import ENVELOPE_BYTES_MAX, Check
 from gpuaas.evidence.domain.inputs import RULES, ClaimOnFile, Inputs, RequirementOnFile, demand_of
-from gpuaas.evidence.domain.judgement import (
-    CLAIMS_MAX,
-    CONTROLS_MAX_AGE_S,
-    READBACKS_MAX,
-    REQUIREMENTS_MAX,
-    WAIVERS_MAX,
-    decide_gate,
-)
+from gpuaas.evidence.domain.judgement import CLAIMS_MAX, CONTROLS_MAX_AGE_S, decide_gate
 from gpuaas.evidence.domain.specimens import Specimens
 from gpuaas.evidence.entities import CONTROLS, GATE, SERVICE
+from gpuaas.evidence.gathering import Gatherer
 from gpuaas.evidence.notary import Notary
-from gpuaas.evidence.ports import ArtefactStore, Damaged, whole
-from gpuaas.evidence.projections.claims import Claims, claim_in
-from gpuaas.evidence.projections.control_runs import ControlRuns
-from gpuaas.evidence.projections.gates import Gates, kinds_of
-from gpuaas.evidence.projections.releases import Releases
-from gpuaas.evidence.projections.requirements import Requirements
-from gpuaas.evidence.projections.waivers import Waivers
+from gpuaas.evidence.ports import ArtefactStore, whole
+from gpuaas.evidence.projections.gates import kinds_of
 from gpuaas.evidence.reading import ClaimReader
 
 GATES_MAX: Final = 1_000
-GATHERINGS_MAX: Final = 8
-"""Tries to gather everything as of one position while the log grows."""
 STANDING_PAGE: Final = 200
+DECISIONS_MAX: Final = 4
+"""Tries to decide while others let the same gate decide in between."""
 
-CaughtUp = Callable[[], Awaitable[int]]
-"""Waits until the read models have seen everything that the log holds now; the position up to where that is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """The read models that a judgement is gathered from."""
-
-    requirements: Requirements
-    claims: Claims
-    releases: Releases
-    waivers: Waivers
-    controls: ControlRuns
-    gates: Gates
+About = tuple[str, Profile, Sequence[RequirementKind]]
+"""Subject digest, profile and kinds of requirement (none: all)."""
 
 
 class Gatekeeper:
-    """Gathers everything a gate must look at, and lets it decide.
+    """Lets gates decide, keeps looking at what passed, and shows itself that it can say no.
 
     Args:
-        caught_up: waits until the read models have seen the whole log: a gate never decides on an old view.
-        trusted: key id → check of every key whose statements count.
         specimens: what the negative controls are made with.
     """
 
@@ -80,59 +53,59 @@ class Gatekeeper:
         commands: Commands,
         store: ArtefactStore,
         clock: Clock,
-        database: Database,
-        views: Views,
-        caught_up: CaughtUp,
-        trusted: Mapping[str, Check],
+        gatherer: Gatherer,
         notary: Notary,
         specimens: Specimens,
     ) -> None:
         self._commands = commands
         self._store = store
         self._clock = clock
-        self._database = database
-        self._views = views
-        self._caught_up = caught_up
-        self._trusted = trusted
+        self._gatherer = gatherer
+        self._database = gatherer.database
+        self._views = gatherer.views
+        self._caught_up = gatherer.caught_up
         self._notary = notary
         self._specimens = specimens
 
     async def inputs(self, subject_sha256: str, profile: Profile, kinds: Sequence[RequirementKind] = ()) -> Inputs:
-        """Everything a judgement of this subject rests on, as of one position of the log.
-
-        Raises:
-            Unavailable: evidence arrives faster than it can be gathered.
-        """
-        for _ in range(GATHERINGS_MAX):
-            position = await self._caught_up()
-            gathered = await self._gathered(subject_sha256, profile, kinds, position)
-            if gathered.newest_position() <= position:
-                return gathered
-        raise Unavailable("evidence about this release is arriving faster than it can be gathered; ask again")
+        """Everything a judgement of this subject rests on now. Raises Unavailable."""
+        return await self._gatherer.inputs(subject_sha256, profile, kinds)
 
     async def decide(
-        self,
-        gate_id: str,
-        about: tuple[str, Profile, Sequence[RequirementKind]],
-        cause: Cause,
-        *,
-        asked_by: str | None = None,
+        self, gate_id: str, about: About, cause: Cause, *, asked_by: str | None = None
     ) -> Outcome[gate.Gate]:
         """Let the gate decide, once for this cause; what it decided on is stored under `inputs_sha256`.
 
         Args:
-            about: subject digest, profile and kinds of requirement (none: all).
             asked_by: the principal who asks; None when the service looks again by itself.
 
         Raises:
             Rejected: the asker made a claim or a waiver in it, or this was decided before.
+            Unavailable: others let the same gate decide again and again.
         """
         await self.run_controls_if_due(timedelta(seconds=CONTROLS_MAX_AGE_S / 2))
-        inputs = await self.inputs(*about)
-        await self._store.put(inputs.sha256, whole(inputs.encode()))
-        order = gate.DecideGate(gate_id=gate_id, inputs=inputs, asked_by=asked_by)
-        statement = await self._notary.attest(gate.decided(order), [inputs.subject_sha256])
-        return await self._commands.execute(GATE, PLATFORM, gate_id, replace(order, statement_sha256=statement), cause)
+        for _ in range(DECISIONS_MAX):
+            inputs = await self.inputs(*about)
+            await self._store.put(inputs.sha256, whole(inputs.encode()))
+            order = await self._signed(gate.DecideGate(gate_id=gate_id, inputs=inputs, asked_by=asked_by))
+            try:
+                return await self._commands.execute(GATE, PLATFORM, gate_id, order, cause)
+            except gate.DecidedMeanwhile:
+                continue
+        raise Unavailable(f"the gate {gate_id} is being decided by others all the time; ask again")
+
+    async def _signed(self, order: gate.DecideGate) -> gate.DecideGate:
+        """The order with the digests of what has to be said in it: the decision, and every pass that it takes back."""
+        subject, decision = [order.inputs.subject_sha256], gate.decided(order)
+        state, _ = await self._commands.state(GATE, PLATFORM, order.gate_id)
+        return replace(
+            order,
+            statement_sha256=await self._notary.attest(decision, subject),
+            revoking={
+                one.revoked_inputs_sha256: await self._notary.attest(one, subject)
+                for one in gate.revocations(decision, state)
+            },
+        )
 
     async def claimers(self, subject_sha256: str, requirement_id: str) -> frozenset[str]:
         """Who made claims about this requirement and subject, as of now."""
@@ -183,6 +156,15 @@ class Gatekeeper:
             last = rows[-1]
             after = (last["gate_id"], last["subject_sha256"], last["profile"], last["kinds"])
 
+    async def tell_damage(self, sha256: str, reader: ClaimReader) -> int:
+        """The store no longer gives the bytes of `sha256`: read back every claim that rests on them; how many."""
+        await self._caught_up()
+        resting = await self._views.claims.resting_on(self._database, sha256, limit=CLAIMS_MAX)
+        for one in resting:
+            with suppress(Rejected):  # contradicted before: nothing rests on it any more
+                await reader.read_back(one, "R1", Cause(new_id(), SERVICE, "service", step="damaged-"))
+        return len(resting)
+
     async def _look_again_at(self, row: Record, reader: ClaimReader) -> int:
         subject, profile, kinds = row["subject_sha256"], row["profile"], kinds_of(row)
         inputs = await self.inputs(subject, profile, kinds)
@@ -216,62 +198,6 @@ class Gatekeeper:
                     await reader.read_back(one.claim, await reader.demanded(one.claim), cause)
                 refreshed = True
         return refreshed
-
-    async def _gathered(
-        self, subject_sha256: str, profile: Profile, kinds: Sequence[RequirementKind], position: int
-    ) -> Inputs:
-        views, database = self._views, self._database
-        required = await views.requirements.in_force(database, profile, limit=REQUIREMENTS_MAX + 1)
-        ids = [one.published.requirement_id for one in required]
-        rows = await views.claims.for_gate(database, subject_sha256, ids, limit=CLAIMS_MAX + REQUIREMENTS_MAX + 1)
-        names = [row["claim_id"] for row in rows]
-        openings = await views.claims.openings(database, names)
-        return Inputs(
-            subject_sha256=subject_sha256,
-            profile=profile,
-            kinds=tuple(sorted(set(kinds))),
-            now=self._clock.now(),
-            log_position=position,
-            release=await views.releases.for_gate(database, subject_sha256),
-            controls=await views.controls.for_gate(database),
-            requirements=tuple(required),
-            claims=tuple([await self._on_file(row, openings.get(row["claim_id"])) for row in rows]),
-            readbacks=tuple(await views.claims.readbacks(database, names, limit=READBACKS_MAX + 1)),
-            waivers=tuple(await views.waivers.for_gate(database, subject_sha256, profile, limit=WAIVERS_MAX + 1)),
-        )
-
-    async def _on_file(self, row: Record, opening: tuple[int, object] | None) -> ClaimOnFile:
-        submitted = claim_in(row)
-        position, opened = opening or (0, None)
-        return ClaimOnFile.model_validate(
-            {
-                "position": row["position"],
-                "submitted_at": row["submitted_at"],
-                "submitted_by": row["submitted_by"],
-                "claim": submitted,
-                "opened": opened,
-                "opened_position": position,
-                "fault": inspect(submitted, await self._statement(submitted), self._trusted),
-                "missing": await self._missing(submitted),
-            }
-        )
-
-    async def _statement(self, submitted: ClaimSubmitted) -> bytes | None:
-        stored = await self._store.stored(submitted.statement_sha256)
-        if stored is None or stored.size_bytes > ENVELOPE_BYTES_MAX:
-            return None
-        try:
-            return b"".join([piece async for piece in self._store.read(submitted.statement_sha256)])
-        except (NotFound, Damaged):
-            return None
-
-    async def _missing(self, submitted: ClaimSubmitted) -> tuple[str, ...]:
-        missing = []
-        for artefact in submitted.artefacts:
-            stored = await self._store.stored(artefact.sha256)
-            if stored is None or stored.size_bytes != artefact.size_bytes:
-                missing.append(artefact.name)
-        return tuple(missing)
 
 
 def _deciding_claims(required: RequirementOnFile, inputs: Inputs) -> list[ClaimOnFile]:

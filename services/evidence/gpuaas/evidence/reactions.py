@@ -13,7 +13,8 @@ from gpuaas.common.projections import Database
 from gpuaas.common.reactions import Reaction
 from gpuaas.contracts.evidence import ClaimReadBack, ClaimSubmitted, WaiverWithdrawn
 from gpuaas.evidence.entities import SERVICE
-from gpuaas.evidence.keeping import CaughtUp, Gatekeeper
+from gpuaas.evidence.gathering import CaughtUp
+from gpuaas.evidence.keeping import Gatekeeper
 from gpuaas.evidence.projections.claims import Claims, claim_in
 from gpuaas.evidence.projections.waivers import Waivers
 from gpuaas.evidence.reading import ClaimReader

@@ -1,4 +1,4 @@
-"""A claim: opened, submitted, read back. One law: a contradiction takes effect at once and for good."""
+"""A claim: opened, submitted or abandoned, read back. One law: a contradiction takes effect at once and for good."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.evidence import (
+    ClaimAbandoned,
     ClaimOpened,
     ClaimReadBack,
     ClaimSubmitted,
@@ -27,6 +28,9 @@ OPEN_MAX: Final = timedelta(days=366)
 """Longest time from opening a claim to submitting it."""
 READBACKS_MAX: Final = 10_000
 DETAIL_CHARS_MAX: Final = 1_000
+REASON_CHARS_MAX: Final = 500
+OPENED_WITH: Final = ("requirement_id", "subject_sha256", "profile", "procedure", "procedure_id", "scope")
+"""What is said before the run and has to be the same after it."""
 LEVELS: Final[tuple[ReadbackLevel, ...]] = ("R0", "R1", "R2", "R3", "R4")
 """From the claimer's word to the live state, in order of strength."""
 
@@ -59,6 +63,17 @@ class SubmitClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class AbandonClaim:
+    """Say that the run gave nothing, and why."""
+
+    claim_id: str
+    by: str
+    reason: str
+    at: datetime
+    statement_sha256: str = UNSIGNED
+
+
+@dataclass(frozen=True, slots=True)
 class RecordReadback:
     """Record what reading the claim back at `level` gave."""
 
@@ -70,7 +85,7 @@ class RecordReadback:
     statement_sha256: str = UNSIGNED
 
 
-ClaimCommand = OpenClaim | SubmitClaim | RecordReadback
+ClaimCommand = OpenClaim | SubmitClaim | AbandonClaim | RecordReadback
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,11 @@ class Open:
     """Scope and procedure are fixed; the run may begin."""
 
     opened: ClaimOpened
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Its run gave nothing; nothing can be submitted under it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +123,14 @@ class Contradicted:
     detail: str
 
 
-Claim = Unsubmitted | Open | Standing | Contradicted
+Claim = Unsubmitted | Open | Abandoned | Standing | Contradicted
 
 
 def decide(command: ClaimCommand, claim: Claim) -> Sequence[Event]:
     match claim, command:
         case Unsubmitted(), OpenClaim() as opening:
             return [opened(opening)]
-        case ((Open() | Standing() | Contradicted()), OpenClaim()):
+        case ((Open() | Abandoned() | Standing() | Contradicted()), OpenClaim()):
             raise Rejected("this claim id is taken; what a claim covers is said once, open another")
         case Unsubmitted(), SubmitClaim() as submission:
             return [_submitted(submission)]
@@ -119,6 +139,14 @@ def decide(command: ClaimCommand, claim: Claim) -> Sequence[Event]:
             return [_submitted(submission)]
         case ((Standing() | Contradicted()), SubmitClaim()):
             raise Rejected("this claim id is taken and a claim never changes; submit under a new id")
+        case Open(), AbandonClaim() as end:
+            return [abandoned(end)]
+        case (Unsubmitted(), AbandonClaim(claim_id=claim_id)):
+            raise NotFound(f"no claim {claim_id} was opened; GET /v1/openings lists those that wait")
+        case ((Standing() | Contradicted()), AbandonClaim()):
+            raise Rejected("the claim was submitted, and what was said is not taken back; submit another")
+        case Abandoned(), _:
+            raise Rejected("the claim was abandoned; open another and run again")
         case ((Unsubmitted() | Open()), RecordReadback(claim_id=claim_id)):
             raise NotFound(f"there is no claim {claim_id} to read back")
         case Standing() as standing, RecordReadback() as readback:
@@ -134,6 +162,8 @@ def evolve(claim: Claim, event: Event) -> Claim:
     match claim, event:
         case Unsubmitted(), ClaimOpened() as before:
             return Open(opened=before)
+        case Open(), ClaimAbandoned():
+            return Abandoned()
         case ((Unsubmitted() | Open()), ClaimSubmitted() as submitted):
             return Standing(submitted=submitted)
         case Standing(submitted=submitted), ClaimReadBack(outcome="contradicted") as found:
@@ -166,11 +196,25 @@ def opened(opening: OpenClaim) -> ClaimOpened:
     )
 
 
+def abandoned(end: AbandonClaim) -> ClaimAbandoned:
+    """What `end` will say."""
+    return ClaimAbandoned(
+        claim_id=end.claim_id,
+        abandoned_by=end.by,
+        reason=end.reason,
+        abandoned_at=end.at,
+        statement_sha256=end.statement_sha256,
+    )
+
+
+def changed_since(before: ClaimOpened, said: Assertion | ClaimSubmitted) -> str | None:
+    """The first thing that was said otherwise when the claim was opened; None when it is the same."""
+    return next((name for name in OPENED_WITH if getattr(said, name) != getattr(before, name)), None)
+
+
 def _demand_as_opened(before: ClaimOpened, submission: SubmitClaim) -> None:
-    said = submission.assertion
-    for name in ("requirement_id", "subject_sha256", "profile", "procedure", "procedure_id", "scope"):
-        if getattr(said, name) != getattr(before, name):
-            raise Rejected(f"{name} is not what the claim was opened with; open another claim for another run")
+    if (name := changed_since(before, submission.assertion)) is not None:
+        raise Rejected(f"{name} is not what the claim was opened with; open another claim for another run")
     if submission.submitted_at >= before.closes_at:
         raise Rejected(f"the claim closed at {before.closes_at}; open another and run again")
 
@@ -243,4 +287,4 @@ def _first_repeat(names: Sequence[str]) -> str | None:
 
 
 DECIDER: Final[Decider[Claim, ClaimCommand]] = Decider(initial=Unsubmitted(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(ClaimOpened, ClaimSubmitted, ClaimReadBack)
+VOCABULARY: Final = Vocabulary(ClaimOpened, ClaimAbandoned, ClaimSubmitted, ClaimReadBack)

@@ -95,6 +95,10 @@ def _later_fail(s: Specimens) -> Inputs:
     return s.inputs(claims=claims)
 
 
+def _one_control_less(s: Specimens) -> Inputs:
+    return s.inputs(controls=s.controls(controls=s.controls().ran.controls[1:]))
+
+
 def _waived(**changed: object) -> _Judged:
     return lambda s: s.inputs(claims=[], readbacks=[], waivers=[s.waiver(**changed)])  # type: ignore[arg-type]
 
@@ -171,6 +175,11 @@ _CONTROLS: Final[tuple[tuple[str, str, Try], ...]] = (
     ("nothing is required", "no-requirement", _judged(lambda s: s.inputs([]))),
     ("required elsewhere only", "no-requirement", _judged(lambda s: s.inputs([s.requirement(profiles=("kind",))]))),
     ("nobody claimed it", "no-claim", _judged(lambda s: s.inputs(claims=[], readbacks=[]))),
+    (
+        "run that gave nothing",
+        "gave-nothing",
+        _judged(lambda s: s.inputs(claims=[], readbacks=[], abandoned=(s.abandoned(),))),
+    ),
     ("claim about another subject", "wrong-subject", _judged(_claim(subject_sha256=OTHER_SUBJECT))),
     ("claim of another profile", "wrong-profile", _judged(_claim(profile="dev"))),
     ("subject that nobody registered", "unknown-subject", _judged(lambda s: s.inputs(release=None))),
@@ -231,6 +240,7 @@ _CONTROLS: Final[tuple[tuple[str, str, Try], ...]] = (
     ("truncated log", "truncated-log", _judged(lambda s: s.inputs(log_position=3))),
     ("controls that were not run", "controls-not-run", _judged(lambda s: s.inputs(controls=None))),
     ("controls of older rules", "controls-of-other-rules", _judged(lambda s: s.inputs(controls=s.controls(rules=1)))),
+    ("controls with one left out", "controls-incomplete", _judged(_one_control_less)),
     ("controls run too long ago", "stale", _judged(lambda s: s.inputs(controls=s.controls(ran_at=EARLY)))),
     ("replayed decision", "replayed", _replayed),
     ("decision about another release", "wrong-subject", _decision_about_another),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from gpuaas.common.errors import Invalid
 from gpuaas.contracts.evidence import ClaimReadBack, ReadbackLevel, Verdict
-from gpuaas.evidence.domain.claim import LEVELS
+from gpuaas.evidence.domain.claim import LEVELS, changed_since
 from gpuaas.evidence.domain.inputs import ClaimOnFile, Demand, Inputs, ReadbackOnFile, RequirementOnFile, demand_of
 from gpuaas.evidence.domain.predicate import NotEvaluable, read_predicate
 
@@ -32,7 +32,7 @@ def last_word(required: RequirementOnFile, inputs: Inputs) -> Finding:
     candidates = [one for one in inputs.claims if one.claim.requirement_id == required.published.requirement_id]
     about = [one for one in candidates if is_about(one, inputs)]
     if not about:
-        return _nothing_about(candidates, inputs)
+        return _gave_nothing(required, inputs) or _nothing_about(candidates, inputs)
     findings = [_judge_claim(one, required, inputs) for one in sorted(about, key=lambda one: one.position)]
     passed = [one for one in findings if one.verdict == "pass"]
     failed = [one for one in findings if one.verdict == "fail"]
@@ -45,6 +45,20 @@ def last_word(required: RequirementOnFile, inputs: Inputs) -> Finding:
 
 def is_about(one: ClaimOnFile, inputs: Inputs) -> bool:
     return one.claim.subject_sha256 == inputs.subject_sha256 and one.claim.profile == inputs.profile
+
+
+def _gave_nothing(required: RequirementOnFile, inputs: Inputs) -> Finding | None:
+    """The newest run about this requirement that was begun and gave nothing."""
+    mine = [
+        one
+        for one in inputs.abandoned
+        if (one.opened.requirement_id, one.opened.subject_sha256, one.opened.profile)
+        == (required.published.requirement_id, inputs.subject_sha256, inputs.profile)
+    ]
+    if not mine:
+        return None
+    newest = max(mine, key=lambda one: one.position).said
+    return Finding("unknown", 0, f"gave-nothing: {newest.claim_id} was run and gave nothing: {newest.reason}")
 
 
 def _nothing_about(candidates: Sequence[ClaimOnFile], inputs: Inputs) -> Finding:
@@ -123,10 +137,8 @@ def _not_as_opened(one: ClaimOnFile, required: RequirementOnFile) -> Finding | N
     if before is None:
         why = f"scope-not-fixed: {name} was not opened before its run"
         return Finding("unknown", one.position, why)
-    same = ("requirement_id", "subject_sha256", "profile", "procedure", "procedure_id", "scope")
-    changed = [field for field in same if getattr(said, field) != getattr(before, field)]
-    if changed:
-        return Finding("unknown", one.position, f"scope-changed: {name} was opened with another {changed[0]}")
+    if (changed := changed_since(before, said)) is not None:
+        return Finding("unknown", one.position, f"scope-changed: {name} was opened with another {changed}")
     if one.opened_position >= one.position or before.opened_at > one.submitted_at:
         return Finding("unknown", one.position, f"scope-not-fixed: {name} was opened after it was submitted")
     if one.opened_position < required.position:

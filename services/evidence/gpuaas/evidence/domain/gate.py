@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -20,12 +20,18 @@ CAUSE_CHARS_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class DecideGate:
-    """Judge these inputs. `asked_by`: the principal who wants to know; None: the service itself, which looks again."""
+    """Judge these inputs.
+
+    Attributes:
+        asked_by: the principal who wants to know; None: the service itself, which looks again.
+        revoking: `inputs_sha256` of a pass that this takes back → digest of the statement that says so.
+    """
 
     gate_id: str
     inputs: Inputs
     asked_by: str | None = None
     statement_sha256: str = UNSIGNED
+    revoking: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,10 @@ class Decided:
 
 
 Gate = Undecided | Decided
+
+
+class DecidedMeanwhile(Rejected):
+    """It takes back a pass that is not signed for: somebody let the gate decide in between. Gather and sign again."""
 
 
 class NotTheDecision(Invalid):
@@ -63,7 +73,7 @@ def decide(command: DecideGate, gate: Gate) -> Sequence[Event]:
             raise Rejected(f"the gate was decided later, at {before}; an earlier decision is not recorded after it")
         case _:
             decision = decided(command)
-            return [decision, *_revocations(decision, gate)]
+            return [decision, *(_signed_for(one, command) for one in revocations(decision, gate))]
 
 
 def decided(command: DecideGate) -> GateDecided:
@@ -99,8 +109,14 @@ def evolve(gate: Gate, event: Event) -> Gate:
             raise AssertionError(f"{event.TYPE} is not part of a gate's history")
 
 
-def _revocations(decision: GateDecided, gate: Gate) -> list[Event]:
-    """A no after a yes about the same takes the yes back, and says so."""
+def _signed_for(revoked: GateRevoked, command: DecideGate) -> GateRevoked:
+    if (statement := command.revoking.get(revoked.revoked_inputs_sha256)) is None:
+        raise DecidedMeanwhile("the gate was decided meanwhile; ask it again")
+    return revoked.model_copy(update={"statement_sha256": statement})
+
+
+def revocations(decision: GateDecided, gate: Gate) -> list[GateRevoked]:
+    """A no after a yes about the same takes the yes back, and says so; still unsigned."""
     if decision.verdict == "pass" or not isinstance(gate, Decided):
         return []
     about = (decision.subject_sha256, decision.profile, decision.kinds or ())

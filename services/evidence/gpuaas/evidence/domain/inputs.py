@@ -9,6 +9,7 @@ from typing import Final, Literal
 from gpuaas.common.events import Part
 from gpuaas.common.wire import Count64, Moment
 from gpuaas.contracts.evidence import (
+    ClaimAbandoned,
     ClaimOpened,
     ClaimReadBack,
     ClaimSubmitted,
@@ -25,7 +26,7 @@ from gpuaas.contracts.evidence import (
 from gpuaas.evidence.domain.attestation import Fault
 from gpuaas.evidence.domain.strict_json import read_json, write_json
 
-RULES: Final = 2
+RULES: Final = 3
 """Which edition of the rules decided; it goes up when the same inputs would be judged differently."""
 
 
@@ -70,6 +71,15 @@ class ClaimOnFile(Part):
     missing: tuple[str, ...]
 
 
+class AbandonedOnFile(Part):
+    """A run about the subject that gave nothing: how it was opened, and why it was given up."""
+
+    position: Count64
+    opened: ClaimOpened
+    opened_position: Count64
+    said: ClaimAbandoned
+
+
 class WaiverOnFile(Part):
     """A waiver with everybody who approved it; `position` is where the last word about it was said."""
 
@@ -100,7 +110,7 @@ class Inputs(Part):
         log_position: the end of the log when this was gathered; everything up to there was looked at.
     """
 
-    rules: Literal[2] = RULES
+    rules: Literal[3] = RULES
     subject_sha256: Sha256
     profile: Profile
     kinds: tuple[RequirementKind, ...]
@@ -110,6 +120,7 @@ class Inputs(Part):
     controls: ControlsOnFile | None = None
     requirements: tuple[RequirementOnFile, ...]
     claims: tuple[ClaimOnFile, ...]
+    abandoned: tuple[AbandonedOnFile, ...] = ()
     readbacks: tuple[ReadbackOnFile, ...]
     waivers: tuple[WaiverOnFile, ...]
 
@@ -130,6 +141,7 @@ class Inputs(Part):
         """The newest position of anything in here; 0 when there is nothing."""
         positions = [0]
         positions += [one.position for one in self.requirements] + [one.position for one in self.claims]
+        positions += [one.position for one in self.abandoned]
         positions += [one.position for one in self.readbacks] + [one.position for one in self.waivers]
         positions += [one.position for one in (self.release,) if one] + [
             one.position for one in (self.controls,) if one

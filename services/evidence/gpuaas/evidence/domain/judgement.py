@@ -13,6 +13,7 @@ from typing import Final
 
 from gpuaas.common.errors import Rejected
 from gpuaas.contracts.evidence import GateReason, Verdict
+from gpuaas.evidence.domain.demanded import DEMANDED
 from gpuaas.evidence.domain.findings import Finding, is_about, last_word
 from gpuaas.evidence.domain.inputs import RULES, ClaimOnFile, Inputs, RequirementOnFile
 from gpuaas.evidence.domain.waiving import flaw, waivers_for
@@ -75,6 +76,7 @@ def _demand_limits(required: Sequence[RequirementOnFile], about: Sequence[ClaimO
         (len(required), REQUIREMENTS_MAX, "requirements"),
         (len(about), CLAIMS_MAX, "claims about one subject"),
         (len(inputs.claims), CLAIMS_MAX + REQUIREMENTS_MAX, "claims"),
+        (len(inputs.abandoned), CLAIMS_MAX, "abandoned claims"),
         (len(inputs.readbacks), READBACKS_MAX, "readbacks"),
         (len(inputs.waivers), WAIVERS_MAX, "waivers"),
     ):
@@ -147,6 +149,11 @@ def _controls_found(inputs: Inputs) -> tuple[Verdict, str]:
         first = wrong[0]
         said = f"{first.name!r} was judged {first.found}, not {first.expected}"
         return "fail", f"control-not-refused: in {ran.run_id} {said}"
+    refused = {one.name: one.found for one in ran.controls}
+    if not_tried := [name for name, word in DEMANDED.items() if refused.get(name) != word]:
+        done = len(DEMANDED) - len(not_tried)
+        said = f"{ran.run_id} shows {done} of {len(DEMANDED)} that every gate demands, not {not_tried[0]!r}"
+        return "unknown", f"controls-incomplete: {said}"
     if ran.ran_at > inputs.now:
         return "unknown", f"from-the-future: {ran.run_id} is dated {ran.ran_at}, after now"
     if inputs.now - ran.ran_at > timedelta(seconds=CONTROLS_MAX_AGE_S):

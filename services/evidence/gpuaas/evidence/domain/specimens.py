@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from gpuaas.contracts.evidence import (
+    ClaimAbandoned,
     ClaimOpened,
     ClaimReadBack,
     ClaimSubmitted,
@@ -23,9 +24,11 @@ from gpuaas.contracts.evidence import (
     WaiverRequested,
 )
 from gpuaas.evidence.domain.attestation import Assertion, inspect, signed
+from gpuaas.evidence.domain.demanded import DEMANDED
 from gpuaas.evidence.domain.dsse import Check, Sign
 from gpuaas.evidence.domain.inputs import (
     RULES,
+    AbandonedOnFile,
     ClaimOnFile,
     ControlsOnFile,
     Inputs,
@@ -74,7 +77,7 @@ class Specimens:
         said: dict[str, Any] = {
             "run_id": "controls-1",
             "rules": RULES,
-            "controls": (Control(name="expired", expected="expired", found="expired"),),
+            "controls": tuple(Control(name=name, expected=word, found=word) for name, word in DEMANDED.items()),
             "not_refused": 0,
             "ran_at": NOW - timedelta(hours=1),
             "statement_sha256": UNSIGNED,
@@ -158,6 +161,18 @@ class Specimens:
             fault=inspect(event, stored(envelope), self.trusted),
             missing=tuple(missing),
         )
+
+    def abandoned(self, position: int = 4, *, opened_position: int = 3, **changed: Any) -> AbandonedOnFile:
+        """A run that gave nothing."""
+        said = self.assertion(**changed)
+        end = ClaimAbandoned(
+            claim_id=said.claim_id,
+            abandoned_by="claimer",
+            reason="no network",
+            abandoned_at=NOW - timedelta(minutes=5),
+            statement_sha256=UNSIGNED,
+        )
+        return AbandonedOnFile(position=position, opened=self.opened(said), opened_position=opened_position, said=end)
 
     def readback(
         self,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpuaas.common.projections import Database, Fact, Projection, Record, Rows, upsert
-from gpuaas.contracts.evidence import ClaimOpened, ClaimReadBack, ClaimSubmitted
-from gpuaas.evidence.domain.inputs import ReadbackOnFile
+from gpuaas.contracts.evidence import ClaimAbandoned, ClaimOpened, ClaimReadBack, ClaimSubmitted
+from gpuaas.evidence.domain.inputs import AbandonedOnFile, ReadbackOnFile
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
 _META = MetaData()
 CLAIMS = Table(
-    "claims_v2",
+    "claims_v3",
     _META,
     Column("claim_id", Text, primary_key=True),
     Column("position", BigInteger, nullable=False),
@@ -41,12 +41,12 @@ CLAIMS = Table(
     Column("statement_sha256", Text, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("said", JSONB, nullable=False),
-    Index("claims_v2_subject", "subject_sha256", "position"),
-    Index("claims_v2_requirement", "requirement_id", "position"),
-    Index("claims_v2_position", "position"),
+    Index("claims_v3_subject", "subject_sha256", "position"),
+    Index("claims_v3_requirement", "requirement_id", "position"),
+    Index("claims_v3_position", "position"),
 )
 OPENINGS = Table(
-    "openings_v2",
+    "openings_v3",
     _META,
     Column("claim_id", Text, primary_key=True),
     Column("position", BigInteger, nullable=False),
@@ -56,10 +56,17 @@ OPENINGS = Table(
     Column("profile", Text, nullable=False),
     Column("closes_at", DateTime(timezone=True), nullable=False),
     Column("said", JSONB, nullable=False),
-    Index("openings_v2_position", "position"),
+    Index("openings_v3_position", "position"),
+)
+ABANDONED = Table(
+    "abandoned_v3",
+    _META,
+    Column("claim_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("said", JSONB, nullable=False),
 )
 READBACKS = Table(
-    "readbacks_v2",
+    "readbacks_v3",
     _META,
     Column("position", BigInteger, primary_key=True),
     Column("claim_id", Text, nullable=False),
@@ -68,18 +75,18 @@ READBACKS = Table(
     Column("detail", Text, nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False),
     Column("statement_sha256", Text),
-    Index("readbacks_v2_claim", "claim_id", "position"),
+    Index("readbacks_v3_claim", "claim_id", "position"),
 )
 _SHOWN = [column for column in CLAIMS.c if column.name != "said"]
 
 
 class Claims(Projection):
-    """Claims as they were opened and said (`said` is the event's data), and every readback of each."""
+    """Claims as they were opened, said and given up (`said` is the event's data), and every readback of each."""
 
     answer = "claims"
-    version = 2
-    reads = (ClaimOpened, ClaimSubmitted, ClaimReadBack)
-    tables = (CLAIMS, OPENINGS, READBACKS)
+    version = 3
+    reads = (ClaimOpened, ClaimAbandoned, ClaimSubmitted, ClaimReadBack)
+    tables = (CLAIMS, OPENINGS, ABANDONED, READBACKS)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         await upsert(
@@ -87,6 +94,8 @@ class Claims(Projection):
         )
         openings = [_opening_row(fact, event) for fact in facts if isinstance(event := fact.event, ClaimOpened)]
         await upsert(rows, OPENINGS, openings)
+        ended = [_abandoned_row(fact, event) for fact in facts if isinstance(event := fact.event, ClaimAbandoned)]
+        await upsert(rows, ABANDONED, ended)
         found = [_readback_row(fact, read) for fact in facts if isinstance(read := fact.event, ClaimReadBack)]
         await upsert(rows, READBACKS, found)
 
@@ -110,9 +119,10 @@ class Claims(Projection):
         return await database.fetch(query)
 
     async def open(self, database: Database, *, limit: int, before_position: int | None = None) -> list[Record]:
-        """Up to `limit` claims that were opened and not submitted yet, newest opening first."""
+        """Up to `limit` claims that were opened and neither submitted nor abandoned yet, newest opening first."""
         unsubmitted = ~select(CLAIMS.c.claim_id).where(CLAIMS.c.claim_id == OPENINGS.c.claim_id).exists()
-        query = select(OPENINGS).where(unsubmitted).order_by(OPENINGS.c.position.desc()).limit(limit)
+        waiting = ~select(ABANDONED.c.claim_id).where(ABANDONED.c.claim_id == OPENINGS.c.claim_id).exists()
+        query = select(OPENINGS).where(unsubmitted, waiting).order_by(OPENINGS.c.position.desc()).limit(limit)
         if before_position is not None:
             query = query.where(OPENINGS.c.position < before_position)
         return await database.fetch(query)
@@ -121,6 +131,32 @@ class Claims(Projection):
         """Claim id → where and how it was opened, for those that were."""
         rows = await database.fetch(select(OPENINGS).where(OPENINGS.c.claim_id.in_(claim_ids)))
         return {row["claim_id"]: (row["position"], ClaimOpened.model_validate(row["said"])) for row in rows}
+
+    async def abandoned(
+        self, database: Database, subject_sha256: str, requirement_ids: Sequence[str], *, limit: int
+    ) -> list[AbandonedOnFile]:
+        """Up to `limit` runs about this subject that gave nothing, in log order."""
+        opening = [OPENINGS.c.position.label("opened_position"), OPENINGS.c.said.label("opened")]
+        query = (
+            select(ABANDONED, *opening)
+            .join(OPENINGS, OPENINGS.c.claim_id == ABANDONED.c.claim_id)
+            .where(OPENINGS.c.subject_sha256 == subject_sha256, OPENINGS.c.requirement_id.in_(requirement_ids))
+        )
+        return [
+            AbandonedOnFile(
+                position=row["position"],
+                opened=ClaimOpened.model_validate(row["opened"]),
+                opened_position=row["opened_position"],
+                said=ClaimAbandoned.model_validate(row["said"]),
+            )
+            for row in await database.fetch(query.order_by(ABANDONED.c.position).limit(limit))
+        ]
+
+    async def resting_on(self, database: Database, sha256: str, *, limit: int) -> list[ClaimSubmitted]:
+        """Up to `limit` claims that name the artefact `sha256`, newest first."""
+        named = CLAIMS.c.said["artefacts"].contains([{"sha256": sha256}])
+        query = select(CLAIMS.c.said).where(named).order_by(CLAIMS.c.position.desc()).limit(limit)
+        return [ClaimSubmitted.model_validate(row["said"]) for row in await database.fetch(query)]
 
     async def claimers(self, database: Database, subject_sha256: str, requirement_id: str) -> frozenset[str]:
         """Who opened or submitted a claim about this requirement and subject."""
@@ -214,6 +250,11 @@ def _opening_row(fact: Fact, event: ClaimOpened) -> dict[str, Any]:
         "opened_by": fact.envelope.actor,
         "said": said,
     }
+
+
+def _abandoned_row(fact: Fact, event: ClaimAbandoned) -> dict[str, Any]:
+    said = event.model_dump(mode="json", exclude_none=True)
+    return {"claim_id": event.claim_id, "position": fact.position, "said": said}
 
 
 def _readback_row(fact: Fact, event: ClaimReadBack) -> dict[str, Any]:

@@ -52,6 +52,12 @@ class NewOpening(Body):
     closes_at: Moment
 
 
+class Abandonment(Body):
+    """Why the run gave nothing that could be shown."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=claim.REASON_CHARS_MAX)]
+
+
 class NewClaim(Assertion):
     """A claim about `subject_sha256`; its artefacts are stored already."""
 
@@ -106,6 +112,17 @@ def _saying(routes: APIRouter, desk: Desk) -> None:
         statement = await desk.notary.attest(claim.opened(order), [body.subject_sha256])
         order = replace(order, statement_sha256=statement)
         done = await desk.commands.execute(CLAIM, PLATFORM, claim_id, order, caller.cause(), fresh=True)
+        return StatedAccepted(**accepted(caller, done, claim_id), statement_sha256=_statement_in(done))
+
+    @routes.post(
+        "/claims/{claim_id}/abandonment", status_code=201, summary="Say that the run gave nothing to show, and why."
+    )
+    async def abandon_claim(
+        claim_id: Id, body: Abandonment, caller: Annotated[Caller, Depends(permit("evidence.claim.submit"))]
+    ) -> StatedAccepted:
+        order = claim.AbandonClaim(claim_id, by=caller.principal.id, reason=body.reason, at=desk.clock.now())
+        order = replace(order, statement_sha256=await desk.notary.attest(claim.abandoned(order)))
+        done = await desk.commands.execute(CLAIM, PLATFORM, claim_id, order, caller.cause())
         return StatedAccepted(**accepted(caller, done, claim_id), statement_sha256=_statement_in(done))
 
     @routes.post("/claims", status_code=201, summary="Submit a claim; it is signed, recorded and read back.")

@@ -12,7 +12,8 @@ from gpuaas.common.commands import Commands
 from gpuaas.common.http import Caller, Paging, paging
 from gpuaas.common.projections import Database
 from gpuaas.contracts.evidence import ActorKind
-from gpuaas.evidence.keeping import Gatekeeper, Views
+from gpuaas.evidence.gathering import Views
+from gpuaas.evidence.keeping import Gatekeeper
 from gpuaas.evidence.notary import Notary
 from gpuaas.evidence.ports import ArtefactStore, Installation, Procedures
 from gpuaas.evidence.reading import ClaimReader
