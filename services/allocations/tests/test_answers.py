@@ -11,7 +11,7 @@ from gpuaas.allocations.domain.answers import suppose, why_not
 from gpuaas.allocations.domain.shape import Shape
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common.errors import Invalid
-from gpuaas.common.testing.running import fresh_settings
+from gpuaas.common.testing.running import fresh_settings, spoken
 from gpuaas.common.testing.stack import TestStack
 from small_fleet import fleet, gpus, grant, machine, member, placed, told, withdraw
 
@@ -108,7 +108,7 @@ async def test_questions_by_door(here: World) -> None:
     assert "would choose it" in (await here.get(path, as_of=before))["why_not"]
     assert (await here.get(f"/v1/allocations/{holder}/why-not/n0"))["why_not"].startswith("it is")
     await here.get("/v1/allocations/ghost/why-not/n0", status=404)
-    member, position = await here.as_member("acme"), await here.service.log.last_position()
+    member, position = await here.as_member("acme"), await spoken(here.service.log)
     ask = {"pool_id": "main", "gpus_per_replica": 8, "replicas": 2}
     check = await here.client.post(f"{HOME}/allocation-checks", json=ask, headers=member)
     assert (check.status_code, check.json()["verdict"]) == (200, "never")
@@ -117,4 +117,4 @@ async def test_questions_by_door(here: World) -> None:
     assert (what.json()["verdict"], what.json()["members"][0]["node_id"]) == ("fits-now", "supposed-0")
     assert (await here.client.post("/v1/pools/main/suppositions", json=more, headers=member)).status_code == 403
     assert (await here.client.post("/v1/pools/no/suppositions", json=more, headers=here.operator)).status_code == 404
-    assert await here.service.log.last_position() == position
+    assert await spoken(here.service.log) == position

@@ -52,7 +52,7 @@ async def renewed(iam: Iam, refresh_token: str) -> httpx.Response:
 
 
 async def said(iam: Iam) -> list[Recorded]:
-    """Every event of the log."""
+    """Every event of the log but those about refusals and visits from above, which come when they are due."""
     last = await iam.service.log.last_position()
     found = [await iam.service.log.at(position) for position in range(1, last + 1)]
-    return [each for each in found if each is not None]
+    return [each for each in found if each is not None and ".access." not in each.subject]

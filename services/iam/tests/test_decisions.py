@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from gpuaas.common.decisions import Asked
+from gpuaas.common.scopes import Scope
 from gpuaas.common.testing.stack import TestStack
 from iam_door import Iam, is_problem, started
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ACME, RIVAL = "/v1/tenants/acme", "/v1/tenants/rival"
+NOW = datetime(2026, 8, 3, 9, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -104,3 +107,57 @@ async def test_an_id_holds_its_question(iam: Iam) -> None:
         "acme",
         denied["decision_id"],
     )
+
+
+async def test_who_was_not_believed_gets_a_decision_that_anybody_may_read(iam: Iam) -> None:
+    _, token = await iam.somebody(ACME, "viewer")
+    for headers, cause in (({}, "no-credential"), ({"Authorization": "Bearer x.y.z"}, "not-valid")):
+        refused = is_problem(await iam.client.get(ACME, headers=headers), 401)
+        assert refused["cause"] == cause
+        told = await why(iam, refused["decision_id"], token)
+        assert (told["allowed"], told["principal"], told["allowed_now"]) == (False, None, None)
+        assert "token" in told["suffices"]
+
+
+async def test_what_may_not_be_handed_on_is_explained_by_name(iam: Iam) -> None:
+    account, token = await iam.somebody(ACME, "project-admin")
+    refused = is_problem(await iam.bind(ACME, account, "tenant-admin", token), 403)
+    told = await why(iam, refused["decision_id"], token)
+    assert not told["allowed"]
+    assert told["suffices"] == "somebody who holds it all themselves"
+    assert [each["permission"] for each in told["beyond"]] == refused["missing_permissions"][:3]
+    assert all(not each["held_in_scope"] for each in told["beyond"])
+    assert "tenant-admin" in told["beyond"][0]["sufficient_roles"]
+    forged = Asked(("service-account", account), "iam.binding.create", Scope("acme"), 3, NOW, ("not a glob",))
+    is_problem(await iam.ask("GET", f"/v1/decisions/{forged}", token), 404)
+
+
+async def test_refusals_and_visits_from_above_stand_in_the_tenants_trail_and_strangers_in_the_platforms(
+    iam: Iam,
+) -> None:
+    account, token = await iam.somebody(ACME, "viewer")
+    body = {"project_id": "late", "display_name": "Late"}
+    refused = is_problem(await iam.ask("POST", f"{ACME}/projects", token, json=body), 403)
+    is_problem(await iam.client.get(f"{ACME}/bindings"), 401)
+    is_problem(await iam.ask("GET", f"{RIVAL}/bindings", token), 404)
+    await iam.done("GET", f"{ACME}/bindings")
+    await iam.service.accesses.tell()
+    acme, rival, platform = [await told_in(iam, trail) for trail in ("acme", "rival", "platform")]
+    mine = [row for event in acme["refusals"] for row in event if row.get("principal_id") == account]
+    assert {row["why"] for row in mine} == {"no-right", "nothing-there"}
+    assert refused["decision_id"] in {row["decision_id"] for row in mine}
+    assert "iam.binding.read" in {use["permission"] for event in acme["uses"] for use in event}
+    assert all(row.get("principal_id") != account for event in rival["refusals"] for row in event)
+    assert "no-credential" in {row["why"] for event in platform["refusals"] for row in event}
+
+
+async def told_in(iam: Iam, trail: str) -> dict[str, list[list[dict[str, Any]]]]:
+    """The rows of every event about accesses in one trail, oldest first."""
+    found: dict[str, list[list[dict[str, Any]]]] = {"refusals": [], "uses": []}
+    for position in range(1, await iam.service.log.last_position() + 1):
+        recorded = await iam.service.log.at(position)
+        if recorded is not None and recorded.subject.startswith(f"events.iam.access.{trail}."):
+            data = json.loads(bytes(recorded.envelope().data))
+            for kind in found.keys() & data.keys():
+                found[kind].append(data[kind])
+    return found

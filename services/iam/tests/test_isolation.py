@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from gpuaas.common.http import permissions
+from gpuaas.common.testing.running import spoken
 from iam_door import Iam, in_days
 
 NOBODYS = "0190a0c0-0000-7000-8000-000000000000"
@@ -82,7 +83,7 @@ def scoped(iam: Iam) -> list[tuple[str, str, str]]:
 
 async def test_a_foreign_tenant_and_no_tenant_answer_alike_on_every_route(iam: Iam, rivals: dict[str, str]) -> None:
     ids = {name: rivals[name] for name in ("principal_id", "binding_id", "key_id")}
-    before = await iam.service.log.last_position()
+    before = await spoken(iam.service.log)
     for who in ("admin", "viewer"):
         for method, path, _ in scoped(iam):
             answers = []
@@ -92,11 +93,11 @@ async def test_a_foreign_tenant_and_no_tenant_answer_alike_on_every_route(iam: I
             told = {(answer.status_code, answer.json()["detail"]) for answer in answers}
             assert len(told) == 1, (who, method, path, told)
             assert {status for status, _ in told} == {404}, (who, method, path)
-    assert await iam.service.log.last_position() == before
+    assert await spoken(iam.service.log) == before
 
 
 async def test_nothing_is_done_without_a_token_or_with_too_little(iam: Iam, rivals: dict[str, str]) -> None:
-    before = await iam.service.log.last_position()
+    before = await spoken(iam.service.log)
     for route, permission in permissions(iam.service.app).items():
         method, path = route.split(" ", 1)
         if permission is None:
@@ -110,7 +111,7 @@ async def test_nothing_is_done_without_a_token_or_with_too_little(iam: Iam, riva
             denied = await iam.ask(method, asked, rivals["viewer"], json=body)
             assert denied.status_code == 403, (method, path, denied.text)
             assert denied.json()["decision_id"]
-    assert await iam.service.log.last_position() == before
+    assert await spoken(iam.service.log) == before
 
 
 async def test_ids_of_another_tenant_are_unknown_in_ones_own(iam: Iam, rivals: dict[str, str]) -> None:

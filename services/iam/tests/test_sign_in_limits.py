@@ -51,7 +51,7 @@ async def test_failures_become_one_event_per_account_however_many_there_are(iam:
     assert (by_account[mira.id]["attempts"], by_account[mira.id]["limited"]) == (10, 2)
     assert by_account[None]["attempts"] == 5
     await failures.__self__.tell()  # type: ignore[attr-defined]
-    assert await iam.service.log.last_position() == before + 2
+    assert len([each for each in await said(iam) if each.position > before]) == 2
 
 
 @pytest.mark.parametrize("profile", ["staging", "production"])

@@ -16,7 +16,7 @@ from gpuaas.common.projections import Projection, digest
 from gpuaas.common.service import Service
 from gpuaas.common.settings import Settings
 from gpuaas.common.testing.neighbours import Identities, tell
-from gpuaas.common.testing.running import eventually, fresh_settings, running
+from gpuaas.common.testing.running import eventually, fresh_settings, running, spoken
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.contracts.nodes import NodeHeartbeatLost, NodeHeartbeatRestored, NodeHoldLifted, NodeHoldPlaced, NodeRetired
 from gpuaas.inventory.app import build
@@ -267,7 +267,7 @@ async def test_every_read_model_is_byte_identical_after_a_rebuild(settings: Sett
         await tell(service.log, NodeRetired(node_id="m-5", reason="gone"), entity_id="m-5")
         await entered(client, operator, "removed", "m-5")
         await entered(client, operator, "mismatched", "m-2")
-        last = await service.log.last_position()
+        last = await spoken(service.log)
         live = await _digests(service, last)
         for projection in live:
             await client.post(f"/v1/projections/{projection}/rebuild", headers=operator)
@@ -282,7 +282,7 @@ async def test_every_read_model_is_byte_identical_after_a_rebuild(settings: Sett
         anew = build(settings.model_copy(update={"postgres_dsn": empty}))
         async with running(anew):
             assert await _digests(anew, last) == live
-            assert await anew.log.last_position() == last
+            assert await spoken(anew.log) == last
 
 
 def _projections(service: Service) -> list[Projection]:

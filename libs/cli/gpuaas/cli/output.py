@@ -114,6 +114,8 @@ def finish(work: Callable[[], Awaitable[Answer]]) -> Answer:
     except Refused as refused:
         more = refused.problem.get("sufficient_roles")
         hint = f" (a role that would suffice: {', '.join(more)})" if more else ""
+        if decision := refused.problem.get("decision_id"):
+            hint += f"\nwhy: gpuaas iam explain {decision}"
         fail(f"{refused}{hint}")
     except (Unreachable, GpuaasError) as lost:
         fail(str(lost))

@@ -18,7 +18,7 @@ from gpuaas.common.decisions import ABSENT, READ_VERBS, Asked, Decision, Princip
 from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unauthenticated, Unavailable, Unreadable
 from gpuaas.common.events import Event
-from gpuaas.common.rights import Rights
+from gpuaas.common.rights import Grant, Rights
 from gpuaas.common.scopes import Holder, Scope
 from gpuaas.common.tokens import ISSUER, VerifyingKey, audience_of
 from gpuaas.contracts import iam
@@ -138,10 +138,9 @@ class Access:
         asked = Asked(holder, permission, scope, self.position, now)
         known = rights.exists(scope)
         forbidden = rights.prohibition(holder, permission, scope, now) if known else None
-        if known and forbidden is None:
-            for grant in rights.grants_over(holder, scope):
-                if rights.gives(grant, permission, now):
-                    return self._decided(True, asked, f"{grant.role} at {grant.scope}")
+        if known and forbidden is None and (grant := self._giving(asked)) is not None:
+            above = grant.scope.tenant_id is None and scope.tenant_id is not None
+            return self._decided(True, asked, f"{grant.role} at {grant.scope}", from_above=above)
         if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope.tenant_id, now)):
             return self._decided(False, asked, ABSENT, hidden=True)
         if (limit := self._limit(holder, permission, scope, forbidden)) is not None:
@@ -149,6 +148,16 @@ class Access:
         roles = rights.sufficient_roles(permission)
         needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
         return self._decided(False, asked, f"{permission} in {scope} {needs}", roles)
+
+    def _giving(self, asked: Asked) -> Grant | None:
+        """A binding that gives it; one of the tenant's own before one on the platform."""
+        above = None
+        for grant in self.rights.grants_over(asked.holder, asked.scope):
+            if self.rights.gives(grant, asked.permission, asked.at):
+                if grant.scope.tenant_id is not None or asked.scope.tenant_id is None:
+                    return grant
+                above = grant
+        return above
 
     def _limit(self, holder: Holder, permission: str, scope: Scope, forbidden: str | None) -> str | None:
         """Why no further role in that tenant would help, as a sentence; None: one would."""
@@ -163,7 +172,13 @@ class Access:
         return None
 
     def _decided(
-        self, allowed: bool, asked: Asked, reason: str, roles: tuple[str, ...] = (), hidden: bool = False
+        self,
+        allowed: bool,
+        asked: Asked,
+        reason: str,
+        roles: tuple[str, ...] = (),
+        hidden: bool = False,
+        from_above: bool = False,
     ) -> Decision:
         return Decision(
             allowed=allowed,
@@ -172,6 +187,7 @@ class Access:
             sufficient_roles=roles,
             hidden=hidden,
             stale=self.frozen is not None,
+            from_above=from_above,
         )
 
     # -- exact lists ---------------------------------------------------------------------------------------

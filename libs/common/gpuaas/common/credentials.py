@@ -89,9 +89,9 @@ class Credentials:
         if key is None or key.holder != holder:
             raise Unauthenticated("the API key behind this is not known here; use another key")
         if key.revoked:
-            raise Unauthenticated("the API key behind this was revoked; use another key")
+            raise Unauthenticated("the API key behind this was revoked; use another key", cause="ended")
         if now >= key.expires_at:
-            raise Unauthenticated("the API key behind this has expired; have a new one issued")
+            raise Unauthenticated("the API key behind this has expired; have a new one issued", cause="over")
         self._demand_not_stopped(holder)
 
     def demand_live_session(self, session_id: str, holder: Holder, now: datetime) -> None:
@@ -104,14 +104,14 @@ class Credentials:
         if session is None or session.holder != holder:
             raise Unauthenticated("the session behind this is not known here; sign in again")
         if session.ended is not None:
-            raise Unauthenticated(f"the session behind this has ended ({session.ended}); sign in again")
+            raise Unauthenticated(f"the session behind this has ended ({session.ended}); sign in again", cause="ended")
         if now >= session.expires_at:
-            raise Unauthenticated("the session behind this is over; sign in again")
+            raise Unauthenticated("the session behind this is over; sign in again", cause="over")
         self._demand_not_stopped(holder)
 
     def _demand_not_stopped(self, holder: Holder) -> None:
         if (stopped := self._rights.stopped(holder)) is not None:
-            raise Unauthenticated(stopped)
+            raise Unauthenticated(stopped, cause="suspended")
 
     # -- the fold ------------------------------------------------------------------------------------------
 

@@ -16,11 +16,15 @@ READ_VERBS: Final = frozenset({"read"})
 """Verbs that change nothing; every other verb is a change and is refused while the fold is frozen."""
 ABSENT: Final = "there is no such thing, or none that you may see"
 ID_PREFIX: Final = "d1."
-ID_CHARACTERS_MAX: Final = 640
+NOT_BELIEVED_PREFIX: Final = "u1."
+ID_CHARACTERS_MAX: Final = 1_280
+BEYOND_MAX: Final = 3
+"""Permissions not held that the id of a refusal names; a longer list is cut."""
 KINDS: Final = frozenset({"user", "service-account"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_US_MAX: Final = 253_402_300_799_000_000
 """The end of the year 9999."""
+_GLOB_CHARACTERS_MAX: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,9 @@ class Principal:
 class Asked:
     """What was asked, of which rights, and when: all that it takes to answer it again.
 
-    `position`: log position of the newest right known when it was asked. `at`: real time.
+    `position`: log position of the newest right known when it was asked. `at`: real time. `beyond`: None where the
+    permission alone decided; else what was asked for by it and refused: permissions that were to be handed on and are
+    not held, or nothing, where a rule of the thing itself was against it.
     """
 
     holder: Holder
@@ -56,16 +62,16 @@ class Asked:
     scope: Scope
     position: int
     at: datetime
+    beyond: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         """The decision's id. It holds the question, so a decision can be explained though nobody keeps it; it proves
         nothing, and says nothing that who asked did not know.
         """
         kind, name = self.holder
-        at_us = (self.at - _EPOCH) // timedelta(microseconds=1)
         place = (self.scope.tenant_id, self.scope.project_id)
-        plain = json.dumps([kind, name, self.permission, *place, self.position, at_us], separators=(",", ":"))
-        return ID_PREFIX + base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+        plain: list[object] = [kind, name, self.permission, *place, self.position, _microseconds(self.at)]
+        return ID_PREFIX + _written(plain if self.beyond is None else [*plain, list(self.beyond[:BEYOND_MAX])])
 
     @classmethod
     def read(cls, decision_id: str) -> Self:
@@ -74,10 +80,7 @@ class Asked:
         Raises:
             ValueError: it is none.
         """
-        text = decision_id.removeprefix(ID_PREFIX)
-        if text == decision_id or len(decision_id) > ID_CHARACTERS_MAX:
-            raise ValueError("it is not the id of a decision")
-        match json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)):
+        match _read(decision_id, ID_PREFIX):
             case [
                 str(kind),
                 str(name),
@@ -86,10 +89,75 @@ class Asked:
                 (str() | None) as project_id,
                 int(position),
                 int(at_us),
+                *more,
             ] if kind in KINDS and 0 <= at_us < _AT_US_MAX and 0 <= position < 2**63:
-                scope = Scope(tenant_id, project_id)
-                return cls((kind, name), permission, scope, position, _EPOCH + timedelta(microseconds=at_us))
-        raise ValueError("it is not the id of a decision")
+                scope, at = Scope(tenant_id, project_id), _EPOCH + timedelta(microseconds=at_us)
+                return cls((kind, name), permission, scope, position, at, _beyond(more))
+        raise ValueError(_NO_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class NotBelieved:
+    """Somebody was not believed to be anyone: `cause` is one of `CAUSES`. Nothing about who it may have been."""
+
+    cause: str
+    position: int
+    at: datetime
+
+    def __str__(self) -> str:
+        """The decision's id."""
+        return NOT_BELIEVED_PREFIX + _written([self.cause, self.position, _microseconds(self.at)])
+
+    @classmethod
+    def read(cls, decision_id: str) -> Self:
+        """What the id of such a decision says.
+
+        Raises:
+            ValueError: it is none.
+        """
+        match _read(decision_id, NOT_BELIEVED_PREFIX):
+            case [str(cause), int(position), int(at_us)] if (
+                cause in CAUSES and 0 <= at_us < _AT_US_MAX and 0 <= position < 2**63
+            ):
+                return cls(cause, position, _EPOCH + timedelta(microseconds=at_us))
+        raise ValueError(_NO_ID)
+
+
+CAUSES: Final = {
+    "no-credential": "sign in, and send the token as `Authorization: Bearer <token>`",
+    "not-valid": "get a new token, for this installation and profile; what was sent is none, or not whole",
+    "over": "get a new token; if that is refused too, sign in again or have a new API key issued",
+    "ended": "sign in again, or use another API key: what stood behind the token was revoked or has ended",
+    "suspended": "have the suspension lifted by whoever runs the place where the account is at home",
+}
+"""Why somebody is not believed → what would do."""
+_NO_ID: Final = "it is not the id of a decision"
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _written(plain: list[object]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _read(decision_id: str, prefix: str) -> object:
+    text = decision_id.removeprefix(prefix)
+    if text == decision_id or len(decision_id) > ID_CHARACTERS_MAX:
+        raise ValueError(_NO_ID)
+    return json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+
+
+def _beyond(more: list[object]) -> tuple[str, ...] | None:
+    match more:
+        case []:
+            return None
+        case [list(globs)] if len(globs) <= BEYOND_MAX and all(
+            isinstance(glob, str) and len(glob) <= _GLOB_CHARACTERS_MAX for glob in globs
+        ):
+            return tuple(globs)
+    raise ValueError(_NO_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +169,7 @@ class Decision:
         sufficient_roles: roles that hold the permission, if it was denied.
         hidden: no such scope, or nothing the caller holds reaches into its tenant: answer as absent.
         stale: the fold is frozen: a read was answered from old rights, or a change was refused for that.
+        from_above: it is about a tenant, and only a binding on the platform gives it.
     """
 
     allowed: bool
@@ -109,6 +178,7 @@ class Decision:
     sufficient_roles: tuple[str, ...]
     hidden: bool = False
     stale: bool = False
+    from_above: bool = False
 
     @property
     def decision_id(self) -> str:

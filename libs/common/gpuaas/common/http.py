@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 
@@ -21,9 +21,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from gpuaas.common.access import Access, Decision, Principal, Scope
+from gpuaas.common.accesses import Accesses
 from gpuaas.common.commands import Cause, Outcome
+from gpuaas.common.decisions import NotBelieved
 from gpuaas.common.door import PROBLEM
-from gpuaas.common.errors import GpuaasError, Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
+from gpuaas.common.errors import Forbidden, GpuaasError, Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
 from gpuaas.common.ids import derived_id, new_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Projection, Record
@@ -41,6 +43,7 @@ LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 _KEY_MAX: Final = 255
 _KEYS_MAX: Final = 8
+_NOBODY: Final = "no-credential"
 _NO_CURSOR: Final = "this cursor is not one that was given out here; begin again without it"
 _FRAMEWORKS_REFUSAL: Final = "422"
 """FastAPI describes its own answer to a wrong request, which `on_error` replaces."""
@@ -51,6 +54,9 @@ class Behind(Protocol):
 
     @property
     def access(self) -> Access: ...
+
+    @property
+    def accesses(self) -> Accesses: ...
 
     @property
     def access_reader(self) -> Reader: ...
@@ -232,7 +238,10 @@ def permit(permission: str, *, relief: bool = False) -> Callable[..., Awaitable[
             principal, decision = _decide(service.access, authorization, permission, scope)
         if not decision.allowed and await _newer_rights(service, at_least):
             principal, decision = _decide(service.access, authorization, permission, scope)
+        request.state.asked = principal, decision
         decision.enforce()
+        if decision.from_above:
+            service.accesses.used_from_above(decision.asked)
         request_id, wish = new_id(), None
         if idempotency_key:
             request_id = derived_id(idempotency_key, principal.kind, principal.id, request.method, request.url.path)
@@ -401,10 +410,30 @@ def problem(error: GpuaasError, headers: Mapping[str, str] | None = None) -> JSO
     return JSONResponse(body, error.status, headers=given, media_type=PROBLEM)
 
 
-async def on_error(_: Request, error: Exception) -> JSONResponse:
+def _account_for(request: Request, error: GpuaasError) -> None:
+    """Give a refusal the id of its decision, and have it told in the trail."""
+    service: Behind = request.app.state.service
+    principal, decision = getattr(request.state, "asked", (None, None))
+    match error:
+        case Unauthenticated():
+            cause = str(error.facts.get("cause") or ("not-valid" if "authorization" in request.headers else _NOBODY))
+            decision_id = str(NotBelieved(cause, service.access.position, datetime.now(UTC)))
+            service.accesses.not_believed(cause, decision_id)
+            error.facts = {"cause": cause, "decision_id": decision_id, **error.facts}
+        case Forbidden() | NotFound() if principal and decision and error.facts.get("decision_id") is not None:
+            service.accesses.refused(decision, principal.tenant_id)
+        case Forbidden() if principal and decision:
+            missing = error.facts.get("missing_permissions")
+            asked = replace(decision.asked, beyond=tuple(missing) if isinstance(missing, list) else ())
+            service.accesses.refused_beyond(asked, principal.tenant_id)
+            error.facts = {"decision_id": str(asked), **error.facts}
+
+
+async def on_error(request: Request, error: Exception) -> JSONResponse:
     """Any error as a problem document; what is not ours tells nothing about the inside."""
     match error:
         case GpuaasError() as ours:
+            _account_for(request, ours)
             return problem(ours)
         case RequestValidationError() as refused:
             complaints = [

@@ -22,6 +22,7 @@ from faststream import FastStream
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsSecurity, NatsUserPassword
 from gpuaas.common.access import Access
+from gpuaas.common.accesses import Accesses
 from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.commands import Commands
 from gpuaas.common.door import Door
@@ -59,6 +60,8 @@ PACE_SUBJECT: Final = "clock.demo"
 START_RETRY_S: Final = 0.5
 ROOM_S: Final = 2.0
 """How often a service looks how full the log is."""
+LAST_WORDS_S: Final = 2.0
+"""How long a service that stops takes to tell what it has not told yet."""
 FORGIVEN_S: Final = 10.0
 """A part of the service that failed counts as well again after it has run this long."""
 _log = logging.getLogger(__name__)
@@ -122,6 +125,7 @@ class Service:
         self.commands = Commands(self.log, self.clock, name, settings.profile, kept)
         self.access = Access(settings.profile)
         self.access_reader = AccessReader(self.access, self.log)
+        self.accesses = Accesses(name, self.commands)
         self.app = FastAPI(
             title=f"GPUaaS {name}", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json"
         )
@@ -204,9 +208,12 @@ class Service:
             await self._until_there(work)
         for reader in self._readers:
             self._spawn(reader.name, reader.run)
-        for name, work in [("log room", self._watch_room), *self._background]:
+        for name, work in [*self._own_background(), *self._background]:
             self._spawn(name, work)
         self._started = True
+
+    def _own_background(self) -> list[tuple[str, Background]]:
+        return [("log room", self._watch_room), ("accesses", self.accesses.keep_telling)]
 
     async def _watch_room(self) -> None:
         """Keep commands told whether the log is nearly full."""
@@ -320,6 +327,10 @@ class Service:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._started:
+            with contextlib.suppress(GpuaasError, TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self.accesses.tell()
         await self.commands.settle()
         await self.database.close()
 

@@ -208,7 +208,7 @@ def _claims(body: dict[str, Any]) -> Claims:
 
 def _within_times(claims: Claims, key: VerifyingKey, now: datetime) -> None:
     if now >= claims.expires_at + _LEEWAY:
-        raise Unauthenticated("the token has expired; get a new one")
+        raise Unauthenticated("the token has expired; get a new one", cause="over")
     if claims.expires_at - claims.issued_at > _LIFE_MAX:
         raise Unauthenticated(f"the token lives longer than {TOKEN_LIFE_S} s; get a new one")
     if claims.issued_at > now + _LEEWAY:

@@ -26,6 +26,9 @@ Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a
 (RFC 1123 label).
 """
 
+PrincipalKind = Literal["user", "service-account"]
+"""What acts: a person, or a program with an account of its own."""
+
 Profile = Literal["kind", "dev", "demo", "staging", "production"]
 """An environment the same code runs in."""
 
@@ -38,6 +41,9 @@ observed.
 ReadbackOutcome = Literal["confirmed", "contradicted", "unreadable"]
 """What reading a claim back gave."""
 
+RefusalCause = Literal["no-credential", "not-valid", "over", "ended", "suspended", "no-right", "not-held", "rule", "nothing-there"]
+"""Why something was refused."""
+
 RequirementKind = Literal["release", "security", "uat", "ops"]
 """Which gate a requirement is for."""
 
@@ -46,6 +52,25 @@ Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{
 
 Verdict = Literal["pass", "fail", "unknown"]
 """Three-valued judgement: unknown is never taken for a pass."""
+
+
+class AccessUse(Part):
+    """Uses of one kind."""
+
+    principal_kind: PrincipalKind
+    """What kind of principal it was."""
+
+    principal_id: Label
+    """Who it was."""
+
+    permission: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*$")]
+    """What it takes: `service.resource.verb`."""
+
+    project_id: Label | None = None
+    """The project it was about; absent: the tenant itself."""
+
+    count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
+    """How often."""
 
 
 class Artefact(Part):
@@ -125,6 +150,37 @@ class GateReason(Part):
     """The waiver because of which it counts as met."""
 
 
+class Refusal(Part):
+    """Refusals of one kind."""
+
+    principal_kind: PrincipalKind | None = None
+    """What kind of principal asked; absent: nobody who was believed."""
+
+    principal_id: Label | None = None
+    """Who asked; absent: nobody who was believed."""
+
+    permission: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*$")] | None = None
+    """What it takes: `service.resource.verb`."""
+
+    project_id: Label | None = None
+    """The project of the trail's tenant that was asked about; absent: the tenant itself, the platform,
+    or nothing that who asked may know of.
+    """
+
+    why: RefusalCause
+    """Why it was refused. Not believed: `no-credential`, `not-valid`, `over` (its time), `ended`
+    (revoked, signed out), `suspended`. Believed: `no-right`, `not-held` (would hand on what they do
+    not hold), `rule` (the thing itself does not allow it to them), `nothing-there` (no such place,
+    or none they may know of).
+    """
+
+    count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
+    """How many."""
+
+    decision_id: Annotated[str, Field(min_length=4, max_length=1280, pattern=r"^[a-z][0-9]\.[A-Za-z0-9_-]+$")]
+    """The newest decision among them, as the answer named it; iam explains it."""
+
+
 class Strength(Part):
     """How a requirement is stronger or weaker in one environment."""
 
@@ -144,31 +200,59 @@ class Strength(Part):
     """Whether it may be waived there."""
 
 
-class ClaimAbandoned(Event):
-    """Claim abandoned. The run that a claim was opened for gave nothing that could be shown. Nothing
-    can be submitted under it any more, and a gate that finds no other claim says so, with the
-    reason.
+class AccessesRefused(Event):
+    """Accesses refused. Requests to evidence that were refused because who asked was not believed or
+    may not, counted over at most a minute so that nobody can fill the log. They stand in the trail
+    of the tenant that was asked about; where who asked may not know of it, in that of the tenant
+    they are at home in, else in the platform's.
     """
 
-    TYPE: ClassVar[str] = "gpuaas.evidence.claim-abandoned.v1"
+    TYPE: ClassVar[str] = "gpuaas.evidence.accesses-refused.v1"
     SERVICE: ClassVar[str] = "evidence"
-    ENTITY: ClassVar[str] = "claim"
-    SCHEMA: ClassVar[str] = "evidence/claim-abandoned.v1.json"
+    ENTITY: ClassVar[str] = "access"
+    SCHEMA: ClassVar[str] = "evidence/accesses-refused.v1.json"
 
-    claim_id: Label
-    """The claim."""
+    tenant_id: Label
+    """Whose trail this stands in; `platform` for the platform's."""
 
-    abandoned_by: Actor
-    """Who gave it up."""
+    first_at: Moment
+    """The first of them (real time)."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
-    """Why the run gave nothing, for whoever reads the gate's decision."""
+    last_at: Moment
+    """The last of them (real time)."""
 
-    abandoned_at: Moment
-    """When this happened."""
+    refusals: Annotated[tuple[Refusal, ...], Field(min_length=1, max_length=50)]
+    """What was refused, by who asked and for what."""
 
-    statement_sha256: Sha256
-    """Digest of the signed in-toto statement that says the same."""
+    others: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
+    """How many more were refused that no row names, because there were too many kinds of them."""
+
+
+class OperatorAccessUsed(Event):
+    """Operator access used. Somebody asked evidence about, or changed, what is a tenant's, by a right
+    that they hold on the platform and not in the tenant. Counted over at most a minute; it stands
+    in the tenant's own trail.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.operator-access-used.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "access"
+    SCHEMA: ClassVar[str] = "evidence/operator-access-used.v1.json"
+
+    tenant_id: Label
+    """The tenant whose things were accessed."""
+
+    first_at: Moment
+    """The first time (real time)."""
+
+    last_at: Moment
+    """The last time (real time)."""
+
+    uses: Annotated[tuple[AccessUse, ...], Field(min_length=1, max_length=50)]
+    """What was used, by whom and for what."""
+
+    others: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
+    """How many more uses no row names, because there were too many kinds of them."""
 
 
 class ClaimOpened(Event):
@@ -395,9 +479,6 @@ class GateRevoked(Event):
     revoked_at: Moment
     """When this happened."""
 
-    statement_sha256: Sha256 | None = None
-    """Digest of the signed in-toto statement that says the same."""
-
 
 class ReleaseRegistered(Event):
     """Release registered. A release was named by the digests of everything that it ships. It never
@@ -575,7 +656,8 @@ class WaiverWithdrawn(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    ClaimAbandoned,
+    AccessesRefused,
+    OperatorAccessUsed,
     ClaimOpened,
     ClaimReadBack,
     ClaimSubmitted,

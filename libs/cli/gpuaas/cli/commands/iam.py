@@ -238,13 +238,15 @@ def explain(decision_id: str, json_: bool) -> None:
         print_json(told)
         return
     who, then = told["principal"], "allowed" if told["allowed"] else "refused"
-    title = f"{who['kind']} {who['id']}: {told['permission']} {then} at position {told['position']}: {told['reason']}"
+    asked = f"{who['kind']} {who['id']}: {told['permission']} {then}" if who else then
+    title = f"{asked} at position {told['position']}: {told['reason']}"
     rows = [
         [each["kind"], each.get("role"), each.get("scope"), each["counts"], each["why"]] for each in told["reasons"]
     ]
-    notes = [f"allowed now: {'yes' if told['allowed_now'] else 'no'}"]
-    if told["sufficient_roles"] and not told["allowed"]:
-        notes.append(f"would suffice: {', '.join(told['sufficient_roles'])}")
+    rows += [["not held", None, None, True, each["permission"]] for each in told["beyond"]]
+    notes = [] if told["allowed_now"] is None else [f"allowed now: {'yes' if told['allowed_now'] else 'no'}"]
+    if told["suffices"]:
+        notes.append(f"would suffice: {told['suffices']}")
     if told["who_may_grant"]:
         notes.append(f"may grant it: {', '.join(each['id'] for each in told['who_may_grant'])}")
     print_table(title, ["what", "role", "where", "counts", "why"], rows, "; ".join(notes))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 from gpuaas.common.embedded.process import free_port
+from gpuaas.common.log import EventLog
 from gpuaas.common.service import Service
 from gpuaas.common.settings import Settings
 from gpuaas.common.testing.stack import TestStack
@@ -69,3 +70,11 @@ async def eventually(true: Callable[[], Any], within_s: float = 10.0) -> None:
             if answer:
                 return
             await asyncio.sleep(0.02)
+
+
+async def spoken(log: EventLog) -> int:
+    """Position of the newest event that is not about refusals or visits from above: those come when they are due."""
+    position = await log.last_position()
+    while position and (recorded := await log.at(position)) is not None and ".access." in recorded.subject:
+        position -= 1
+    return position

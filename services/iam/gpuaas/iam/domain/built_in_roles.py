@@ -25,6 +25,7 @@ _MEMBER: Final = (
     *_VIEWER,
     "allocations.allocation.request",
     "allocations.allocation.release",
+    "allocations.workload.execute",
 )
 _PROJECT_ADMIN: Final = (
     *_MEMBER,
@@ -39,14 +40,17 @@ _TENANT_ADMIN: Final = (
     "iam.group.*",
     "iam.prohibition.*",
     "iam.tenant-ceiling.read",
+    "allocations.project-quota.set",
     "billing.*.read",
+    "billing.budget.*",
+    "billing.invoice-party.set",
     "audit.*.read",
     "nodes.notice.*",
 )
 
 BUILT_IN: Final[dict[str, BuiltInRole]] = {
     "viewer": BuiltInRole("Sees a tenant's or project's allocations and usage, changes nothing.", _VIEWER),
-    "member": BuiltInRole("Asks for GPUs and gives them back.", _MEMBER),
+    "member": BuiltInRole("Asks for GPUs, works on them and gives them back.", _MEMBER),
     "project-admin": BuiltInRole(
         "Runs a project: its service accounts, keys and who may do what in it.", _PROJECT_ADMIN
     ),
