@@ -255,6 +255,33 @@ class OperatorAccessUsed(Event):
     """How many more uses no row names, because there were too many kinds of them."""
 
 
+class ClaimAbandoned(Event):
+    """Claim abandoned. The run that a claim was opened for gave nothing that could be shown. Nothing
+    can be submitted under it any more, and a gate that finds no other claim says so, with the
+    reason.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.evidence.claim-abandoned.v1"
+    SERVICE: ClassVar[str] = "evidence"
+    ENTITY: ClassVar[str] = "claim"
+    SCHEMA: ClassVar[str] = "evidence/claim-abandoned.v1.json"
+
+    claim_id: Label
+    """The claim."""
+
+    abandoned_by: Actor
+    """Who gave it up."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why the run gave nothing, for whoever reads the gate's decision."""
+
+    abandoned_at: Moment
+    """When this happened."""
+
+    statement_sha256: Sha256
+    """Digest of the signed in-toto statement that says the same."""
+
+
 class ClaimOpened(Event):
     """Claim opened. Somebody says, before the run, what will be tested, how, and what it must cover.
     What is submitted later has to be the same.
@@ -479,6 +506,9 @@ class GateRevoked(Event):
     revoked_at: Moment
     """When this happened."""
 
+    statement_sha256: Sha256 | None = None
+    """Digest of the signed in-toto statement that says the same."""
+
 
 class ReleaseRegistered(Event):
     """Release registered. A release was named by the digests of everything that it ships. It never
@@ -658,6 +688,7 @@ class WaiverWithdrawn(Event):
 EVENTS: tuple[type[Event], ...] = (
     AccessesRefused,
     OperatorAccessUsed,
+    ClaimAbandoned,
     ClaimOpened,
     ClaimReadBack,
     ClaimSubmitted,
