@@ -230,7 +230,8 @@ def test_a_hold_closes_the_node_and_only_its_owner_lifts_it() -> None:
     lift = LiftHold(hold_id="firmware", by="u-ops-jonas", reason="done")
     assert last_of(*held, lift) == [NodeHoldLifted(node_id="n-1", hold_id="firmware", reason="done")]
     assert node_after(*held, lift).placeable
-    assert last_of(*held, lift, lift) == []
+    with pytest.raises(NotFound, match="lifted already"):
+        last_of(*held, lift, lift)
 
 
 def test_two_holds_are_two_reasons() -> None:

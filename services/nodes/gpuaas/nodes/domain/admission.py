@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpuaas.common.errors import Invalid, Rejected
+from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.events import Event
 from gpuaas.common.ids import is_name
 from gpuaas.contracts.nodes import NodeHoldLifted, NodeHoldPlaced
@@ -41,7 +41,7 @@ def held(node: Node, hold: Hold) -> list[Event]:
 def lifted(node: Node, order: LiftHold) -> list[Event]:
     hold = node.hold(order.hold_id)
     if hold is None:
-        return []
+        raise NotFound(f"node {node.node_id} has no hold {order.hold_id}; it is lifted already or never was")
     if hold.owner != order.by:
         raise Rejected(f"hold {hold.hold_id} is {hold.owner}'s and only they lift it; ask them")
     reason = said("reason", order.reason)
