@@ -54,7 +54,7 @@ CHUNK: Final = 400
 AT_ONCE: Final = 200
 FAULTS_PER_S: Final = 500.0
 PACE: Final = 100_000.0
-WITHIN_S: Final = 120.0
+WITHIN_S: Final = 600.0
 PATIENT_S: Final = 3_600.0
 OFFENDERS_SHOWN: Final = 10
 
