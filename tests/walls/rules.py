@@ -49,6 +49,8 @@ SERVICE_EXTRAS: Final = {
     "inventory/routes": "its door in parts; api.py names them",
     "nodes/agent.py": "the process on the machines, not in the service",
     "nodes/monitor.py": "a reader of TELEMETRY, not of the log",
+    "nodes/proving.py": "rounds over machines that are burnt in or reset, whose ends a provider reports later",
+    "nodes/recoveries.py": "the reactions to proofs; reactions.py names the others",
     "nodes/routes": "its door in parts; api.py names them",
     "nodes/upkeep.py": "rounds over machines that slow work is done on, where a reaction would wait for an hour",
     "nodes/windows.py": "rounds over maintenance windows, whose steps are due by the clock and not by an event",

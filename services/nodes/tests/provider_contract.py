@@ -19,7 +19,17 @@ from gpuaas.common.ids import new_id
 from gpuaas.common.logs.memory import MemoryLog
 from gpuaas.nodes.domain.axes import Lifecycle, Node
 from gpuaas.nodes.domain.hardware import SeenMachine
-from gpuaas.nodes.ports import EnrolsMachines, MachineProvider, Unanswered, UnknownMachine, Wanted, WipeReport
+from gpuaas.nodes.domain.proofs import Load
+from gpuaas.nodes.ports import (
+    BurnInReport,
+    EnrolsMachines,
+    MachineProvider,
+    ProviderRefused,
+    Unanswered,
+    UnknownMachine,
+    Wanted,
+    WipeReport,
+)
 from gpuaas.nodes.reactions import NODE_ENTITY, Onlooker, Persistence
 from node_facts import MODEL, REGISTER
 
@@ -199,6 +209,24 @@ class MachineProviderContract:
             await _reported(world, order_id)
         assert world.effects("erase") == 2
 
+    @pytest.mark.parametrize("trouble", [Trouble.NONE, Trouble.BEFORE, Trouble.AFTER, Trouble.ERROR])
+    async def test_a_load_is_begun_once_and_reported_whatever_the_trouble(self, world: World, trouble: Trouble) -> None:
+        await world.provider().adopt("n-1", WANTED)
+        report = await _burnt_in(world, "order-1", trouble)
+        assert (report.passed, report.slot, len(report.sha256)) == (True, None, 64)
+        assert (await _burnt_in(world, "order-1")).passed, "a second client asks for the same order"
+        assert world.effects("burn_in") == 1
+        await _burnt_in(world, "order-2")
+        assert world.effects("burn_in") == 2
+
+    async def test_a_gpu_is_reset_or_it_is_said_that_nobody_can(self, world: World) -> None:
+        provider = world.provider()
+        await provider.adopt("n-1", WANTED)
+        with contextlib.suppress(ProviderRefused):
+            looks = [await provider.reset_gpu("n-1", 3, "order-1") for _ in range(5)]
+            assert looks[-1] is True
+            assert world.effects("reset_gpu") == 1
+
     @pytest.mark.parametrize("trouble", [Trouble.NONE, Trouble.BEFORE, Trouble.AFTER, Trouble.CONFLICT, Trouble.ERROR])
     async def test_power_is_as_ordered_after_any_trouble(self, world: World, trouble: Trouble) -> None:
         await world.provider().adopt("n-1", WANTED)
@@ -260,6 +288,16 @@ async def _reported(world: World, order_id: str, *trouble: Trouble) -> WipeRepor
                 return report
         await asyncio.sleep(world.look_pause_s)
     raise AssertionError("the wipe never ended")
+
+
+async def _burnt_in(world: World, order_id: str, *trouble: Trouble) -> BurnInReport:
+    provider = world.provider(burn_in=trouble)
+    for _ in range(LOOKS_MAX):
+        with contextlib.suppress(Unanswered):
+            if (report := await provider.burn_in("n-1", Load.CPU, order_id)) is not None:
+                return report
+        await asyncio.sleep(world.look_pause_s)
+    raise AssertionError("the load never ended")
 
 
 async def _enrolled(world: World, provider: EnrolsMachines) -> Node:

@@ -11,6 +11,7 @@ import pytest
 from gpuaas.common.clock import WallClock
 from gpuaas.common.ids import new_id
 from gpuaas.nodes.adapters.ironic import Enrolment, IronicProvider, WipePlan
+from gpuaas.nodes.domain.proofs import Load
 from gpuaas.nodes.ports import MachineProvider, ProviderRefused, Wanted
 from gpuaas.nodes.reactions import Persistence
 from ironic_lane import SYSTEMS, Lane, installed, lane
@@ -42,6 +43,10 @@ def machine(node_id: str, driver: str = "fake-hardware", **info: str) -> Enrolme
     return Enrolment(driver=driver, gpu_model=MODEL, gpus=gpus, driver_info=info, properties=properties)
 
 
+_AS_SEEN = {"burn_in": "erase"}
+"""To Ironic both are manual cleaning."""
+
+
 class IronicWorld:
     """Clients of one Ironic, each test in a cell of its own there."""
 
@@ -60,11 +65,14 @@ class IronicWorld:
             WallClock(),
             cell=self._cell,
             wipe=WIPE,
-            transport=TroubledTransport(self._effects, trouble),
+            loads={Load.CPU: WIPE.steps},
+            transport=TroubledTransport(
+                self._effects, {_AS_SEEN.get(verb, verb): each for verb, each in trouble.items()}
+            ),
         )
 
     def effects(self, verb: str) -> int:
-        return self._effects[verb]
+        return self._effects[_AS_SEEN.get(verb, verb)]
 
 
 class TestIronic(MachineProviderContract):
@@ -113,3 +121,14 @@ async def test_a_controller_that_is_not_there_is_a_refusal_with_ironics_reason(s
     with pytest.raises(ProviderRefused, match="names no machine"):
         await provider.adopt("n-7", Wanted(gpu_model=MODEL, gpu_count=8))
     await provider.close()
+
+
+async def test_what_ironic_cannot_do_it_refuses_in_a_sentence(started: Lane) -> None:
+    provider = IronicWorld(started.ironic).provider()
+    await provider.adopt("n-1", WANTED)
+    with pytest.raises(ProviderRefused, match="resets no GPUs"):
+        await provider.reset_gpu("n-1", 0, "order-1")
+    with pytest.raises(ProviderRefused, match="does not load gpu-memory"):
+        await provider.burn_in("n-1", Load.GPU_MEMORY, "order-1")
+    with pytest.raises(ProviderRefused, match="not asked for firmware"):
+        await provider.update_firmware("n-1", "bmc", "2", "order-1")

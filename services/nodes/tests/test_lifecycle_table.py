@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpuaas.common.errors import GpuaasError
@@ -12,9 +13,12 @@ from gpuaas.nodes.domain.node import NODE
 from gpuaas.nodes.domain.orders import (
     BeginNodeMaintenance,
     BeginOnboarding,
+    BeginRemedy,
     EndNodeMaintenance,
+    EndRemedy,
     NodeCommand,
     OrderDrain,
+    PlaceHold,
     RecordAllocated,
     RecordAllocationEnded,
     RecordDrained,
@@ -24,7 +28,8 @@ from gpuaas.nodes.domain.orders import (
     RetireNode,
     ValidateNode,
 )
-from node_facts import REGISTER, REGISTER_WHOLE, at, device, hardware
+from gpuaas.nodes.domain.proofs import POLICY, RemedyAction
+from node_facts import REGISTER, REGISTER_WHOLE, at, device, hardware, hold
 
 STATES_MAX = 50_000
 ORDERS: tuple[NodeCommand, ...] = (
@@ -44,9 +49,22 @@ ORDERS: tuple[NodeCommand, ...] = (
     EndNodeMaintenance("mw-1", "the flash failed"),
     RetireNode("sold"),
 )
+RESET = ("gpu-a", 1, RemedyAction.RESET)
+REMEDIES: tuple[NodeCommand, ...] = (
+    BeginOnboarding(at(0)),
+    RecordHardware(hardware(observed_at=at(1))),
+    RecordHardware(hardware(observed_at=at(3))),
+    ValidateNode(),
+    RecordUnusableHardware(Field.OBSERVATION, "a possible machine", "none"),
+    PlaceHold(hold("health-1", owner=POLICY)),
+    BeginRemedy(*RESET, 3, "v1", "told", at(2)),
+    EndRemedy(*RESET, "done", "told", at(2)),
+    BeginRemedy("gpu-a", 1, RemedyAction.REBOOT, None, "v1", "told", at(2)),
+)
+"""A walk of its own: what the platform does about components, whoever has the machine otherwise."""
 
 
-def walked(first: NodeCommand) -> set[tuple[Lifecycle, type[Event], Lifecycle]]:
+def walked(first: NodeCommand, orders: Sequence[NodeCommand] = ORDERS) -> set[tuple[Lifecycle, type[Event], Lifecycle]]:
     """Every step of the lifecycle that some order of `ORDERS` can lead to, however long."""
     begun = NODE.fold(NODE.decide(first, NODE.initial))
     steps: set[tuple[Lifecycle, type[Event], Lifecycle]] = set()
@@ -54,7 +72,7 @@ def walked(first: NodeCommand) -> set[tuple[Lifecycle, type[Event], Lifecycle]]:
     waiting: list[NodeState] = [begun]
     while waiting:
         state = waiting.pop()
-        for order in ORDERS:
+        for order in orders:
             try:
                 events = NODE.decide(order, state)
             except GpuaasError:
@@ -75,7 +93,7 @@ def walked(first: NodeCommand) -> set[tuple[Lifecycle, type[Event], Lifecycle]]:
 
 def test_every_reachable_step_is_in_the_table_and_every_row_can_be_walked() -> None:
     table = {(start, event, end) for (start, event), end in TRANSITIONS.items()}
-    assert walked(REGISTER_WHOLE) | walked(REGISTER) == table
+    assert walked(REGISTER_WHOLE) | walked(REGISTER) | walked(REGISTER, REMEDIES) == table
 
 
 def test_a_shared_machine_never_passes_into_one_tenants_hands() -> None:

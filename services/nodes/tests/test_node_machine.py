@@ -36,8 +36,10 @@ from gpuaas.nodes.domain.node import NODE
 from gpuaas.nodes.domain.orders import (
     BeginNodeMaintenance,
     BeginOnboarding,
+    BeginRemedy,
     CancelDrain,
     EndNodeMaintenance,
+    EndRemedy,
     ExpireHold,
     LiftHold,
     NodeCommand,
@@ -45,6 +47,7 @@ from gpuaas.nodes.domain.orders import (
     PlaceHold,
     RecordAllocated,
     RecordAllocationEnded,
+    RecordBurnInStep,
     RecordDrained,
     RecordHardware,
     RecordHeartbeatLost,
@@ -55,6 +58,7 @@ from gpuaas.nodes.domain.orders import (
     RetireNode,
     ValidateNode,
 )
+from gpuaas.nodes.domain.proofs import POLICY, Load, Plan, RemedyAction, Trial
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -63,7 +67,9 @@ from node_facts import MODEL, REGISTER, REGISTER_WHOLE, at, device, hardware, ho
 MOMENTS = st.integers(0, 40).map(at)
 HOLDS = st.sampled_from(["a", "b", "c", OWN_HOLD, DRAIN_HOLD, TENANCY_HOLD])
 WINDOWS = st.sampled_from([None, None, "mw-1"])
-PEOPLE = st.sampled_from(["u-jonas", "u-mara"])
+PEOPLE = st.sampled_from(["u-jonas", "u-mara", POLICY])
+PLAN = Plan("short", "1", (Trial(Load.GPU_MEMORY, 60), Trial(Load.GPU_LINK, 60)))
+REMEDIES = st.sampled_from(RemedyAction)
 
 
 class NodesLife(RuleBasedStateMachine):
@@ -158,9 +164,31 @@ class NodesLife(RuleBasedStateMachine):
         seen = replace(hardware(*devices), gpu_model=model, machine_serial=chassis, observed_at=moment)
         self.give(RecordHardware(seen))
 
-    @rule()
-    def validate(self) -> None:
-        self.give(ValidateNode())
+    @rule(plan=st.sampled_from([None, PLAN]))
+    def validate(self, plan: Plan | None) -> None:
+        before = self.state
+        events = self.give(ValidateNode(plan, at(50) if plan else None))
+        if any(isinstance(event, NodeBecameAvailable) for event in events):
+            assert isinstance(before, Node)
+            assert plan is None or (before.burn_in is not None and before.burn_in.done), "a plan was skipped"
+
+    @rule(number=st.integers(1, 2), outcome=st.sampled_from(["passed", "passed", "failed", "late"]), moment=MOMENTS)
+    def burn_in(self, number: int, outcome: str, moment: Any) -> None:
+        if self.give(RecordBurnInStep(number, outcome, "told", moment, slot=3)):
+            assert isinstance(self.state, Node)
+            assert (self.state.lifecycle is Lifecycle.REPAIR) is (outcome != "passed")
+
+    @rule(number=st.integers(1, 3), action=REMEDIES)
+    def begin_remedy(self, number: int, action: RemedyAction) -> None:
+        before = self.state
+        if self.give(BeginRemedy("gpu-a", number, action, 3, "v1", "told", at(45))):
+            assert isinstance(before, Node)
+            assert not before.occupants
+            assert before.lifecycle is Lifecycle.REPAIR or any(h.owner == POLICY for h in before.holds)
+
+    @rule(number=st.integers(1, 3), action=REMEDIES, outcome=st.sampled_from(["done", "refused", "late"]))
+    def end_remedy(self, number: int, action: RemedyAction, outcome: str) -> None:
+        self.give(EndRemedy("gpu-a", number, action, outcome, "told", at(46)))
 
     @rule(field=st.sampled_from([Field.OBSERVATION, Field.PROVIDER]))
     def cannot_look(self, field: Field) -> None:
@@ -228,7 +256,10 @@ class NodesLife(RuleBasedStateMachine):
         assert bool(node.occupants) <= (node.unclean is not None)
         assert (node.lifecycle is Lifecycle.MAINTENANCE) <= (node.window_id is not None)
         if node.lifecycle is not Lifecycle.RETIRED:
-            assert (node.lifecycle is Lifecycle.REPAIR) <= bool(node.mismatches)
+            assert (node.lifecycle is Lifecycle.REPAIR) <= (bool(node.mismatches) or node.remedy is not None)
+            assert (node.remedy is not None) <= (node.lifecycle is Lifecycle.REPAIR)
+            assert (node.burn_in is not None) <= (node.lifecycle is Lifecycle.VALIDATING)
+            assert (node.lifecycle is Lifecycle.AVAILABLE) <= (node.proof_due is None)
             assert (node.health.hardware is Condition.FAILED) is bool(node.mismatches)
             assert (node.lifecycle is Lifecycle.AVAILABLE) <= (node.in_service is node.hardware)
             assert (node.lifecycle is Lifecycle.AVAILABLE) <= (node.unclean is None and not node.look_due)

@@ -16,14 +16,17 @@ from gpuaas.nodes.domain.hardware import Field
 from gpuaas.nodes.domain.node import VOCABULARY
 from gpuaas.nodes.domain.orders import (
     BeginNodeMaintenance,
+    BeginRemedy,
     CancelDrain,
     EndNodeMaintenance,
+    EndRemedy,
     LiftHold,
     NodeCommand,
     OrderDrain,
     PlaceHold,
     RecordAllocated,
     RecordAllocationEnded,
+    RecordBurnInStep,
     RecordDrained,
     RecordFirmware,
     RecordHardware,
@@ -36,6 +39,7 @@ from gpuaas.nodes.domain.orders import (
     RetireNode,
     ValidateNode,
 )
+from gpuaas.nodes.domain.proofs import POLICY, Load, Plan, RemedyAction, Trial
 from gpuaas.nodes.projections.nodes import row_after
 from gpuaas.nodes.reactions import NODE_ENTITY
 from hypothesis import given, settings
@@ -47,10 +51,27 @@ def _overdue(lifecycle: str, minute: int) -> RecordOverdue:
     return RecordOverdue(lifecycle, at(0), 60, ("look-again", "call-a-person"), "1", at(minute))
 
 
+PLAN = Plan("short", "1", (Trial(Load.GPU_MEMORY, 60), Trial(Load.GPU_LINK, 60)))
+
 COMMANDS: st.SearchStrategy[NodeCommand] = st.one_of(
     st.builds(RecordHardware, st.integers(0, 30).map(lambda m: hardware(observed_at=at(m)))),
     st.builds(RecordHardware, st.integers(0, 30).map(lambda m: hardware(device(0), observed_at=at(m)))),
     st.just(ValidateNode()),
+    st.just(ValidateNode(PLAN, at(6))),
+    st.builds(
+        RecordBurnInStep,
+        st.integers(1, 2),
+        st.sampled_from(["passed", "passed", "failed"]),
+        st.just("told"),
+        st.just(at(7)),
+    ),
+    st.just(PlaceHold(hold("health-1", owner=POLICY))),
+    st.builds(lambda action: BeginRemedy("gpu-a", 1, action, 3, "v1", "told", at(8)), st.sampled_from(RemedyAction)),
+    st.builds(
+        lambda action, how: EndRemedy("gpu-a", 1, action, how, "told", at(9)),
+        st.sampled_from(RemedyAction),
+        st.sampled_from(["done", "refused"]),
+    ),
     st.just(RecordUnusableHardware(Field.OBSERVATION, "a possible machine", "none")),
     st.builds(PlaceHold, st.sampled_from(["a", "b"]).map(lambda name: hold(name, expires_at=at(5)))),
     st.builds(LiftHold, st.sampled_from(["a", "b"]), st.just("u-ops-jonas"), st.just("done")),
@@ -90,6 +111,16 @@ def test_row_and_state_agree_on_every_axis(first: RegisterNode, orders: list[Nod
     assert row["agent_seen_at"] == state.agent_seen_at
     told = (row["drain"]["mode"], row["drain"]["drained_at"] is not None) if row["drain"] else None
     assert told == ((state.drain.mode, state.drain.drained_at is not None) if state.drain else None)
+    assert row["proof_due"] == state.proof_due
+    assert row["burned_in_at"] == state.burned_in_at
+    if state.burn_in is not None:
+        assert len(row["burn_in"]["ended"]) == state.burn_in.passed
+    assert (row["remedy"].get("action"), row["remedy"].get("outcome")) == (
+        (state.remedy.action, state.remedy.outcome) if state.remedy else (None, None)
+    )
+    assert {name: told["outcome"] for name, told in row["remedied"].items()} == {
+        name: told.outcome for name, told in state.remedied.items()
+    }
     assert row["version"] == len(facts)
 
 

@@ -12,6 +12,21 @@ from gpuaas.common.wire import Count64, Moment, Unique
 AutomationGuard = Literal["disabled", "drain-budget", "breaker-open", "not-in-service"]
 """A guard that holds automation back."""
 
+BurnInOccasion = Literal["new", "repaired", "remedied", "serviced", "returned"]
+"""Why a burn-in is run: `new` machine, `repaired` after a failed validation, `remedied` after a reset
+or reboot that the platform ordered, `serviced` after maintenance, `returned` after a tenant.
+"""
+
+BurnInOutcome = Literal["passed", "failed", "refused", "late"]
+"""How a step ended; `refused`: the provider cannot run it, `late`: no report within twice the expected
+time.
+"""
+
+BurnInStep = Literal["cpu", "memory", "disk", "network", "gpu-memory", "gpu-compute", "gpu-link"]
+"""What one step of a burn-in loads and checks: the machine's processors, main memory, disks and
+network, or its GPUs' memory, arithmetic and links.
+"""
+
 ComponentCondition = Literal["healthy", "suspect", "degraded", "failed"]
 """How a component is, from best to worst."""
 
@@ -55,33 +70,31 @@ OverdueStep = Literal["onboard-again", "look-again", "wipe-again", "power-cycle"
 itself.
 """
 
-PrincipalKind = Literal["user", "service-account"]
-"""What acts: a person, or a program with an account of its own."""
+Remedy = Literal["reset", "reboot"]
+"""A step of the ladder that the platform takes by itself: `reset` of a GPU, or `reboot` of the machine
+by switching it off and on.
+"""
 
-RefusalCause = Literal["no-credential", "not-valid", "over", "ended", "suspended", "no-right", "not-held", "rule", "nothing-there"]
-"""Why something was refused."""
+RemedyGuard = Literal["disabled", "breaker-open", "not-withdrawn", "tried-already"]
+"""A guard that holds a remedy back."""
+
+RemedyOutcome = Literal["done", "refused", "late"]
+"""How a remedy ended; `refused`: the provider will not or cannot, `late`: no report within the time
+allowed.
+"""
 
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
 
 
-class AccessUse(Part):
-    """Uses of one kind."""
+class BurnInTrial(Part):
+    """One step of a burn-in."""
 
-    principal_kind: PrincipalKind
-    """What kind of principal it was."""
+    step: BurnInStep
+    """What is loaded."""
 
-    principal_id: Label
-    """Who it was."""
-
-    permission: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*$")]
-    """What it takes: `service.resource.verb`."""
-
-    project_id: Label | None = None
-    """The project it was about; absent: the tenant itself."""
-
-    count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
-    """How often."""
+    expected_s: Annotated[int, Field(strict=True, ge=1, le=604800)]
+    """Seconds it is expected to take; twice that is a failure."""
 
 
 class Device(Part):
@@ -123,37 +136,6 @@ class Mismatch(Part):
     """What was found, as text."""
 
 
-class Refusal(Part):
-    """Refusals of one kind."""
-
-    principal_kind: PrincipalKind | None = None
-    """What kind of principal asked; absent: nobody who was believed."""
-
-    principal_id: Label | None = None
-    """Who asked; absent: nobody who was believed."""
-
-    permission: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*$")] | None = None
-    """What it takes: `service.resource.verb`."""
-
-    project_id: Label | None = None
-    """The project of the trail's tenant that was asked about; absent: the tenant itself, the platform,
-    or nothing that who asked may know of.
-    """
-
-    why: RefusalCause
-    """Why it was refused. Not believed: `no-credential`, `not-valid`, `over` (its time), `ended`
-    (revoked, signed out), `suspended`. Believed: `no-right`, `not-held` (would hand on what they do
-    not hold), `rule` (the thing itself does not allow it to them), `nothing-there` (no such place,
-    or none they may know of).
-    """
-
-    count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
-    """How many."""
-
-    decision_id: Annotated[str, Field(min_length=4, max_length=1280, pattern=r"^[a-z][0-9]\.[A-Za-z0-9_-]+$")]
-    """The newest decision among them, as the answer named it; iam explains it."""
-
-
 class Topology(Part):
     """Where a machine stands, from the widest place to the narrowest; placement uses it to keep a gang
     close together.
@@ -172,59 +154,78 @@ class Topology(Part):
     """Rack inside the pod."""
 
 
-class AccessesRefused(Event):
-    """Accesses refused. Requests to nodes that were refused because who asked was not believed or may
-    not, counted over at most a minute so that nobody can fill the log. They stand in the trail of
-    the tenant that was asked about; where who asked may not know of it, in that of the tenant they
-    are at home in, else in the platform's.
+class AutomaticRemedyGranted(Event):
+    """Automatic remedy granted. The platform may reset or reboot a machine by itself: it withdrew it
+    within the drain budget, nobody has GPUs on it, and the breaker is closed. Every automatic
+    action is an event with its cause.
     """
 
-    TYPE: ClassVar[str] = "gpuaas.nodes.accesses-refused.v1"
+    TYPE: ClassVar[str] = "gpuaas.nodes.automatic-remedy-granted.v1"
     SERVICE: ClassVar[str] = "nodes"
-    ENTITY: ClassVar[str] = "access"
-    SCHEMA: ClassVar[str] = "nodes/accesses-refused.v1.json"
+    ENTITY: ClassVar[str] = "automation"
+    SCHEMA: ClassVar[str] = "nodes/automatic-remedy-granted.v1.json"
 
-    tenant_id: Label
-    """Whose trail this stands in; `platform` for the platform's."""
+    pool_id: Label
+    """The pool whose automation it is."""
 
-    first_at: Moment
-    """The first of them (real time)."""
+    node_id: Label
+    """The machine."""
 
-    last_at: Moment
-    """The last of them (real time)."""
+    component_id: Label
+    """The component whose verdict caused it."""
 
-    refusals: Annotated[tuple[Refusal, ...], Field(min_length=1, max_length=50)]
-    """What was refused, by who asked and for what."""
+    action: Remedy
+    """What was ordered."""
 
-    others: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
-    """How many more were refused that no row names, because there were too many kinds of them."""
+    fault_number: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Which fault of the component's life it answers."""
+
+    rule_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the rules behind the verdict."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    decided_at: Moment
+    """When it was decided."""
 
 
-class OperatorAccessUsed(Event):
-    """Operator access used. Somebody asked nodes about, or changed, what is a tenant's, by a right
-    that they hold on the platform and not in the tenant. Counted over at most a minute; it stands
-    in the tenant's own trail.
+class AutomaticRemedyWithheld(Event):
+    """Automatic remedy withheld. The platform would have reset or rebooted a machine by itself and did
+    not. A person decides.
     """
 
-    TYPE: ClassVar[str] = "gpuaas.nodes.operator-access-used.v1"
+    TYPE: ClassVar[str] = "gpuaas.nodes.automatic-remedy-withheld.v1"
     SERVICE: ClassVar[str] = "nodes"
-    ENTITY: ClassVar[str] = "access"
-    SCHEMA: ClassVar[str] = "nodes/operator-access-used.v1.json"
+    ENTITY: ClassVar[str] = "automation"
+    SCHEMA: ClassVar[str] = "nodes/automatic-remedy-withheld.v1.json"
 
-    tenant_id: Label
-    """The tenant whose things were accessed."""
+    pool_id: Label
+    """The pool whose automation it is."""
 
-    first_at: Moment
-    """The first time (real time)."""
+    node_id: Label
+    """The machine."""
 
-    last_at: Moment
-    """The last time (real time)."""
+    component_id: Label
+    """The component whose verdict caused it."""
 
-    uses: Annotated[tuple[AccessUse, ...], Field(min_length=1, max_length=50)]
-    """What was used, by whom and for what."""
+    action: Remedy
+    """What was ordered."""
 
-    others: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
-    """How many more uses no row names, because there were too many kinds of them."""
+    fault_number: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Which fault of the component's life it answers."""
+
+    rule_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the rules behind the verdict."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    decided_at: Moment
+    """When it was decided."""
+
+    guard: RemedyGuard
+    """What held it back."""
 
 
 class AutomaticWithdrawalEnded(Event):
@@ -662,6 +663,82 @@ class NodeBecameAvailable(Event):
     """What keeps tenants on it apart; absent: `device`."""
 
 
+class NodeBurnInStarted(Event):
+    """Node burn-in started. A machine that is as ordered and clean is put under load before it is
+    available, in the steps that its pool's policy names, each with the time it is expected to take.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-burn-in-started.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-burn-in-started.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    plan: Label
+    """Name of the plan in the policy."""
+
+    policy_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the policy."""
+
+    occasion: BurnInOccasion
+    """Why it is run."""
+
+    steps: Annotated[tuple[BurnInTrial, ...], Field(min_length=1, max_length=16)]
+    """The steps, in order."""
+
+    started_at: Moment
+    """When it was ordered."""
+
+
+class NodeBurnInStepEnded(Event):
+    """Node burn-in step ended. One step of a burn-in passed or failed. After the last one that passed
+    the machine becomes available; the first that failed sends it to repair and is a fault of the
+    component that failed.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-burn-in-step-ended.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-burn-in-step-ended.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    number: Annotated[int, Field(strict=True, ge=1, le=16)]
+    """Which step of the plan, from 1."""
+
+    step: BurnInStep
+    """What was loaded."""
+
+    outcome: BurnInOutcome
+    """How it ended."""
+
+    expected_s: Annotated[int, Field(strict=True, ge=1, le=604800)]
+    """Seconds it was expected to take."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """What was measured or what went wrong, in a sentence."""
+
+    ended_at: Moment
+    """When the report was there."""
+
+    device_id: Label | None = None
+    """The GPU that failed; absent: it passed, or the machine as a whole failed."""
+
+    measured: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    """The number that the step measured, as a decimal in text; absent: none."""
+
+    unit: Annotated[str, Field(min_length=1, max_length=16)] | None = None
+    """Unit of `measured`, such as `GB/s` or `errors`."""
+
+    report_sha256: Sha256 | None = None
+    """Digest of the provider's report, so that the report can be held against it; absent: there is
+    none.
+    """
+
+
 class NodeDrainCancelled(Event):
     """Node drain cancelled. A drain is called off, before or after the machine became empty. Its hold
     is lifted beside this; work that still runs goes on.
@@ -961,6 +1038,74 @@ class NodeRegistered(Event):
     """What keeps tenants on it apart; absent: `device`."""
 
 
+class NodeRemedyEnded(Event):
+    """Node remedy ended. A reset or reboot is done, or could not be. After `done` the machine is
+    looked at, validated and burnt in, and only that proves its component healthy again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-remedy-ended.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-remedy-ended.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    component_id: Label
+    """The component."""
+
+    action: Remedy
+    """What was ordered."""
+
+    fault_number: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Which fault of the component's life it answered."""
+
+    outcome: RemedyOutcome
+    """How it ended."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """What the provider said, in a sentence."""
+
+    ended_at: Moment
+    """When it was reported."""
+
+
+class NodeRemedyStarted(Event):
+    """Node remedy started. The platform takes the next step of the ladder on a machine that is closed
+    and empty: it resets a GPU or switches the machine off and on. The machine is in repair until it
+    was looked at and proved again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.node-remedy-started.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "node"
+    SCHEMA: ClassVar[str] = "nodes/node-remedy-started.v1.json"
+
+    node_id: Label
+    """The machine."""
+
+    component_id: Label
+    """The component whose verdict ordered it."""
+
+    action: Remedy
+    """What is done."""
+
+    fault_number: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Which fault of the component's life this answers; each is answered by one action at most once."""
+
+    slot: Annotated[int, Field(strict=True, ge=0, le=63)] | None = None
+    """Slot of the GPU; absent: the machine as a whole."""
+
+    rule_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Version of the rules behind the verdict."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """The verdict, in a sentence."""
+
+    started_at: Moment
+    """When it was ordered."""
+
+
 class NodeRetired(Event):
     """Node retired. A machine left the fleet for good. Its id is never used again."""
 
@@ -1079,8 +1224,8 @@ class NodeWiped(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    AccessesRefused,
-    OperatorAccessUsed,
+    AutomaticRemedyGranted,
+    AutomaticRemedyWithheld,
     AutomaticWithdrawalEnded,
     AutomaticWithdrawalGranted,
     AutomaticWithdrawalWithheld,
@@ -1096,6 +1241,8 @@ EVENTS: tuple[type[Event], ...] = (
     NodeAllocated,
     NodeAllocationEnded,
     NodeBecameAvailable,
+    NodeBurnInStarted,
+    NodeBurnInStepEnded,
     NodeDrainCancelled,
     NodeDrainOrdered,
     NodeDrained,
@@ -1109,6 +1256,8 @@ EVENTS: tuple[type[Event], ...] = (
     NodeMaintenanceStarted,
     NodeOnboardingStarted,
     NodeRegistered,
+    NodeRemedyEnded,
+    NodeRemedyStarted,
     NodeRetired,
     NodeSanitizingStarted,
     NodeStateOverdue,

@@ -269,6 +269,9 @@ def _shown(row: Record) -> dict[str, Any]:
         "unclean": row["unclean"],
         "maintenance_window": row["window_id"],
         "firmware": row["firmware"],
+        "burn_in": _burn_in(row),
+        "remedy": row["remedy"] or None,
+        "remedies": row["remedied"],
         "lifecycle_since": row["lifecycle_since"],
         "overdue": {"steps_taken": row["overdue"], "newest": row["overdue_step"]} if row["overdue"] else None,
         "admission": {"open": not holds, "holds": holds},
@@ -285,6 +288,13 @@ def _shown(row: Record) -> dict[str, Any]:
     }
 
 
+def _burn_in(row: Record) -> dict[str, Any] | None:
+    """The newest burn-in: its plan and how far it came; None: there was none since the machine changed."""
+    if not (told := dict(row["burn_in"])):
+        return None
+    return {**told, "steps_ended": told.pop("ended")}
+
+
 def _told(recorded: Recorded) -> dict[str, Any]:
     envelope = recorded.envelope()
     return {
@@ -298,6 +308,7 @@ def _told(recorded: Recorded) -> dict[str, Any]:
 
 
 DIFFERENCES_SHOWN_MAX: Final = 200
+REMEDIES_SHOWN_MAX: Final = 500
 
 
 class NewFault(Body):
@@ -383,7 +394,12 @@ def _reports(door: APIRouter, commands: Commands, clock: Clock, rules: FaultRule
     ) -> dict[str, Any]:
         state, version = await commands.state(AUTOMATION_ENTITY, PLATFORM, pool_id)
         withdrawn = sorted(state.withdrawn)
-        return {"pool_id": pool_id, "withdrawn": withdrawn, "breaker_open": state.breaker_open, "version": version}
+        remedies = [
+            {"component_id": component_id, "fault_number": number, "action": action, "guard": guard}
+            for component_id, (number, action, guard) in sorted(state.remedies.items())
+        ]
+        told = {"pool_id": pool_id, "withdrawn": withdrawn, "breaker_open": state.breaker_open}
+        return {**told, "remedies": remedies[:REMEDIES_SHOWN_MAX], "version": version}
 
 
 def _health_questions(door: APIRouter, health: ComponentHealth, database: Database, rules: FaultRules) -> None:

@@ -13,7 +13,16 @@ from gpuaas.nodes.projections.component_health import ComponentHealth
 from gpuaas.nodes.projections.maintenance_windows import MaintenanceWindows
 from gpuaas.nodes.projections.node_claims import NodeClaims
 from gpuaas.nodes.projections.nodes import Nodes
-from gpuaas.nodes.reactions import CountSilences, EnrolNodes, GuardHealth, KeepCustody, Onlooker, Persistence
+from gpuaas.nodes.proving import BurnIns, Remedies
+from gpuaas.nodes.reactions import (
+    CountSilences,
+    EnrolNodes,
+    GuardHealth,
+    KeepCustody,
+    Onlooker,
+    Persistence,
+)
+from gpuaas.nodes.recoveries import CountBurnInFailures, ProveRecovery
 from gpuaas.nodes.routes.maintenance import maintenance_router
 from gpuaas.nodes.routes.utilisation import utilisation_router
 from gpuaas.nodes.settings import NodesSettings
@@ -31,7 +40,7 @@ def build(settings: NodesSettings) -> Service:
         attempts_max=settings.provider_attempts_max,
         pause_s=settings.provider_pause_s,
     )
-    onlooker = Onlooker(provider, service.commands, persistence)
+    onlooker = Onlooker(provider, service.commands, persistence, settings.burn_in_policy(), service.clock)
     monitor = HeartbeatMonitor(nodes, service.database, service.commands, service.clock, settings.patience())
     stream = HeartbeatStream(service.broker, monitor)
     service.project(nodes)
@@ -41,6 +50,7 @@ def build(settings: NodesSettings) -> Service:
     guard = settings.guard()
     service.react(GuardHealth(service.commands, guard, lambda pool_id: nodes.in_service(service.database, pool_id)))
     service.react(CountSilences(service.commands, rules))
+    service.react(CountBurnInFailures(service.commands, rules), ProveRecovery(service.commands, rules))
     service.react(KeepCustody(service.commands))
     claims, windows = NodeClaims(), MaintenanceWindows()
     service.project(claims, windows)
@@ -56,7 +66,9 @@ def build(settings: NodesSettings) -> Service:
         views, service.commands, service.clock, settings.expectations(), enabled=settings.state_automation
     )
     service.react(TakeSteps(service.commands, provider, onlooker))
-    rounds = (upkeep.round, keeper.round, overseer.round)
+    burn_ins = BurnIns(views, service.commands, service.clock, provider)
+    remedies = Remedies(views, health, service.commands, service.clock, provider, onlooker, settings.remedy_policy())
+    rounds = (upkeep.round, keeper.round, overseer.round, burn_ins.round, remedies.round)
     service.background("upkeep", lambda: again_and_again(rounds, settings.upkeep_tick_s))
     recorder = FaultRecorder(service.commands, service.clock, rules)
     faults = FaultStream(service.broker, recorder.record, lambda: monitor.deaf)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from gpuaas.common.errors import NotFound, Rejected, Unavailable
 from gpuaas.nodes.domain.hardware import SeenMachine
+from gpuaas.nodes.domain.proofs import Load
 
 
 class Unanswered(Unavailable):
@@ -121,6 +122,50 @@ class ErasesMachines(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class BurnInReport:
+    """How one step of a burn-in ended.
+
+    Attributes:
+        passed: whether nothing was wrong.
+        detail: what was measured or what went wrong, in a sentence.
+        slot: of the GPU that failed; None: none, or the machine as a whole.
+        measured, unit: the number that was measured, as decimal text; None: none.
+        sha256: digest of the provider's own report.
+    """
+
+    passed: bool
+    detail: str
+    sha256: str
+    slot: int | None = None
+    measured: str | None = None
+    unit: str | None = None
+
+
+class BurnsMachinesIn(Protocol):
+    async def burn_in(self, node_id: str, load: Load, order_id: str) -> BurnInReport | None:
+        """Put the machine under `load`, once per `order_id`; the report, or None while it is under way.
+
+        Raises:
+            UnknownMachine: none is bound.
+            Unanswered: unknown whether it was begun; ask again.
+            ProviderRefused: this provider cannot load a machine so.
+        """
+        ...
+
+
+class ResetsGpus(Protocol):
+    async def reset_gpu(self, node_id: str, slot: int | None, order_id: str) -> bool:
+        """Reset the GPU in `slot` (None: all of them), once per `order_id`; whether it is done by now.
+
+        Raises:
+            UnknownMachine: none is bound.
+            Unanswered: unknown whether it was begun; ask again.
+            ProviderRefused: this provider resets no GPUs, or this one would not be reset.
+        """
+        ...
+
+
 class UpdatesFirmware(Protocol):
     async def update_firmware(self, node_id: str, component: str, version: str, order_id: str) -> FirmwareReport | None:
         """Bring `component` to `version`, once per `order_id`; the report, or None while it is under way.
@@ -137,5 +182,9 @@ class EnrolsMachines(AdoptsMachines, ObservesMachines, Protocol):
     """What it takes to find out which machine stands behind an id."""
 
 
-class MachineProvider(EnrolsMachines, PowersMachines, ErasesMachines, UpdatesFirmware, Protocol):
+class RemediesMachines(PowersMachines, ResetsGpus, Protocol):
+    """What the ladder's own steps need."""
+
+
+class MachineProvider(EnrolsMachines, RemediesMachines, ErasesMachines, BurnsMachinesIn, UpdatesFirmware, Protocol):
     """Everything a machine's life needs; what a provider cannot do it refuses in a sentence."""

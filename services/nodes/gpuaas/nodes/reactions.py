@@ -16,14 +16,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from gpuaas.common.clock import Clock
+from gpuaas.common.clock import Clock, WallClock
 from gpuaas.common.commands import Cause, Commands, Entity
 from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.ids import derived_id
 from gpuaas.common.reactions import Reaction
 from gpuaas.contracts.allocations import ClaimGranted
-from gpuaas.contracts.nodes import NodeHealthChanged, NodeHeartbeatLost, NodeRegistered, NodeRetired
+from gpuaas.contracts.nodes import (
+    NodeHealthChanged,
+    NodeHeartbeatLost,
+    NodeRegistered,
+    NodeRetired,
+)
 from gpuaas.nodes.domain.automation import (
     AUTOMATION,
     AskWithdrawal,
@@ -34,6 +39,7 @@ from gpuaas.nodes.domain.automation import (
 )
 from gpuaas.nodes.domain.automation import VOCABULARY as AUTOMATION_VOCABULARY
 from gpuaas.nodes.domain.axes import OWN_NAME, SERVING, Condition, Hold, Isolation, Lifecycle, Node, NodeState
+from gpuaas.nodes.domain.burn_in import BurnInPolicy
 from gpuaas.nodes.domain.component import COMPONENT, Component, ComponentCommand, ReportFault
 from gpuaas.nodes.domain.component import VOCABULARY as COMPONENT_VOCABULARY
 from gpuaas.nodes.domain.faults import CLOSING, ComponentCondition, FaultClass, FaultRules
@@ -49,6 +55,7 @@ from gpuaas.nodes.domain.orders import (
     RecordUnusableHardware,
     ValidateNode,
 )
+from gpuaas.nodes.domain.proofs import POLICY
 from gpuaas.nodes.ports import EnrolsMachines, ProviderRefused, Unanswered, UnknownMachine, Wanted
 
 NODE_ENTITY: Final[Entity[NodeState, NodeCommand]] = Entity("nodes", "node", NODE, VOCABULARY)
@@ -77,12 +84,23 @@ class Onlooker:
 
     Args:
         provider: adopts and observes; one order per machine is under way at a time.
+        burn_in: what machines have to pass before they are available; None: nothing.
+        clock: for the time of such an order.
     """
 
-    def __init__(self, provider: EnrolsMachines, commands: Commands, persistence: Persistence) -> None:
+    def __init__(
+        self,
+        provider: EnrolsMachines,
+        commands: Commands,
+        persistence: Persistence,
+        burn_in: BurnInPolicy | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._provider = provider
         self._commands = commands
         self._persistence = persistence
+        self._burn_in = burn_in
+        self._clock = clock or WallClock()
 
     async def enrol(self, node_id: str, wanted: Wanted, cause: Cause) -> None:
         """Bind a machine to the node and judge it, whatever went wrong on the way before.
@@ -114,7 +132,14 @@ class Onlooker:
             return await self._record_unusable(
                 node_id, Field.OBSERVATION, "a possible machine", impossible.detail, cause
             )
-        return await self._give(node_id, ValidateNode(), cause.at("verdict"))
+        return await self._give(node_id, await self._validation(node_id), cause.at("verdict"))
+
+    async def _validation(self, node_id: str) -> ValidateNode:
+        node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, node_id)
+        if self._burn_in is None or not isinstance(node, Node):
+            return ValidateNode()
+        plan = self._burn_in.plan_for(node.expected.pool_id, node.proof_due)
+        return ValidateNode(plan, self._clock.now() if plan else None)
 
     async def _record_unusable(self, node_id: str, field: Field, expected: str, observed: str, cause: Cause) -> int:
         _log.warning("node %s: %s expected, %s", node_id, expected, observed)
@@ -191,7 +216,6 @@ COMPONENT_ENTITY: Final[Entity[Component, ComponentCommand]] = Entity(
 AUTOMATION_ENTITY: Final[Entity[Automation, AutomationCommand]] = Entity(
     "nodes", "automation", AUTOMATION, AUTOMATION_VOCABULARY
 )
-POLICY: Final = "policy:health"
 _HOLD: Final = "health-"
 
 

@@ -12,8 +12,10 @@ from gpuaas.common.settings import Settings
 from gpuaas.nodes.adapters.ironic import IronicProvider, WipePlan, enrolments
 from gpuaas.nodes.adapters.sim import Script, SimulatedProvider
 from gpuaas.nodes.domain.automation import Guard
+from gpuaas.nodes.domain.burn_in import BurnInPolicy, usual_policy
 from gpuaas.nodes.domain.expectations import Expectations, usual
 from gpuaas.nodes.domain.heartbeats import Patience
+from gpuaas.nodes.domain.proofs import RemedyPolicy
 from gpuaas.nodes.ports import MachineProvider
 from pydantic import Field, SecretStr, model_validator
 
@@ -41,6 +43,9 @@ class NodesSettings(Settings):
         upkeep_wait_s: longest wait in a round for the pools' claims to be folded, real seconds.
         state_automation: whether the steps for machines that stay too long in a state are carried out, or only named.
         state_expectations: JSON file that takes the place of `domain/expectations.v1.json`.
+        burn_in: JSON file that takes the place of `domain/burn_in.v1.json`.
+        remedy_automation: whether resets and reboots that verdicts order are carried out, or only named.
+        remedy_timeout_s: real seconds after which one that has not reported counts as failed.
         health_automation: whether unhealthy machines are closed by the platform itself; else it only says so.
         drain_budget_share: share of a pool's machines in service that may be closed automatically; at least one.
         breaker_burst_max: automatic closings within `breaker_burst_s` world seconds that are believed.
@@ -66,6 +71,9 @@ class NodesSettings(Settings):
     upkeep_wait_s: float = Field(default=5.0, gt=0, le=60)
     state_automation: bool = True
     state_expectations: Path | None = None
+    burn_in: Path | None = None
+    remedy_automation: bool = True
+    remedy_timeout_s: float = Field(default=1_800.0, gt=0, le=86_400)
     health_automation: bool = True
     drain_budget_share: float = Field(default=0.1, gt=0, le=1)
     breaker_burst_max: int = Field(default=20, ge=1, le=900)
@@ -118,6 +126,19 @@ class NodesSettings(Settings):
     def guard(self) -> Guard:
         """What keeps automation from emptying a pool."""
         return Guard(self.health_automation, self.drain_budget_share, self.breaker_burst_max, self.breaker_burst_s)
+
+    def remedy_policy(self) -> RemedyPolicy:
+        """Whether the ladder's own steps are taken here, and how long each may take."""
+        return RemedyPolicy(self.remedy_automation, self.remedy_timeout_s)
+
+    def burn_in_policy(self) -> BurnInPolicy:
+        """What machines run before they are available. Raises Misconfigured: the file is missing or is none."""
+        if self.burn_in is None:
+            return usual_policy(self.profile)
+        try:
+            return BurnInPolicy.read(self.burn_in.read_text("utf-8"), self.profile)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
+            raise Misconfigured(f"GPUAAS_BURN_IN: {self.burn_in}: {wrong}") from None
 
     def expectations(self) -> Expectations:
         """How long machines may stay where they are. Raises Misconfigured: the file is missing or is none."""

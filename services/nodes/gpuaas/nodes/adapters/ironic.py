@@ -20,12 +20,22 @@ import httpx
 from gpuaas.common.clock import Clock
 from gpuaas.common.ids import derived_id
 from gpuaas.nodes.domain.hardware import SeenDevice, SeenMachine
-from gpuaas.nodes.ports import FirmwareReport, ProviderRefused, Unanswered, UnknownMachine, Wanted, WipeReport
+from gpuaas.nodes.domain.proofs import Load
+from gpuaas.nodes.ports import (
+    BurnInReport,
+    FirmwareReport,
+    ProviderRefused,
+    Unanswered,
+    UnknownMachine,
+    Wanted,
+    WipeReport,
+)
 
 API_VERSION: Final = "1.82"
 """Ironic's microversion that this adapter speaks (release 2023.1 and later)."""
 POLL_S: Final = 0.1
 _BUSY: Final = frozenset({409, 423, 429})
+_CLEANABLE: Final = frozenset({"manageable", "clean failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,13 @@ class WipePlan:
     method: str = "erase-devices"
 
 
+IPA_LOADS: Final[Mapping[Load, Sequence[Mapping[str, Any]]]] = {
+    load: ({"interface": "deploy", "step": f"burnin_{load.value}"},)
+    for load in (Load.CPU, Load.MEMORY, Load.DISK, Load.NETWORK)
+}
+"""The manual clean steps with which Ironic's own agent burns a machine in; it knows nothing of GPUs."""
+
+
 class IronicProvider:
     """One Ironic, or several of ours on one: each has a `cell` of its own.
 
@@ -83,6 +100,7 @@ class IronicProvider:
         cell: str = "gpuaas",
         token: str | None = None,
         wipe: WipePlan | None = None,
+        loads: Mapping[Load, Sequence[Mapping[str, Any]]] = IPA_LOADS,
         timeout_s: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -94,6 +112,7 @@ class IronicProvider:
         self._clock = clock
         self._cell = cell
         self._wipe = wipe or WipePlan()
+        self._loads = loads
         self._timeout_s = timeout_s
 
     async def close(self) -> None:
@@ -164,22 +183,25 @@ class IronicProvider:
         raise Unanswered(f"power {node_id}: not {target} within {self._timeout_s:g} s")
 
     async def erase(self, node_id: str, order_id: str) -> WipeReport | None:
-        shown = "uuid,provision_state,provision_updated_at,extra,last_error,properties"
-        node = await self._node(node_id, shown)
-        state, order = node["provision_state"], node["extra"].get("gpuaas_wipe", {})
-        if order.get("id") != order_id:
-            if state not in ("manageable", "clean failed"):
-                raise Unanswered(f"erase {node_id}: it is {state}; ask again")
-            # Written down before it is begun: whoever comes later can tell whether the state has moved since.
-            order = {"id": order_id, "since": node["provision_updated_at"]}
-            patch = [{"op": "add", "path": "/extra/gpuaas_wipe", "value": order}]
-            await self._send("PATCH", self._path(node_id), patch, expected=(200,))
-        if state in ("manageable", "clean failed") and node["provision_updated_at"] == order["since"]:
-            await self._begin_wipe(node_id, state)
-            return None
-        if state == "clean failed":
+        node = await self._cleaned(node_id, "gpuaas_wipe", order_id, self._wipe.steps)
+        if node is not None and node["provision_state"] == "clean failed":
             raise ProviderRefused(f"the wipe of {node_id} failed: {node['last_error']}")
-        return self._report(node, order_id) if state == "manageable" else None
+        return None if node is None else self._report(node, order_id)
+
+    async def burn_in(self, node_id: str, load: Load, order_id: str) -> BurnInReport | None:
+        if (steps := self._loads.get(load)) is None:
+            known = ", ".join(each.value for each in self._loads)
+            raise ProviderRefused(f"Ironic does not load {load.value} of {node_id}; it loads {known}")
+        node = await self._cleaned(node_id, "gpuaas_burn_in", order_id, steps)
+        if node is None:
+            return None
+        passed = node["provision_state"] == "manageable"
+        told = {"node": node["uuid"], "order": order_id, "steps": list(steps), "ended": node["provision_updated_at"]}
+        detail = "every step ended well" if passed else str(node["last_error"] or "a step failed")
+        return BurnInReport(passed, detail, _digest(told | {"detail": detail}))
+
+    async def reset_gpu(self, node_id: str, slot: int | None, order_id: str) -> bool:
+        raise ProviderRefused(f"Ironic resets no GPUs, so none of {node_id}; switch the machine off and on")
 
     async def update_firmware(self, node_id: str, component: str, version: str, order_id: str) -> FirmwareReport | None:
         raise ProviderRefused(
@@ -188,22 +210,39 @@ class IronicProvider:
 
     # -- Ironic ------------------------------------------------------------------------------------------------
 
-    async def _begin_wipe(self, node_id: str, state: str) -> None:
+    async def _cleaned(
+        self, node_id: str, key: str, order_id: str, steps: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """The node when the manual cleaning of this order has ended, well or not; None while it is under way."""
+        shown = "uuid,provision_state,provision_updated_at,extra,last_error,properties"
+        node = await self._node(node_id, shown)
+        state, order = node["provision_state"], node["extra"].get(key, {})
+        if order.get("id") != order_id:
+            if state not in _CLEANABLE:
+                raise Unanswered(f"{key} of {node_id}: it is {state}; ask again")
+            # Written down before it is begun: whoever comes later can tell whether the state has moved since.
+            order = {"id": order_id, "since": node["provision_updated_at"]}
+            patch = [{"op": "add", "path": f"/extra/{key}", "value": order}]
+            await self._send("PATCH", self._path(node_id), patch, expected=(200,))
+        if state not in _CLEANABLE:
+            return None
+        if node["provision_updated_at"] != order["since"]:
+            return node
         if state == "clean failed":
             await self._provision(node_id, {"target": "manage"})
             await self._settled(node_id)
-        await self._provision(node_id, {"target": "clean", "clean_steps": [dict(s) for s in self._wipe.steps]})
+        await self._provision(node_id, {"target": "clean", "clean_steps": [dict(s) for s in steps]})
+        return None
 
     def _report(self, node: Mapping[str, Any], order_id: str) -> WipeReport:
         done_at = str(node["provision_updated_at"])
         told = {"node": node["uuid"], "order": order_id, "steps": list(self._wipe.steps), "finished_at": done_at}
-        text = json.dumps(told, sort_keys=True, separators=(",", ":"), default=dict)
         return WipeReport(
             method=self._wipe.method,
             disks=int(node["properties"].get("disks", 0)),
             gpus=len(node["extra"].get("gpus", ())),
             finished_at=datetime.fromisoformat(done_at),
-            sha256=hashlib.sha256(text.encode()).hexdigest(),
+            sha256=_digest(told),
         )
 
     async def _provision(self, node_id: str, body: Mapping[str, Any], expected: tuple[int, ...] = (202,)) -> None:
@@ -262,3 +301,8 @@ class IronicProvider:
 
     def _path(self, node_id: str) -> str:
         return f"/v1/nodes/{self._uuid(node_id)}"
+
+
+def _digest(told: Mapping[str, Any]) -> str:
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(text.encode()).hexdigest()

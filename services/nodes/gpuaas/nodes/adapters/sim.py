@@ -18,7 +18,16 @@ from typing import Any, Final
 
 from gpuaas.common.clock import Clock
 from gpuaas.nodes.domain.hardware import SeenDevice, SeenMachine
-from gpuaas.nodes.ports import FirmwareReport, ProviderRefused, Unanswered, UnknownMachine, Wanted, WipeReport
+from gpuaas.nodes.domain.proofs import Load
+from gpuaas.nodes.ports import (
+    BurnInReport,
+    FirmwareReport,
+    ProviderRefused,
+    Unanswered,
+    UnknownMachine,
+    Wanted,
+    WipeReport,
+)
 
 REPORTED_MIB: Final[dict[str, int]] = {
     "nvidia-b200-sxm-180gb": 183_359,
@@ -86,6 +95,7 @@ class Script:
         fault_rate: share of calls (0 to 1) that end in a fault chosen by hash.
         faults: `<verb>/<node id>` → the faults of its first calls in order, None for none; `fault_rate` begins after.
         deviations: node id → how its machine differs from the order.
+        burn_ins: `<load>/<node id>` → the slots that fail its first runs in order, None for a run that passes.
     """
 
     latency_s: float = 0.0
@@ -94,6 +104,7 @@ class Script:
     work_looks: int = 1
     faults: Mapping[str, tuple[Fault | None, ...]] = field(default_factory=dict)
     deviations: Mapping[str, Deviation] = field(default_factory=dict)
+    burn_ins: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str) -> Script:
@@ -115,6 +126,7 @@ class Script:
                 for call, said in given.get("faults", {}).items()
             },
             deviations={node: _deviation(said) for node, said in given.get("deviations", {}).items()},
+            burn_ins={run: tuple(said) for run, said in given.get("burn_ins", {}).items()},
         )
         if not (0 <= script.fault_rate <= 1 and script.latency_s >= 0 and script.slow_s >= 0):
             raise ValueError("a script needs 0 <= fault_rate <= 1 and latencies >= 0")
@@ -127,6 +139,7 @@ class _Machine:
     powered: bool = True
     orders: dict[str, int] = field(default_factory=dict)
     firmware: dict[str, str] = field(default_factory=dict)
+    burn_ins: dict[str, list[str]] = field(default_factory=dict)
 
 
 class SimulatedProvider:
@@ -196,6 +209,28 @@ class SimulatedProvider:
             self._keep_machine(node_id, machine)
         self._leave("firmware", node_id, fault)
         return FirmwareReport(version, before) if done else None
+
+    async def burn_in(self, node_id: str, load: Load, order_id: str) -> BurnInReport | None:
+        fault = await self._arrive("burn_in", node_id)
+        machine = self._machine(node_id)
+        runs = machine.burn_ins.setdefault(load.value, [])
+        if order_id not in runs:
+            runs.append(order_id)
+        done = self._carried_on("burn_in", node_id, machine, order_id)
+        self._leave("burn_in", node_id, fault)
+        if not done:
+            return None
+        scripted, number = self._script.burn_ins.get(f"{load.value}/{node_id}", ()), runs.index(order_id)
+        slot = scripted[number] if number < len(scripted) else None
+        detail = "no error" if slot is None else f"errors on the GPU in slot {slot}"
+        digest = hashlib.sha256(f"{node_id} {load.value} {order_id}: {detail}".encode()).hexdigest()
+        return BurnInReport(slot is None, detail, digest, slot, "0" if slot is None else "1", "errors")
+
+    async def reset_gpu(self, node_id: str, slot: int | None, order_id: str) -> bool:
+        fault = await self._arrive("reset_gpu", node_id)
+        done = self._carried_on("reset_gpu", node_id, self._machine(node_id), order_id)
+        self._leave("reset_gpu", node_id, fault)
+        return done
 
     def _carried_on(self, verb: str, node_id: str, machine: _Machine, order_id: str) -> bool:
         """Begin slow work, or look at it again; whether it is done. It takes `work_looks` looks."""
@@ -282,6 +317,7 @@ class SimulatedProvider:
                 powered=kept["powered"],
                 orders=kept.get("orders", {}),
                 firmware=kept.get("firmware", {}),
+                burn_ins=kept.get("burn_ins", {}),
             )
 
 

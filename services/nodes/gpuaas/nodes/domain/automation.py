@@ -6,8 +6,8 @@ that only a person closes. A machine that is not in service is starting or in re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -15,12 +15,15 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.nodes import (
+    AutomaticRemedyGranted,
+    AutomaticRemedyWithheld,
     AutomaticWithdrawalEnded,
     AutomaticWithdrawalGranted,
     AutomaticWithdrawalWithheld,
     AutomationBreakerClosed,
     AutomationBreakerOpened,
 )
+from gpuaas.nodes.domain.proofs import RemedyAction
 
 VOCABULARY: Final = Vocabulary(
     AutomaticWithdrawalGranted,
@@ -28,6 +31,8 @@ VOCABULARY: Final = Vocabulary(
     AutomaticWithdrawalEnded,
     AutomationBreakerOpened,
     AutomationBreakerClosed,
+    AutomaticRemedyGranted,
+    AutomaticRemedyWithheld,
 )
 
 
@@ -71,6 +76,28 @@ class AskWithdrawal:
 
 
 @dataclass(frozen=True, slots=True)
+class AskRemedy:
+    """May the platform reset or reboot this machine, which was found empty?
+
+    Attributes:
+        fault_number: the fault of the component's life that it answers.
+        serving: whether the machine is in service, and so must have been withdrawn first.
+        enabled: whether the platform resets and reboots here by itself at all.
+    """
+
+    pool_id: str
+    node_id: str
+    component_id: str
+    action: RemedyAction
+    fault_number: int
+    rule_version: str
+    reason: str
+    now: datetime
+    serving: bool
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndWithdrawal:
     pool_id: str
     node_id: str
@@ -83,22 +110,32 @@ class CloseBreaker:
     reason: str
 
 
-AutomationCommand: TypeAlias = AskWithdrawal | EndWithdrawal | CloseBreaker
+AutomationCommand: TypeAlias = AskWithdrawal | AskRemedy | EndWithdrawal | CloseBreaker
 
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """What the platform did by itself in one pool."""
+    """What the platform did by itself in one pool.
+
+    Attributes:
+        remedies: component → the newest answer about one: (fault number, action, None: granted, else the guard).
+    """
 
     withdrawn: frozenset[str] = frozenset()
     recent: tuple[datetime, ...] = ()
     breaker_open: bool = False
+    remedies: Mapping[str, tuple[int, RemedyAction, str | None]] = field(default_factory=dict)
+
+    def granted_to(self, component_id: str, fault_number: int, action: RemedyAction) -> bool:
+        return self.remedies.get(component_id) == (fault_number, action, None)
 
 
 def decide(command: AutomationCommand, state: Automation) -> Sequence[Event]:
     match command:
         case AskWithdrawal() as ask:
             return [] if ask.node_id in state.withdrawn else _asked(ask, state)
+        case AskRemedy() as ask:
+            return _remedy(ask, state)
         case EndWithdrawal() as end:
             if end.node_id not in state.withdrawn:
                 return []
@@ -140,6 +177,41 @@ def _asked(ask: AskWithdrawal, state: Automation) -> list[Event]:
     ]
 
 
+def _remedy(ask: AskRemedy, state: Automation) -> list[Event]:
+    """Granted once for each fault and action; what holds it back is said once, until it changes."""
+    told = {
+        "pool_id": ask.pool_id,
+        "node_id": ask.node_id,
+        "component_id": ask.component_id,
+        "action": ask.action.value,
+        "fault_number": ask.fault_number,
+        "rule_version": ask.rule_version,
+        "decided_at": ask.now,
+    }
+    guard = _guard_of(ask, state)
+    if state.remedies.get(ask.component_id) == (ask.fault_number, ask.action, guard):
+        return []
+    if guard is None:
+        return [AutomaticRemedyGranted.model_validate({**told, "reason": ask.reason})]
+    return [AutomaticRemedyWithheld.model_validate({**told, "guard": guard, "reason": HELD_BACK[guard]})]
+
+
+def _guard_of(ask: AskRemedy, state: Automation) -> str | None:
+    if not ask.enabled:
+        return "disabled"
+    if state.breaker_open:
+        return "breaker-open"
+    return "not-withdrawn" if ask.serving and ask.node_id not in state.withdrawn else None
+
+
+HELD_BACK: Final[Mapping[str, str]] = {
+    "disabled": "resets and reboots are switched off by a setting",
+    "breaker-open": "the breaker is open until a person closes it",
+    "not-withdrawn": "the platform did not withdraw this machine, so it does not touch it",
+}
+"""Why a remedy is withheld, by guard."""
+
+
 def _withheld(ask: AskWithdrawal, guard: str, reason: str) -> AutomaticWithdrawalWithheld:
     return AutomaticWithdrawalWithheld.model_validate(
         {
@@ -165,6 +237,10 @@ def evolve(state: Automation, event: Event) -> Automation:
             return replace(state, breaker_open=True)
         case AutomationBreakerClosed():
             return replace(state, breaker_open=False, recent=())
+        case (AutomaticRemedyGranted() | AutomaticRemedyWithheld()) as fact:
+            guard = fact.guard if isinstance(fact, AutomaticRemedyWithheld) else None
+            answer = (fact.fault_number, RemedyAction(fact.action), guard)
+            return replace(state, remedies={**state.remedies, fact.component_id: answer})
         case AutomaticWithdrawalWithheld():
             return state
         case _:

@@ -23,12 +23,14 @@ from gpuaas.contracts.nodes import (
     NodeMaintenanceEnded,
     NodeMaintenanceStarted,
     NodeOnboardingStarted,
+    NodeRemedyStarted,
     NodeRetired,
     NodeSanitizingStarted,
     NodeValidationFailed,
     Topology,
 )
 from gpuaas.nodes.domain.hardware import Hardware
+from gpuaas.nodes.domain.proofs import BurnIn, Occasion, Remedy
 
 _MOVING: Final[tuple[type[Event], ...]] = (
     NodeOnboardingStarted,
@@ -39,6 +41,7 @@ _MOVING: Final[tuple[type[Event], ...]] = (
     NodeSanitizingStarted,
     NodeMaintenanceStarted,
     NodeMaintenanceEnded,
+    NodeRemedyStarted,
     NodeRetired,
 )
 """The events that can move a lifecycle; the data names no other."""
@@ -208,6 +211,11 @@ class Node:
         window_id: the maintenance window it is worked on in.
         firmware: component → version, as recorded in maintenance.
         overdue: steps taken because it stayed where it is for too long.
+        proof_due: why it has to prove itself before it is available; None: it did.
+        burn_in: the one under way.
+        burned_in_at: when the newest burn-in that it passed was begun.
+        remedy: the reset or reboot under way, or ended and not yet followed by a look.
+        remedied: component → the newest remedy that was tried for it.
     """
 
     node_id: str
@@ -230,6 +238,11 @@ class Node:
     window_id: str | None = None
     firmware: Mapping[str, str] = field(default_factory=dict)
     overdue: int = 0
+    proof_due: Occasion | None = Occasion.NEW
+    burn_in: BurnIn | None = None
+    burned_in_at: datetime | None = None
+    remedy: Remedy | None = None
+    remedied: Mapping[str, Remedy] = field(default_factory=dict)
 
     @property
     def hands(self) -> Custody:

@@ -50,11 +50,16 @@ class ReportFault:
 
 @dataclass(frozen=True, slots=True)
 class RecordRecovery:
-    """Someone proved the component healthy again after what was ordered had been done."""
+    """Someone proved the component healthy again after what was ordered had been done.
+
+    Attributes:
+        fault_number: the fault that was answered; a newer one is not. None: whatever there was.
+    """
 
     reason: str
     recovered_at: datetime
     rule_version: str
+    fault_number: int | None = None
 
 
 ComponentCommand: TypeAlias = ReportFault | RecordRecovery
@@ -127,6 +132,8 @@ def _reported(component: Component, report: ReportFault) -> list[Event]:
 def _recovered(component: Component, proof: RecordRecovery) -> list[Event]:
     if component.life.condition is ComponentCondition.HEALTHY:
         return []
+    if proof.fault_number not in (None, component.life.fault_count):
+        raise Rejected(f"fault {component.life.fault_count} of {component.component_id} came after what was answered")
     if not 1 <= len(proof.reason) <= DETAIL_MAX:
         raise Invalid(f"reason has {len(proof.reason)} characters; say it in 1 to {DETAIL_MAX}")
     assert component.component_id is not None

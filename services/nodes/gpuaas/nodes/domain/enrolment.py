@@ -20,8 +20,10 @@ from gpuaas.contracts.nodes import (
     NodeValidationFailed,
 )
 from gpuaas.nodes.domain.axes import DRAIN_HOLD, OWN_HOLD, OWN_NAME, Condition, Isolation, Lifecycle, Node
+from gpuaas.nodes.domain.burn_in import started
 from gpuaas.nodes.domain.hardware import DEVICES_MAX, DIFFERENCE_MAX, Field, Hardware, differences
-from gpuaas.nodes.domain.orders import BeginOnboarding, RecordUnusableHardware, RegisterNode
+from gpuaas.nodes.domain.orders import BeginOnboarding, RecordUnusableHardware, RegisterNode, ValidateNode
+from gpuaas.nodes.domain.remedies import under_way
 from gpuaas.nodes.domain.tenancy import sanitizing_again
 
 _CLOSED_TO_LOOKS: Final = frozenset({Lifecycle.ALLOCATED, Lifecycle.MAINTENANCE})
@@ -77,6 +79,8 @@ def looked_at(node: Node, seen: Hardware) -> list[Event]:
         raise Rejected(f"node {node.node_id} is {node.lifecycle.value}; it is looked at when that is over")
     if node.lifecycle is Lifecycle.SANITIZING and node.unclean is not None:
         raise Rejected(f"node {node.node_id} is not wiped yet; it is looked at afterwards")
+    if under_way(node):
+        raise Rejected(f"node {node.node_id} is being reset or rebooted; it is looked at when that is over")
     if node.wiped_at is not None and seen.observed_at < node.wiped_at:
         raise Rejected(f"node {node.node_id} was wiped after that look; look again")
     return [
@@ -92,7 +96,7 @@ def looked_at(node: Node, seen: Hardware) -> list[Event]:
     ]
 
 
-def validated(node: Node) -> list[Event]:
+def validated(node: Node, order: ValidateNode) -> list[Event]:
     if (seen := node.hardware) is None:
         raise Rejected(f"nobody has looked at node {node.node_id} yet; record its hardware first")
     if node.lifecycle is not Lifecycle.VALIDATING or node.look_due:
@@ -108,6 +112,10 @@ def validated(node: Node) -> list[Event]:
         return _failed(node, found)
     if node.unclean is not None:
         return sanitizing_again(node)
+    if node.burn_in is not None and not node.burn_in.done:
+        return []
+    if node.burn_in is None and order.burn_in is not None and order.now is not None:
+        return [started(node, order.burn_in, order.now)]
     available = NodeBecameAvailable(
         node_id=node.node_id,
         pool_id=node.expected.pool_id,
@@ -138,7 +146,7 @@ def _failed(node: Node, found: Sequence[Mismatch]) -> list[Event]:
 def unusable(node: Node, look: RecordUnusableHardware) -> list[Event]:
     if look.field is Field.PROVIDER and node.lifecycle not in (Lifecycle.REGISTERED, Lifecycle.ONBOARDING):
         raise Rejected(f"node {node.node_id} was looked at before; a silent provider says nothing new about it")
-    if node.lifecycle in _CLOSED_TO_LOOKS:
+    if node.lifecycle in _CLOSED_TO_LOOKS or under_way(node):
         raise Rejected(f"node {node.node_id} is {node.lifecycle.value}; it is judged when that is over")
     found = [
         Mismatch(

@@ -36,6 +36,7 @@ class Field(StrEnum):
     PROVIDER = "provider"
     WIPE = "wipe"
     MAINTENANCE = "maintenance"
+    BURN_IN = "burn-in"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from gpuaas.contracts.nodes import (
     NodeAllocated,
     NodeAllocationEnded,
     NodeBecameAvailable,
+    NodeBurnInStarted,
+    NodeBurnInStepEnded,
     NodeDrainCancelled,
     NodeDrained,
     NodeDrainOrdered,
@@ -30,12 +32,15 @@ from gpuaas.contracts.nodes import (
     NodeMaintenanceStarted,
     NodeOnboardingStarted,
     NodeRegistered,
+    NodeRemedyEnded,
+    NodeRemedyStarted,
     NodeRetired,
     NodeSanitizingStarted,
     NodeStateOverdue,
     NodeValidationFailed,
     NodeWiped,
 )
+from gpuaas.nodes.domain import remedies
 from gpuaas.nodes.domain.admission import expired, held, lifted, said
 from gpuaas.nodes.domain.axes import (
     CUSTODY,
@@ -49,6 +54,7 @@ from gpuaas.nodes.domain.axes import (
     NodeState,
     Unregistered,
 )
+from gpuaas.nodes.domain.burn_in import step_ended, with_proofs
 from gpuaas.nodes.domain.drains import cancelled, drain_after, emptied, ordered
 from gpuaas.nodes.domain.enrolment import (
     looked_at,
@@ -64,8 +70,10 @@ from gpuaas.nodes.domain.hardware import checked
 from gpuaas.nodes.domain.orders import (
     BeginNodeMaintenance,
     BeginOnboarding,
+    BeginRemedy,
     CancelDrain,
     EndNodeMaintenance,
+    EndRemedy,
     ExpireHold,
     LiftHold,
     NodeCommand,
@@ -73,6 +81,7 @@ from gpuaas.nodes.domain.orders import (
     PlaceHold,
     RecordAllocated,
     RecordAllocationEnded,
+    RecordBurnInStep,
     RecordDrained,
     RecordFirmware,
     RecordHardware,
@@ -109,6 +118,10 @@ VOCABULARY: Final = Vocabulary(
     NodeFirmwareUpdated,
     NodeMaintenanceEnded,
     NodeStateOverdue,
+    NodeBurnInStarted,
+    NodeBurnInStepEnded,
+    NodeRemedyStarted,
+    NodeRemedyEnded,
     NodeRetired,
 )
 
@@ -127,8 +140,8 @@ def decide(command: NodeCommand, state: NodeState) -> Sequence[Event]:
             raise Rejected(f"node {node.node_id} is retired; nothing more is recorded about it")
         case Node() as node, RecordHardware() as look:
             return looked_at(node, checked(look.seen))
-        case Node() as node, ValidateNode():
-            return validated(node)
+        case Node() as node, ValidateNode() as order:
+            return validated(node, order)
         case Node() as node, RecordUnusableHardware() as look:
             return unusable(node, look)
         case Node() as node, PlaceHold() as order:
@@ -157,6 +170,12 @@ def decide(command: NodeCommand, state: NodeState) -> Sequence[Event]:
             return updated(node, done)
         case Node() as node, EndNodeMaintenance() as order:
             return ended(node, order)
+        case Node() as node, RecordBurnInStep() as report:
+            return step_ended(node, report)
+        case Node() as node, BeginRemedy() as order:
+            return remedies.begun(node, order)
+        case Node() as node, EndRemedy() as report:
+            return remedies.ended(node, report)
         case Node() as node, RecordOverdue() as found:
             return overdue(node, found)
         case Node() as node, RecordHeartbeatLost() as silence:
@@ -196,6 +215,8 @@ def evolve(state: NodeState, event: Event) -> NodeState:
             return replace(node, overdue=node.overdue + 1)
         case Node() as node, NodeAllocated() | NodeAllocationEnded() | NodeWiped() | NodeFirmwareUpdated():
             return _moved(node, event)
+        case Node() as node, NodeBurnInStarted() | NodeBurnInStepEnded() | NodeRemedyEnded():
+            return _moved(node, event)
         case Node() as node, _ if (node.lifecycle, type(event)) in TRANSITIONS:
             return _moved(node, event)
         case _:
@@ -210,7 +231,9 @@ def _moved(node: Node, event: Event) -> Node:
     step = TRANSITIONS.get((node.lifecycle, type(event)), node.lifecycle)
     stayed = node.overdue if step is node.lifecycle else 0
     moved = replace(node, lifecycle=step, custody=CUSTODY.get(step, node.custody), overdue=stayed)
-    return with_service(with_tenancy(with_findings(moved, event), event), event)
+    for after in (with_findings, with_tenancy, with_service, with_proofs, remedies.with_remedies):
+        moved = after(moved, event)
+    return moved
 
 
 def _fell_silent(node: Node, last_seen_at: datetime) -> list[Event]:

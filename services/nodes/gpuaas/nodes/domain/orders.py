@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from gpuaas.nodes.domain.axes import DrainMode, Expected, Hold
 from gpuaas.nodes.domain.hardware import Field, SeenMachine
+from gpuaas.nodes.domain.proofs import Plan, RemedyAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,13 @@ class ValidateNode:
     """Compare the newest look with the order: available, or failed with every difference named; once per look.
 
     A command of its own, so that each of the two facts is one plain append and not a batch.
+
+    Attributes:
+        burn_in: what it has to pass at `now` before it is available; None: nothing.
     """
+
+    burn_in: Plan | None = None
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,50 @@ class EndNodeMaintenance:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordBurnInStep:
+    """How step `number` (from 1) of the burn-in under way ended: passed, failed, refused or late.
+
+    Attributes:
+        slot: of the GPU that failed; None: it passed, or the machine as a whole failed.
+        measured, unit: what was measured, if anything.
+    """
+
+    number: int
+    outcome: str
+    detail: str
+    now: datetime
+    slot: int | None = None
+    measured: str | None = None
+    unit: str | None = None
+    report_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BeginRemedy:
+    """The next step of the ladder for a component's fault, on a machine that was found empty."""
+
+    component_id: str
+    fault_number: int
+    action: RemedyAction
+    slot: int | None
+    rule_version: str
+    reason: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndRemedy:
+    """What came of it: done, refused or late."""
+
+    component_id: str
+    fault_number: int
+    action: RemedyAction
+    outcome: str
+    detail: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RecordOverdue:
     """The machine has been `lifecycle` since `since`, which is expected to take `expected_s` seconds before each step.
 
@@ -212,6 +263,9 @@ NodeCommand: TypeAlias = (
     | BeginNodeMaintenance
     | RecordFirmware
     | EndNodeMaintenance
+    | RecordBurnInStep
+    | BeginRemedy
+    | EndRemedy
     | RecordOverdue
     | RecordHeartbeatLost
     | RecordHeartbeatRestored

@@ -18,6 +18,7 @@ from gpuaas.nodes.domain.admission import said
 from gpuaas.nodes.domain.axes import Lifecycle, Node
 from gpuaas.nodes.domain.hardware import DIFFERENCE_MAX, Field
 from gpuaas.nodes.domain.orders import BeginNodeMaintenance, EndNodeMaintenance, RecordFirmware
+from gpuaas.nodes.domain.remedies import under_way
 
 SERVICEABLE: Final = frozenset({Lifecycle.AVAILABLE, Lifecycle.SANITIZING, Lifecycle.REPAIR})
 
@@ -32,7 +33,7 @@ def begun(node: Node, order: BeginNodeMaintenance) -> list[Event]:
         return []
     if node.window_id is not None:
         raise Rejected(f"node {node.node_id} is in the maintenance window {node.window_id}; end that first")
-    if node.lifecycle not in SERVICEABLE:
+    if node.lifecycle not in SERVICEABLE or under_way(node):
         raise Rejected(f"node {node.node_id} is {node.lifecycle.value}; maintenance takes it when it is not")
     if node.drain is None or node.drain.drained_at is None or node.occupants:
         raise Rejected(f"node {node.node_id} is not empty; drain it first")

@@ -9,9 +9,12 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.nodes import NodeFaultReported, NodeHealthChanged
 from gpuaas.nodes.domain.component import VOCABULARY
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, select
+from gpuaas.nodes.domain.faults import CLOSING
+from gpuaas.nodes.domain.proofs import RemedyAction
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, case, select
 
 REPLAY_MAX: Final = 200_000
+REMEDIES_MAX: Final = 2_000
 _META: Final = MetaData()
 COMPONENTS: Final = Table(
     "components_v1",
@@ -76,6 +79,16 @@ class ComponentHealth(Projection):
             conditions.append(COMPONENTS.c.component_id > after)
         query = select(COMPONENTS).where(and_(True, *conditions))
         return await db.fetch(query.order_by(COMPONENTS.c.component_id).limit(limit))
+
+    async def to_remedy(self, db: Database) -> list[Record]:
+        """Components whose next step the platform can take itself; of one machine the worst first."""
+        query = select(COMPONENTS).where(
+            COMPONENTS.c.action.in_([each.value for each in RemedyAction]),
+            COMPONENTS.c.condition.in_(sorted(CLOSING)),
+        )
+        worst = case((COMPONENTS.c.action == RemedyAction.REBOOT.value, 0), else_=1)
+        ordered = query.order_by(COMPONENTS.c.node_id, worst, COMPONENTS.c.component_id)
+        return await db.fetch(ordered.limit(REMEDIES_MAX))
 
     async def turns(self, db: Database) -> list[Record]:
         """The newest `REPLAY_MAX` faults and recoveries, oldest first."""

@@ -16,6 +16,8 @@ from gpuaas.contracts.nodes import (
     NodeAllocated,
     NodeAllocationEnded,
     NodeBecameAvailable,
+    NodeBurnInStarted,
+    NodeBurnInStepEnded,
     NodeDrainCancelled,
     NodeDrained,
     NodeDrainOrdered,
@@ -29,6 +31,8 @@ from gpuaas.contracts.nodes import (
     NodeMaintenanceStarted,
     NodeOnboardingStarted,
     NodeRegistered,
+    NodeRemedyEnded,
+    NodeRemedyStarted,
     NodeRetired,
     NodeSanitizingStarted,
     NodeStateOverdue,
@@ -37,6 +41,8 @@ from gpuaas.contracts.nodes import (
 )
 from gpuaas.nodes.domain.axes import CUSTODY, SERVING, TRANSITIONS, Condition, Custody, Isolation, Lifecycle
 from gpuaas.nodes.domain.node import VOCABULARY
+from gpuaas.nodes.domain.proofs import Occasion
+from gpuaas.nodes.projections.proofs import proof_after
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -59,7 +65,7 @@ WANTING_MAX: Final = 5_000
 STAYING_MAX: Final = 500
 
 NODES: Final = Table(
-    "nodes_v3",
+    "nodes_v4",
     MetaData(),
     Column("node_id", Text, primary_key=True),
     Column("lifecycle", Text, nullable=False),
@@ -89,17 +95,24 @@ NODES: Final = Table(
     Column("lifecycle_since", DateTime(timezone=True), nullable=False),
     Column("overdue", Integer, nullable=False),
     Column("overdue_step", Text),
+    Column("proof_due", Text),
+    Column("burn_in", JSONB, nullable=False),
+    Column("burned_in_at", DateTime(timezone=True)),
+    Column("remedy", JSONB, nullable=False),
+    Column("remedied", JSONB, nullable=False),
+    Column("proving", Boolean, nullable=False),
     Column("wanting", Boolean, nullable=False),
     Column("hold_expires_at", DateTime(timezone=True)),
     Column("registered_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("version", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("nodes_v3_by_drained_for", "drained_for"),
-    Index("nodes_v3_by_wanting", "wanting", "node_id"),
-    Index("nodes_v3_by_lifecycle", "lifecycle", "lifecycle_since"),
-    Index("nodes_v3_by_pool", "pool_id", "node_id"),
-    Index("nodes_v3_by_hold_expiry", "hold_expires_at"),
+    Index("nodes_v4_by_drained_for", "drained_for"),
+    Index("nodes_v4_by_wanting", "wanting", "node_id"),
+    Index("nodes_v4_by_proving", "proving", "node_id"),
+    Index("nodes_v4_by_lifecycle", "lifecycle", "lifecycle_since"),
+    Index("nodes_v4_by_pool", "pool_id", "node_id"),
+    Index("nodes_v4_by_hold_expiry", "hold_expires_at"),
 )
 FILTERS: Final = ("lifecycle", "pool_id", "region", "site", "pod", "rack", "expected_gpu_model", "health_agent")
 
@@ -114,13 +127,13 @@ class Nodes(Projection):
     """Answers where a node stands, which ones match, whom to listen to and which holds have run out."""
 
     answer = "nodes"
-    version = 3
+    version = 4
     reads = VOCABULARY.types
     tables = (NODES,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         ids = sorted({_node_id(fact) for fact in facts})
-        known = await rows.fetch("SELECT * FROM nodes_v3 WHERE node_id = ANY($1)", ids)
+        known = await rows.fetch("SELECT * FROM nodes_v4 WHERE node_id = ANY($1)", ids)
         standing: dict[str, dict[str, Any]] = {row["node_id"]: dict(row) for row in known}
         for fact in facts:
             row = row_after(standing.get(_node_id(fact), {}), fact)
@@ -158,9 +171,17 @@ class Nodes(Projection):
         """Machines that something is to be done for: drained, left by a tenant, unclean, or not yet looked at."""
         return await db.fetch(select(NODES).where(NODES.c.wanting).order_by(NODES.c.node_id).limit(WANTING_MAX))
 
+    async def proving(self, db: Database) -> list[Record]:
+        """Machines that are burnt in, reset or rebooted, or were just now and are not looked at yet."""
+        return await db.fetch(select(NODES).where(NODES.c.proving).order_by(NODES.c.node_id).limit(WANTING_MAX))
+
     async def staying(self, db: Database, lifecycle: str, since: datetime, steps: int) -> list[Record]:
-        """Machines that are `lifecycle` since `since` or longer and have steps of their list left."""
+        """Machines that are `lifecycle` since `since` or longer and have steps of their list left.
+
+        One that is burnt in or reset has a time of its own for each step.
+        """
         stay = and_(NODES.c.lifecycle == lifecycle, NODES.c.lifecycle_since <= since, NODES.c.overdue < steps)
+        stay = and_(stay, NODES.c.proving.is_(False))
         return await db.fetch(select(NODES).where(stay).order_by(NODES.c.lifecycle_since).limit(STAYING_MAX))
 
     async def draining(self, db: Database) -> list[Record]:
@@ -205,6 +226,7 @@ def row_after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
         changed = _registered(event, fact.time)
     else:
         changed = row | _changes(row, fact)
+        changed |= proof_after(changed, fact)
         step = TRANSITIONS.get((Lifecycle(row["lifecycle"]), type(event)))
         if step is not None:
             if step.value != row["lifecycle"]:
@@ -223,6 +245,8 @@ def row_after(row: dict[str, Any], fact: Fact) -> dict[str, Any]:
     changed["wanting"] = changed["lifecycle"] != Lifecycle.RETIRED and (
         draining or bool(changed["occupants"]) or between
     )
+    burning = changed["lifecycle"] == Lifecycle.VALIDATING and bool(changed["burn_in"])
+    changed["proving"] = changed["lifecycle"] != Lifecycle.RETIRED and (burning or bool(changed["remedy"]))
     return changed | {
         "changed_at": fact.time,
         "version": fact.envelope.version,
@@ -258,6 +282,11 @@ def _registered(event: NodeRegistered, at: datetime) -> dict[str, Any]:
         "lifecycle_since": at,
         "overdue": 0,
         "overdue_step": None,
+        "proof_due": Occasion.NEW.value,
+        "burn_in": {},
+        "burned_in_at": None,
+        "remedy": {},
+        "remedied": {},
         "hold_expires_at": None,
         "registered_at": at,
     }
@@ -284,6 +313,8 @@ def _changes(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
             return _with_holds(_without(row["holds"], event.hold_id))
         case NodeRetired() | NodeOnboardingStarted():
             return {}
+        case NodeBurnInStarted() | NodeBurnInStepEnded() | NodeRemedyStarted() | NodeRemedyEnded():
+            return {}  # `proof_after` folds them
         case _:
             return _changes_in_use(row, fact)
 
