@@ -70,6 +70,12 @@ OverdueStep = Literal["onboard-again", "look-again", "wipe-again", "power-cycle"
 itself.
 """
 
+PrincipalKind = Literal["user", "service-account"]
+"""What acts: a person, or a program with an account of its own."""
+
+RefusalCause = Literal["no-credential", "not-valid", "over", "ended", "suspended", "no-right", "not-held", "rule", "nothing-there"]
+"""Why something was refused."""
+
 Remedy = Literal["reset", "reboot"]
 """A step of the ladder that the platform takes by itself: `reset` of a GPU, or `reboot` of the machine
 by switching it off and on.
@@ -85,6 +91,25 @@ allowed.
 
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
+
+
+class AccessUse(Part):
+    """Uses of one kind."""
+
+    principal_kind: PrincipalKind
+    """What kind of principal it was."""
+
+    principal_id: Label
+    """Who it was."""
+
+    permission: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*$")]
+    """What it takes: `service.resource.verb`."""
+
+    project_id: Label | None = None
+    """The project it was about; absent: the tenant itself."""
+
+    count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
+    """How often."""
 
 
 class BurnInTrial(Part):
@@ -136,6 +161,37 @@ class Mismatch(Part):
     """What was found, as text."""
 
 
+class Refusal(Part):
+    """Refusals of one kind."""
+
+    principal_kind: PrincipalKind | None = None
+    """What kind of principal asked; absent: nobody who was believed."""
+
+    principal_id: Label | None = None
+    """Who asked; absent: nobody who was believed."""
+
+    permission: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*$")] | None = None
+    """What it takes: `service.resource.verb`."""
+
+    project_id: Label | None = None
+    """The project of the trail's tenant that was asked about; absent: the tenant itself, the platform,
+    or nothing that who asked may know of.
+    """
+
+    why: RefusalCause
+    """Why it was refused. Not believed: `no-credential`, `not-valid`, `over` (its time), `ended`
+    (revoked, signed out), `suspended`. Believed: `no-right`, `not-held` (would hand on what they do
+    not hold), `rule` (the thing itself does not allow it to them), `nothing-there` (no such place,
+    or none they may know of).
+    """
+
+    count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
+    """How many."""
+
+    decision_id: Annotated[str, Field(min_length=4, max_length=1280, pattern=r"^[a-z][0-9]\.[A-Za-z0-9_-]+$")]
+    """The newest decision among them, as the answer named it; iam explains it."""
+
+
 class Topology(Part):
     """Where a machine stands, from the widest place to the narrowest; placement uses it to keep a gang
     close together.
@@ -152,6 +208,61 @@ class Topology(Part):
 
     rack: Label
     """Rack inside the pod."""
+
+
+class AccessesRefused(Event):
+    """Accesses refused. Requests to nodes that were refused because who asked was not believed or may
+    not, counted over at most a minute so that nobody can fill the log. They stand in the trail of
+    the tenant that was asked about; where who asked may not know of it, in that of the tenant they
+    are at home in, else in the platform's.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.accesses-refused.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "access"
+    SCHEMA: ClassVar[str] = "nodes/accesses-refused.v1.json"
+
+    tenant_id: Label
+    """Whose trail this stands in; `platform` for the platform's."""
+
+    first_at: Moment
+    """The first of them (real time)."""
+
+    last_at: Moment
+    """The last of them (real time)."""
+
+    refusals: Annotated[tuple[Refusal, ...], Field(min_length=1, max_length=50)]
+    """What was refused, by who asked and for what."""
+
+    others: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
+    """How many more were refused that no row names, because there were too many kinds of them."""
+
+
+class OperatorAccessUsed(Event):
+    """Operator access used. Somebody asked nodes about, or changed, what is a tenant's, by a right
+    that they hold on the platform and not in the tenant. Counted over at most a minute; it stands
+    in the tenant's own trail.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.operator-access-used.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "access"
+    SCHEMA: ClassVar[str] = "nodes/operator-access-used.v1.json"
+
+    tenant_id: Label
+    """The tenant whose things were accessed."""
+
+    first_at: Moment
+    """The first time (real time)."""
+
+    last_at: Moment
+    """The last time (real time)."""
+
+    uses: Annotated[tuple[AccessUse, ...], Field(min_length=1, max_length=50)]
+    """What was used, by whom and for what."""
+
+    others: Annotated[int, Field(strict=True, ge=0, le=2147483647)]
+    """How many more uses no row names, because there were too many kinds of them."""
 
 
 class AutomaticRemedyGranted(Event):
@@ -1224,6 +1335,8 @@ class NodeWiped(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
+    AccessesRefused,
+    OperatorAccessUsed,
     AutomaticRemedyGranted,
     AutomaticRemedyWithheld,
     AutomaticWithdrawalEnded,
