@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gpuaas.common.errors import GpuaasError, Rejected
+from gpuaas.common.errors import GpuaasError, NotFound, Rejected
 from gpuaas.common.events import Event
 from gpuaas.contracts.nodes import (
     NodeAllocated,
@@ -102,8 +102,8 @@ class NodesLife(RuleBasedStateMachine):
     def _quiet(self, command: NodeCommand) -> bool:
         try:
             return list(NODE.decide(command, self.state)) == []
-        except Rejected:
-            # A verdict on a machine that a restored heartbeat or a repair has overtaken is refused, not repeated.
+        except (NotFound, Rejected):
+            # A verdict that a restored heartbeat or a repair has overtaken is refused, and so is a hold that is lifted.
             return True
 
     def _named_step(self, was: NodeState, event: Event) -> None:
