@@ -218,3 +218,13 @@ async def test_overdraft_stays_below_burn_times_renewal_though_billing_is_away(
             before = await digest(world.service.database, view.projection)
             await view.rebuild()
             assert await digest(world.service.database, view.projection) == before
+
+
+async def test_a_tenant_without_prices_does_not_keep_others_from_being_looked_at(world: World) -> None:
+    await world.tenant("aaa", "JPY")
+    await world.post("/v1/tenants/aaa/credits", {"amount": "100", "reference": "order 1"}, 201)
+    await grant(world, "100.00")
+    await start(world, "a-1", TIME.now())
+    await held_at(world, TIME.now())
+    TIME.advance(RENEWAL)
+    assert (await held_at(world, TIME.now()))["held"] == "3.34"

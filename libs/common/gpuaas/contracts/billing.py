@@ -23,6 +23,9 @@ rate.
 CreditKind = Literal["purchased", "promotional"]
 """Whether it was `purchased` (money came in) or is `promotional` (given for free)."""
 
+CreditNoteReason = Literal["correction", "goodwill", "void"]
+"""Why: a `correction` of what was billed wrongly, `goodwill`, or a `void` of everything that was left."""
+
 Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
 """A currency by its three-letter ISO 4217 code."""
 
@@ -54,6 +57,11 @@ SpendingLevel = Literal["open", "warned", "blocked", "stopping"]
 work; `stopping` no new work, and what runs ends at `grace_until`.
 """
 
+TaxCategory = Literal["S", "Z", "E", "AE", "O"]
+"""Category by UN/CEFACT code list 5305: `S` standard, `Z` zero rated, `E` exempt, `AE` reverse charge,
+`O` outside the scope of tax.
+"""
+
 
 class AccessUse(Part):
     """Uses of one kind."""
@@ -82,6 +90,16 @@ class BudgetThreshold(Part):
 
     of: BudgetMeasure
     """What is compared."""
+
+
+class CreditNoteLine(Part):
+    """What is given back of one line of the invoice."""
+
+    line_id: Label
+    """The invoice's line."""
+
+    amount: NonNegativeDecimal
+    """How much of its net amount, in whole minor units."""
 
 
 class CreditPart(Part):
@@ -196,6 +214,24 @@ class Refusal(Part):
 
     decision_id: Annotated[str, Field(min_length=4, max_length=1280, pattern=r"^[a-z][0-9]\.[A-Za-z0-9_-]+$")]
     """The newest decision among them, as the answer named it; iam explains it."""
+
+
+class TaxGroup(Part):
+    """What is taxed alike: the net sum and the tax on it, rounded once."""
+
+    category: TaxCategory
+    """Category by UN/CEFACT code list 5305: `S` standard, `Z` zero rated, `E` exempt, `AE` reverse
+    charge, `O` outside the scope of tax.
+    """
+
+    percent: NonNegativeDecimal
+    """Rate in percent; 0 in all categories but `S`."""
+
+    net: ExactDecimal
+    """What is taxed."""
+
+    tax: ExactDecimal
+    """The tax on it."""
 
 
 class AccessesRefused(Event):
@@ -396,6 +432,64 @@ class BudgetWithdrawn(Event):
     """Why it counts no more, for people."""
 
 
+class CreditNoteIssued(Event):
+    """Credit note issued. A part of an invoice, or all of it, is given back. The invoice itself never
+    changes; the sum of its credit notes never passes it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.credit-note-issued.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "invoice"
+    SCHEMA: ClassVar[str] = "billing/credit-note-issued.v1.json"
+
+    credit_note_id: Label
+    """The credit note."""
+
+    number: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9/._-]*$")]
+    """The number printed on it: its series and its place in it."""
+
+    invoice_id: Label
+    """The invoice it corrects."""
+
+    invoice_number: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9/._-]*$")]
+    """The number of that invoice."""
+
+    run_id: Label
+    """The billing run that wrote that invoice."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    currency: Currency
+    """Currency of all amounts; the invoice's."""
+
+    reason: CreditNoteReason
+    """Why: a `correction` of what was billed wrongly, `goodwill`, or a `void` of everything that was
+    left.
+    """
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """What happened, for people."""
+
+    lines: Annotated[tuple[CreditNoteLine, ...], Field(min_length=1, max_length=1000)]
+    """What is given back, by line."""
+
+    net: NonNegativeDecimal
+    """Sum of the lines."""
+
+    taxes: Annotated[tuple[TaxGroup, ...], Field(max_length=20)]
+    """Tax given back, by rate; empty where the invoice has none."""
+
+    gross: NonNegativeDecimal
+    """What the tenant owes less: net and tax."""
+
+    cause: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """Id of what ordered it, such as a re-rating; absent: a person."""
+
+    content_sha256: Sha256
+    """Digest over the credit note's canonical content, everything above."""
+
+
 class InvoiceFinalized(Event):
     """Invoice finalized. An invoice in its final form: it never changes again, a correction is another
     document. Each line can be proved from the usage records it adds up.
@@ -433,8 +527,59 @@ class InvoiceFinalized(Event):
     total: ExactDecimal
     """Sum of the lines' amounts."""
 
+    taxes: Annotated[tuple[TaxGroup, ...], Field(max_length=20)] | None = None
+    """Tax by rate, each rounded once on its sum; absent: this invoice is without tax."""
+
+    gross: ExactDecimal | None = None
+    """What is owed: total and taxes; absent: the total."""
+
+    due_at: Moment | None = None
+    """When it is to be paid by; absent: on receipt."""
+
+    exemption_reason: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """Why no tax is due."""
+
     content_sha256: Sha256
     """Digest over the invoice's canonical content, everything above."""
+
+
+class InvoicePaymentRecorded(Event):
+    """Invoice payment recorded. Money came in for an invoice."""
+
+    TYPE: ClassVar[str] = "gpuaas.billing.invoice-payment-recorded.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "invoice"
+    SCHEMA: ClassVar[str] = "billing/invoice-payment-recorded.v1.json"
+
+    payment_id: Label
+    """The payment."""
+
+    invoice_id: Label
+    """The invoice."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    currency: Currency
+    """The invoice's currency."""
+
+    amount: NonNegativeDecimal
+    """What it settles, in the invoice's currency."""
+
+    paid_currency: Currency
+    """The currency it was paid in."""
+
+    paid_amount: NonNegativeDecimal
+    """What came in, in that currency."""
+
+    rate: NonNegativeDecimal
+    """Units of the invoice's currency for one of the paid one, as agreed; 1 when they are the same."""
+
+    received_at: Moment
+    """When it came in."""
+
+    reference: Annotated[str, Field(min_length=1, max_length=200)]
+    """The bank's or the provider's reference."""
 
 
 class InvoicePartySet(Event):
@@ -596,6 +741,34 @@ class SpendingLevelChanged(Event):
 
     detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """One sentence for people: what happened and what to do."""
+
+
+class TaxProfileSet(Event):
+    """Tax profile set. How a tenant is taxed and by when it pays, from the next billing run on.
+    Setting it again replaces it; without one a tenant's invoices carry no tax.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.tax-profile-set.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "tax-profile"
+    SCHEMA: ClassVar[str] = "billing/tax-profile-set.v1.json"
+
+    tenant_id: Label
+    """The tenant."""
+
+    category: TaxCategory
+    """Category by UN/CEFACT code list 5305: `S` standard, `Z` zero rated, `E` exempt, `AE` reverse
+    charge, `O` outside the scope of tax.
+    """
+
+    percent: NonNegativeDecimal
+    """Rate in percent; 0 in all categories but `S`."""
+
+    exemption_reason: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """Why no tax is due, for categories `E`, `AE` and `O`."""
+
+    payment_days: Annotated[int, Field(strict=True, ge=0, le=365)]
+    """Days from an invoice until it is due."""
 
 
 class UsageMetered(Event):
@@ -824,12 +997,15 @@ EVENTS: tuple[type[Event], ...] = (
     BudgetSet,
     BudgetThresholdCrossed,
     BudgetWithdrawn,
+    CreditNoteIssued,
     InvoiceFinalized,
+    InvoicePaymentRecorded,
     InvoicePartySet,
     InvoiceNumberAssigned,
     LedgerTransferPosted,
     PriceBookPublished,
     SpendingLevelChanged,
+    TaxProfileSet,
     UsageMetered,
     CreditApplied,
     CreditGranted,

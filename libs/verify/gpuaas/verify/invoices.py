@@ -111,14 +111,30 @@ def check_lines(account: Account) -> int:
 
 
 def check_total(account: Account) -> Fraction:
-    """The total is the sum of the lines; the total."""
+    """The total is the sum of the lines, and what is owed is it and its taxes, each rounded once; the total."""
     data = account.invoice.data
     amounts = [Fields(line, "line").decimal("amount") for line in data.items("lines")]
     if sum(amounts, Fraction(0)) != data.decimal("total"):
         raise Refuted(
             "wrong-total", f"the total is {data.text('total')}, its lines sum to {_plain(sum(amounts, Fraction(0)))}"
         )
+    if "gross" in data.raw or "taxes" in data.raw:
+        _check_taxes(data)
     return data.decimal("total")
+
+
+def _check_taxes(data: Fields) -> None:
+    net = tax = Fraction(0)
+    for number, value in enumerate(data.items("taxes"), 1):
+        group = Fields(value, f"tax {number}")
+        due = rounded(group.decimal("net") * group.decimal("percent") / 100, data.text("currency"))
+        if due != group.decimal("tax"):
+            raise Refuted("wrong-tax", f"{group.what} says {group.text('tax')}; it comes to {_plain(due)}")
+        net += group.decimal("net")
+        tax += due
+    if net != data.decimal("total") or net + tax != data.decimal("gross"):
+        told = f"{data.text('gross')} are asked; {_plain(net)} taxed with {_plain(tax)} is {_plain(net + tax)}"
+        raise Refuted("wrong-total", told)
 
 
 def usage_digest(usage_ids: Sequence[str]) -> str:

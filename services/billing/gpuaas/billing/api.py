@@ -16,6 +16,7 @@ from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.routes.documents import document_routes, party_routes
 from gpuaas.billing.routes.re_ratings import re_rating_routes
+from gpuaas.billing.routes.settling import note_routes, payment_routes, tax_routes
 from gpuaas.billing.shapes import (
     BalanceShown,
     BalancesShown,
@@ -74,6 +75,9 @@ def router(desk: Desk) -> APIRouter:
         budget_routes,
         conservation_routes,
         re_rating_routes,
+        note_routes,
+        payment_routes,
+        tax_routes,
     ):
         part(routes, desk)
     return routes

@@ -9,6 +9,7 @@ from gpuaas.billing.desk import Desk
 from gpuaas.billing.projections.views import Views
 from gpuaas.billing.reactions import SERVICE, BillTenants, Metering
 from gpuaas.billing.settings import BillingSettings
+from gpuaas.billing.settling import GiveCreditBack
 from gpuaas.billing.spending import BookCredit, LookAtOnce, PayWithCredit, SpendingWatch
 from gpuaas.common.reactions import Reactor
 from gpuaas.common.readers import Reader
@@ -46,6 +47,7 @@ def build(settings: BillingSettings) -> Service:
         LookAtOnce(watch, service.database, views, standing),
         PayWithCredit(service.commands, service.database, views, standing),
         BookCredit(service.commands),
+        GiveCreditBack(service.commands),
     )
     service.background("spending", watch.run)
     desk = Desk(service.commands, service.log, service.clock, service.database, views, standing)

@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gpuaas.billing.domain.billing_run import BILLING_RUN, CompleteRun, RunCommand, RunState
-from gpuaas.billing.domain.invoice import INVOICE, FinalizeInvoice, InvoiceState, invoice_id_of
+from gpuaas.billing.domain.invoice import INVOICE, FinalizeInvoice, InvoiceCommand, InvoiceState, Terms, invoice_id_of
 from gpuaas.billing.domain.invoice_series import INVOICE_SERIES, AssignNumbers, Series, printed, series_of
-from gpuaas.billing.domain.ledger import LEDGER, REVENUE, Entry, Ledger, PostTransfer, receivable_of, transfer_of
+from gpuaas.billing.domain.ledger import LEDGER, REVENUE, TAX, Entry, Ledger, PostTransfer, receivable_of, transfer_of
 from gpuaas.billing.domain.metering import Began, Ended, Interval, Meter, instant_ms, read
 from gpuaas.billing.domain.price_book import PriceBook, digest_of
 from gpuaas.billing.domain.rating import RATING_VERSION, Line, rate
@@ -35,8 +35,10 @@ from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
 from gpuaas.contracts.billing import (
     BillingRunCompleted,
     BillingRunStarted,
+    CreditNoteIssued,
     InvoiceFinalized,
     InvoiceNumberAssigned,
+    InvoicePaymentRecorded,
     LedgerTransferPosted,
     UsageMetered,
 )
@@ -49,8 +51,8 @@ RUNS: Final[Entity[RunState, RunCommand]] = Entity(
 SERIES: Final[Entity[Series, AssignNumbers]] = Entity(
     SERVICE, "invoice-series", INVOICE_SERIES, Vocabulary(InvoiceNumberAssigned)
 )
-INVOICES: Final[Entity[InvoiceState, FinalizeInvoice]] = Entity(
-    SERVICE, "invoice", INVOICE, Vocabulary(InvoiceFinalized)
+INVOICES: Final[Entity[InvoiceState, InvoiceCommand]] = Entity(
+    SERVICE, "invoice", INVOICE, Vocabulary(InvoiceFinalized, CreditNoteIssued, InvoicePaymentRecorded)
 )
 LEDGERS: Final[Entity[Ledger, PostTransfer]] = Entity(SERVICE, "ledger", LEDGER, Vocabulary(LedgerTransferPosted))
 
@@ -112,6 +114,7 @@ class _Bill:
     tenant_id: str
     currency: str
     lines: tuple[Line, ...]
+    terms: Terms | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ class _Run:
 
     run_id: str
     position: int
+    started_at: datetime
     period_start: datetime
     period_end: datetime
     pinned: Pinned
@@ -181,6 +185,7 @@ class BillTenants(Reaction):
         return _Run(
             run_id=row["run_id"],
             position=fact.position,
+            started_at=row["started_at"],
             period_start=row["period_start"],
             period_end=row["period_end"],
             pinned=Pinned(period, row["since_position"], row["log_position"]),
@@ -202,12 +207,13 @@ class BillTenants(Reaction):
         booked = await self._views.invoices.booked(
             self._database, tenant_ids, run.period_start, run.period_end, run.position
         )
+        terms = await self._views.taxes.terms_of(self._database, tenant_ids, run.pinned.upto, run.started_at)
         bills: list[_Bill] = []
         for tenant_id in tenant_ids:
             currency = currencies[tenant_id]
             lines = rate(usage[tenant_id], run.books[currency], run.pinned.period, booked.get(tenant_id))
             if lines:
-                bills.append(_Bill(tenant_id, currency, lines))
+                bills.append(_Bill(tenant_id, currency, lines, terms.get(tenant_id)))
         return bills
 
     async def _write(self, run: _Run, bills: Sequence[_Bill]) -> None:
@@ -259,12 +265,14 @@ def groups(tenants: Mapping[str, int], tenants_max: int, records_max: int) -> It
 
 
 def booking_of(final: FinalizeInvoice) -> PostTransfer:
-    """What an invoice does to its tenant's ledger: the tenant owes its total, which we have earned."""
+    """What an invoice does to its tenant's ledger: the tenant owes its total, which we have earned, and its tax."""
+    tax = final.gross - final.total
+    entries = (Entry(receivable_of(final.tenant_id), final.gross), Entry(REVENUE, -final.total), Entry(TAX, -tax))
     return PostTransfer(
         transfer_id=transfer_of(final.invoice_id),
         tenant_id=final.tenant_id,
         currency=final.currency,
-        entries=(Entry(receivable_of(final.tenant_id), final.total), Entry(REVENUE, -final.total)),
+        entries=tuple(entry for entry in entries if entry.amount),
         description=f"invoice {final.number}",
         cause=final.invoice_id,
     )
@@ -280,4 +288,5 @@ def _final(run: _Run, bill: _Bill, number: str) -> FinalizeInvoice:
         period_start=run.period_start,
         period_end=run.period_end,
         lines=bill.lines,
+        terms=bill.terms,
     )

@@ -16,9 +16,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from gpuaas.billing.domain.apportion import apportioned
 from gpuaas.billing.domain.budget import BUDGET, Budget, BudgetCommand, WeighBudget, month_of
 from gpuaas.billing.domain.burn_down import NOTHING, Grant, runway_s
 from gpuaas.billing.domain.ledger import (
+    BANK,
     BREAKAGE,
     PREPAID_CASH,
     PROMOTION,
@@ -57,6 +59,7 @@ from gpuaas.contracts.billing import (
     CreditLapsed,
     CreditRestored,
     InvoiceFinalized,
+    InvoicePaymentRecorded,
     SpendingLevelChanged,
 )
 
@@ -150,11 +153,13 @@ class SpendingWatch:
         _, running = await self._charges.running(tenant_id, now)
         _, ahead = await self._charges.running(tenant_id, now + self.interval)
         _, hour = await self._charges.running(tenant_id, now + timedelta(hours=1), since=now)
+        profile = await self._views.taxes.of_tenant(self._database, tenant_id)
+        taxed = 1 + Fraction(profile["percent"] if profile else 0) / 100
         return Usage(
             currency=book.currency,
-            until_now=_by_project([*unbilled.lines, *running.lines], book.currency),
-            until_then=_by_project([*unbilled.lines, *ahead.lines], book.currency),
-            burn_per_hour=_by_project(hour.lines, book.currency),
+            until_now=_by_project([*unbilled.lines, *running.lines], taxed, book.currency),
+            until_then=_by_project([*unbilled.lines, *ahead.lines], taxed, book.currency),
+            burn_per_hour=_by_project(hour.lines, taxed, book.currency),
         )
 
     async def _hold(self, tenant_id: str, usage: Usage, now: datetime, cause: Cause) -> None:
@@ -244,20 +249,29 @@ class PayWithCredit(Reaction):
         await self._standing.folded(fact.position)
         if not await self._views.wallets.has_wallet(self._database, fact.tenant_id):
             return
-        costs: dict[str, Decimal] = {}
-        for line in invoice.lines:
-            costs[line.project_id] = costs.get(line.project_id, NOTHING) + line.amount
+        costs = gross_by_project(invoice)
         owed = {project_id: cost for project_id, cost in costs.items() if cost > 0}
         order = ApplyCredit(fact.tenant_id, invoice.invoice_id, owed, fact.time)
         cause = Cause.of(fact, actor=SERVICE, step="credit")
         await self._commands.execute(WALLETS, fact.tenant_id, fact.tenant_id, order, cause)
 
 
+def gross_by_project(invoice: InvoiceFinalized) -> dict[str, Decimal]:
+    """What an invoice asks for each project, its tax among it, split so that the parts add up."""
+    nets: dict[str, Decimal] = {}
+    for line in invoice.lines:
+        nets[line.project_id] = nets.get(line.project_id, NOTHING) + line.amount
+    if invoice.gross is None or invoice.total == 0:
+        return nets
+    weights = [Fraction(net) for net in nets.values()]
+    return dict(zip(nets, apportioned(invoice.gross, weights, minor_digits(invoice.currency)), strict=True))
+
+
 class BookCredit(Reaction):
-    """Every movement of credit that is money moves the ledger. A hold is not: it only sets aside."""
+    """Every movement of credit and every payment moves the ledger. A hold is not: it only sets aside."""
 
     name = "credit-bookings"
-    reads = (CreditGranted, CreditApplied, CreditRestored, CreditLapsed)
+    reads = (CreditGranted, CreditApplied, CreditRestored, CreditLapsed, InvoicePaymentRecorded)
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
@@ -270,7 +284,7 @@ class BookCredit(Reaction):
 
 
 def booking_of_credit(fact: Fact) -> PostTransfer | None:
-    """What a movement of credit does to the ledger; None: nothing."""
+    """What a movement of credit or money does to the ledger; None: nothing."""
     prepaid, tenant_id = prepaid_of(fact.tenant_id), fact.tenant_id
     match fact.event:
         case CreditGranted(kind="purchased") as event:
@@ -281,6 +295,8 @@ def booking_of_credit(fact: Fact) -> PostTransfer | None:
             accounts, said = (prepaid, receivable_of(tenant_id)), f"credit pays for {event.invoice_id}"
         case CreditRestored() as event:
             accounts, said = (receivable_of(tenant_id), prepaid), f"credit given back by {event.document_id}"
+        case InvoicePaymentRecorded() as event:
+            accounts, said = (BANK, receivable_of(tenant_id)), f"payment {event.payment_id} for {event.invoice_id}"
         case CreditLapsed(reason="expired") as event:
             accounts, said = (prepaid, BREAKAGE), f"credit {event.grant_id} expired"
         case CreditLapsed() as event:
@@ -327,11 +343,11 @@ _KEPT: Final = (
 )
 
 
-def _by_project(lines: Iterable[Line], currency: str) -> dict[str, Decimal]:
-    """Exact costs by project, rounded up to the minor unit: a hold is never short of what an invoice may ask."""
+def _by_project(lines: Iterable[Line], taxed: Fraction, currency: str) -> dict[str, Decimal]:
+    """Exact costs by project, times `taxed`, rounded up to the minor unit: never short of what an invoice may ask."""
     exact: dict[str, Fraction] = {}
     for line in lines:
-        exact[line.project_id] = exact.get(line.project_id, Fraction(0)) + line.exact
+        exact[line.project_id] = exact.get(line.project_id, Fraction(0)) + line.exact * taxed
     return {project_id: _to_minor(cost, currency) for project_id, cost in exact.items() if cost > 0}
 
 

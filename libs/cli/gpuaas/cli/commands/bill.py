@@ -8,6 +8,7 @@ from typing import Any
 import click
 from gpuaas.cli.commands.bill_credit import budget_commands, credit_commands
 from gpuaas.cli.commands.bill_documents import document_commands
+from gpuaas.cli.commands.bill_settling import settling_commands
 from gpuaas.cli.commands.bill_what_if import what_if
 from gpuaas.cli.here import open_suite, tenant_path
 from gpuaas.cli.output import as_json, fail, finish, print_json, print_table
@@ -88,5 +89,5 @@ def _summary(tenant: str, json_: bool) -> None:
     print_table("Ledger", ["account", "balance", "currency"], accounts)
 
 
-for _part in (*credit_commands, *budget_commands, *document_commands, what_if):
+for _part in (*credit_commands, *budget_commands, *document_commands, *settling_commands, what_if):
     command.add_command(_part)

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
 from gpuaas.billing.domain.canonical import sha256_of
 from gpuaas.billing.domain.metering import instant_ms
 from gpuaas.billing.domain.price_book import UNIT
 from gpuaas.billing.domain.rating import Line
+from gpuaas.billing.domain.taxes import Credited, Tax, TaxGroup, credit_due, grouped
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event
 from gpuaas.common.ids import derived_id
-from gpuaas.common.money import minor_digits
-from gpuaas.contracts.billing import InvoiceFinalized, InvoiceLine
+from gpuaas.common.money import minor_digits, rounded
+from gpuaas.contracts.billing import (
+    CreditNoteIssued,
+    CreditNoteLine,
+    CreditNoteReason,
+    InvoiceFinalized,
+    InvoiceLine,
+    InvoicePaymentRecorded,
+)
+from gpuaas.contracts.billing import TaxGroup as ContractGroup
 
 LINES_MAX: Final = 800
 """Lines of one invoice: its event must stay below the log's limit for one message."""
 _UNSEALED: Final = "0" * 64
+NOTHING_CREDITED: Final = Credited(Decimal(0), Decimal(0))
 
 
 def invoice_id_of(run_id: str, tenant_id: str) -> str:
     """The id of the one invoice that a run writes for a tenant: a repeated run finds it again."""
     return f"inv-{derived_id(run_id, 'invoice', tenant_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an invoice is taxed and by when it is due."""
+
+    tax: Tax
+    due_at: datetime
+    exemption_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +61,59 @@ class FinalizeInvoice:
     period_start: datetime
     period_end: datetime
     lines: tuple[Line, ...]
+    terms: Terms | None = None
 
     @property
     def total(self) -> Decimal:
         """Sum of the lines' amounts, with the currency's minor digits."""
         return sum((line.amount for line in self.lines), Decimal(0).scaleb(-minor_digits(self.currency)))
+
+    @property
+    def groups(self) -> list[TaxGroup]:
+        """Tax by rate, rounded once on its sum; none without terms."""
+        if self.terms is None:
+            return []
+        return grouped([(self.terms.tax, Fraction(self.total))], self.currency)
+
+    @property
+    def gross(self) -> Decimal:
+        """What is owed: the total and its taxes."""
+        return self.total + sum((group.amount for group in self.groups), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class IssueCreditNote:
+    """Order that a part of an invoice is given back.
+
+    Attributes:
+        lines: (line id, how much of its amount); for a void exactly what is left of every line.
+        gross: what the caller has booked for it; must be what it comes to.
+    """
+
+    credit_note_id: str
+    number: str
+    tenant_id: str
+    reason: CreditNoteReason
+    detail: str
+    lines: tuple[tuple[str, Decimal], ...]
+    gross: Decimal | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPayment:
+    """Order the record of money that came in: `paid_amount` of `paid_currency`, at `rate` for the invoice's own."""
+
+    payment_id: str
+    tenant_id: str
+    paid_currency: str
+    paid_amount: Decimal
+    rate: Decimal
+    received_at: datetime
+    reference: str
+
+
+InvoiceCommand: TypeAlias = FinalizeInvoice | IssueCreditNote | RecordPayment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +123,38 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Finalized:
-    """Written for ever."""
+    """Written for ever; what follows it is counted here.
 
+    Attributes:
+        lines: amount by line id, as billed.
+        credited: amount by line id that credit notes gave back.
+        given: net and tax of the credit notes together.
+        payments: what each settled, by its id.
+    """
+
+    invoice_id: str
+    run_id: str
     number: str
     content_sha256: str
+    currency: str
+    gross: Decimal
+    lines: Mapping[str, Decimal]
+    tax: Tax | None = None
+    credited: Mapping[str, Decimal] = field(default_factory=dict)
+    given: Credited = NOTHING_CREDITED
+    notes: frozenset[str] = frozenset()
+    payments: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def owed(self) -> Decimal:
+        """What is left to be paid, before prepaid credit."""
+        return self.gross - self.given.gross - sum(self.payments.values(), Decimal(0))
+
+    @property
+    def creditable(self) -> dict[str, Decimal]:
+        """What each line has left that can be given back."""
+        left = {line_id: amount - self.credited.get(line_id, Decimal(0)) for line_id, amount in self.lines.items()}
+        return {line_id: amount for line_id, amount in left.items() if amount > 0}
 
 
 InvoiceState: TypeAlias = Draft | Finalized
@@ -69,22 +165,142 @@ def content_sha256(data: Mapping[str, Any]) -> str:
     return sha256_of({name: value for name, value in data.items() if name != "content_sha256"})
 
 
-def decide(command: FinalizeInvoice, state: InvoiceState) -> list[Event]:
-    """The final invoice, or a refusal."""
-    match state:
-        case Draft():
-            return [_sealed(command)]
-        case Finalized(number=number):
-            raise Rejected(f"invoice {command.invoice_id} is final as {number}; a correction is another invoice")
+def decide(command: InvoiceCommand, state: InvoiceState) -> list[Event]:
+    """What follows, by state and command."""
+    match state, command:
+        case Draft(), FinalizeInvoice() as final:
+            return [_sealed(final)]
+        case Finalized(number=number), FinalizeInvoice() as final:
+            raise Rejected(f"invoice {final.invoice_id} is final as {number}; a correction is another invoice")
+        case Draft(), _:
+            raise Rejected("this invoice has not been written; only a final one is credited or paid")
+        case Finalized() as final_one, IssueCreditNote() as order:
+            return [credit_note(order, final_one)]
+        case Finalized() as final_one, RecordPayment() as payment:
+            return [_paid(payment, final_one)]
+        case _:
+            raise Rejected("an invoice is finalized, credited or paid")
 
 
 def evolve(state: InvoiceState, event: Event) -> InvoiceState:
-    """The invoice after its one event."""
-    match event:
-        case InvoiceFinalized() as final:
-            return Finalized(number=final.number, content_sha256=final.content_sha256)
+    """The invoice after one more event."""
+    match state, event:
+        case _, InvoiceFinalized() as final:
+            return _final_of(final)
+        case Finalized() as final_one, CreditNoteIssued() as note:
+            credited = dict(final_one.credited)
+            for line in note.lines:
+                credited[line.line_id] = credited.get(line.line_id, Decimal(0)) + line.amount
+            given = Credited(final_one.given.net + note.net, final_one.given.tax + note.gross - note.net)
+            return replace(final_one, credited=credited, given=given, notes=final_one.notes | {note.credit_note_id})
+        case Finalized() as final_one, InvoicePaymentRecorded() as payment:
+            return replace(final_one, payments={**final_one.payments, payment.payment_id: payment.amount})
         case _:
             raise AssertionError(f"{type(event).__name__} is not of an invoice")
+
+
+def credit_note(order: IssueCreditNote, invoice: Finalized) -> CreditNoteIssued:
+    """The note that `order` asks for.
+
+    Raises:
+        Rejected: more than is left of a line, or not what the caller thought it comes to.
+        Invalid: a line that is none of the invoice's, twice the same, or an amount that is nothing or too fine.
+    """
+    _check_note(order, invoice)
+    net = sum((amount for _, amount in order.lines), Decimal(0))
+    groups: list[TaxGroup] = []
+    if invoice.tax is not None:
+        earlier, given = {invoice.tax: Fraction(invoice.given.net)}, {invoice.tax: invoice.given}
+        due = credit_due({invoice.tax: Fraction(net)}, earlier, given, invoice.currency)[invoice.tax]
+        groups = [TaxGroup(invoice.tax, due.net, due.tax)]
+    gross = net + sum((group.amount for group in groups), Decimal(0))
+    if order.gross is not None and order.gross != gross:
+        raise Rejected(f"another credit note came first; this one now comes to {gross:f}: order it again")
+    unsealed = CreditNoteIssued(
+        credit_note_id=order.credit_note_id,
+        number=order.number,
+        invoice_id=invoice.invoice_id,
+        invoice_number=invoice.number,
+        run_id=invoice.run_id,
+        tenant_id=order.tenant_id,
+        currency=invoice.currency,
+        reason=order.reason,
+        detail=order.detail,
+        lines=tuple(CreditNoteLine(line_id=line_id, amount=amount) for line_id, amount in order.lines),
+        net=net,
+        taxes=_written(groups),
+        gross=gross,
+        cause=order.cause,
+        content_sha256=_UNSEALED,
+    )
+    data = unsealed.model_dump(mode="json", exclude_none=True)
+    return unsealed.model_copy(update={"content_sha256": content_sha256(data)})
+
+
+def _check_note(order: IssueCreditNote, invoice: Finalized) -> None:
+    if order.credit_note_id in invoice.notes:
+        raise Rejected(f"credit note {order.credit_note_id} was issued already; give this one another id")
+    if order.reason == "void" and invoice.payments:
+        raise Rejected("money has come in for this invoice; credit it instead of making it void")
+    if not 1 <= len(order.lines) <= LINES_MAX or len({line_id for line_id, _ in order.lines}) != len(order.lines):
+        raise Invalid(
+            f"a credit note names 1 to {LINES_MAX} lines of its invoice, each once; nothing is left if none is"
+        )
+    step = Decimal(1).scaleb(-minor_digits(invoice.currency))
+    for line_id, amount in order.lines:
+        if line_id not in invoice.lines:
+            raise Invalid(f"invoice {invoice.number} has no line {line_id}")
+        if not amount.is_finite() or amount <= 0 or amount % step:
+            raise Invalid(f"{line_id}: what is given back is more than nothing and in whole {step} {invoice.currency}")
+        left = invoice.lines[line_id] - invoice.credited.get(line_id, Decimal(0))
+        if amount > left:
+            raise Rejected(f"{line_id} has {left:f} {invoice.currency} left; no more can be given back")
+
+
+def _paid(payment: RecordPayment, invoice: Finalized) -> InvoicePaymentRecorded:
+    if payment.payment_id in invoice.payments:
+        raise Rejected(f"payment {payment.payment_id} is recorded already; a payment is recorded once")
+    minor_digits(payment.paid_currency)
+    if payment.paid_currency == invoice.currency and payment.rate != 1:
+        raise Invalid(f"a payment in {invoice.currency} has the rate 1")
+    if payment.paid_amount <= 0 or payment.rate <= 0:
+        raise Invalid("a payment and its rate are more than nothing")
+    amount = rounded(Fraction(payment.paid_amount) * Fraction(payment.rate), invoice.currency)
+    if not 0 < amount <= invoice.owed:
+        raise Rejected(f"{invoice.owed:f} {invoice.currency} are owed, {amount:f} were paid; record at most that")
+    return InvoicePaymentRecorded(
+        payment_id=payment.payment_id,
+        invoice_id=invoice.invoice_id,
+        tenant_id=payment.tenant_id,
+        currency=invoice.currency,
+        amount=amount,
+        paid_currency=payment.paid_currency,
+        paid_amount=payment.paid_amount,
+        rate=payment.rate,
+        received_at=payment.received_at,
+        reference=payment.reference,
+    )
+
+
+def _final_of(final: InvoiceFinalized) -> Finalized:
+    tax = next((Tax(group.category, group.percent) for group in final.taxes or ()), None)
+    return Finalized(
+        invoice_id=final.invoice_id,
+        run_id=final.run_id,
+        number=final.number,
+        content_sha256=final.content_sha256,
+        currency=final.currency,
+        gross=final.total if final.gross is None else final.gross,
+        lines={line.line_id: line.amount for line in final.lines},
+        tax=tax,
+    )
+
+
+def _written(groups: Sequence[TaxGroup]) -> tuple[ContractGroup, ...]:
+    return tuple(
+        ContractGroup(category=group.tax.category, percent=group.tax.percent, net=group.net, tax=group.amount)
+        for group in groups
+    )
 
 
 def _sealed(command: FinalizeInvoice) -> InvoiceFinalized:
@@ -105,6 +321,10 @@ def _sealed(command: FinalizeInvoice) -> InvoiceFinalized:
         period_end=command.period_end,
         lines=tuple(_line(number, line) for number, line in enumerate(command.lines, start=1)),
         total=command.total,
+        taxes=_written(command.groups) if command.terms else None,
+        gross=command.gross if command.terms else None,
+        due_at=command.terms.due_at if command.terms else None,
+        exemption_reason=command.terms.exemption_reason if command.terms else None,
         content_sha256=_UNSEALED,
     )
     data = unsealed.model_dump(mode="json", exclude_none=True)
@@ -127,4 +347,4 @@ def _line(number: int, line: Line) -> InvoiceLine:
     )
 
 
-INVOICE: Final[Decider[InvoiceState, FinalizeInvoice]] = Decider(initial=Draft(), decide=decide, evolve=evolve)
+INVOICE: Final[Decider[InvoiceState, InvoiceCommand]] = Decider(initial=Draft(), decide=decide, evolve=evolve)

@@ -39,6 +39,11 @@ def series_of(period_end: datetime) -> str:
     return f"inv-{(period_end.astimezone(UTC) - timedelta(microseconds=1)).year}"
 
 
+def note_series_of(moment: datetime) -> str:
+    """The series of credit notes issued at `moment`: one for each calendar year (UTC)."""
+    return f"cn-{moment.astimezone(UTC).year}"
+
+
 def printed(series: str, number: int) -> str:
     """A number as it stands on the invoice, such as `INV-2026-000017`."""
     return f"{series.upper()}-{number:06d}"

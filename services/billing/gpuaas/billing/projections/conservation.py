@@ -13,6 +13,7 @@ from gpuaas.billing.domain.ledger import receivable_of
 from gpuaas.billing.projections.invoices import INVOICES, LINES
 from gpuaas.billing.projections.ledger_balances import BALANCES, ENTRIES, TRANSFERS
 from gpuaas.billing.projections.metered_usage import USAGE
+from gpuaas.billing.projections.settlements import DUES
 from gpuaas.common.projections import Database
 from sqlalchemy import Table, and_, func, literal, select
 
@@ -78,24 +79,24 @@ class ConservationQuestions:
         ]
 
     async def _bookings(self) -> list[Difference]:
-        """Invoice = what it added to the tenant's receivable."""
-        receivable = literal(receivable_of("")) + INVOICES.c.tenant_id
+        """Invoice with its tax = what it added to the tenant's receivable."""
+        receivable = literal(receivable_of("")) + DUES.c.tenant_id
         booked = func.coalesce(func.sum(ENTRIES.c.amount), 0)
-        transfer = and_(TRANSFERS.c.tenant_id == INVOICES.c.tenant_id, TRANSFERS.c.cause == INVOICES.c.invoice_id)
+        transfer = and_(TRANSFERS.c.tenant_id == DUES.c.tenant_id, TRANSFERS.c.cause == DUES.c.invoice_id)
         entry = and_(
             ENTRIES.c.tenant_id == TRANSFERS.c.tenant_id,
             ENTRIES.c.transfer_id == TRANSFERS.c.transfer_id,
             ENTRIES.c.account == receivable,
         )
         query = (
-            select(INVOICES.c.tenant_id, INVOICES.c.invoice_id, INVOICES.c.total, booked.label("booked"))
-            .select_from(INVOICES.outerjoin(TRANSFERS, transfer).outerjoin(ENTRIES, entry))
-            .group_by(INVOICES.c.tenant_id, INVOICES.c.invoice_id, INVOICES.c.total)
-            .having(booked != INVOICES.c.total)
+            select(DUES.c.tenant_id, DUES.c.invoice_id, DUES.c.gross, booked.label("booked"))
+            .select_from(DUES.outerjoin(TRANSFERS, transfer).outerjoin(ENTRIES, entry))
+            .group_by(DUES.c.tenant_id, DUES.c.invoice_id, DUES.c.gross)
+            .having(booked != DUES.c.gross)
             .limit(DIFFERENCES_MAX)
         )
         return [
-            Difference("invoice-receivable", row["tenant_id"], row["invoice_id"], row["total"], row["booked"])
+            Difference("invoice-receivable", row["tenant_id"], row["invoice_id"], row["gross"], row["booked"])
             for row in await self._database.fetch(query)
         ]
 

@@ -14,6 +14,8 @@ from gpuaas.billing.projections.labelled_allocations import LabelledAllocations
 from gpuaas.billing.projections.ledger_balances import LedgerBalances
 from gpuaas.billing.projections.metered_usage import MeteredUsage
 from gpuaas.billing.projections.price_books import PriceBooks
+from gpuaas.billing.projections.settlements import Settlements
+from gpuaas.billing.projections.tax_profiles import TaxProfiles
 from gpuaas.billing.projections.wallets import Wallets
 from gpuaas.common.projections import Projection
 
@@ -35,6 +37,19 @@ class Views:
     budgets: Budgets = field(default_factory=Budgets)
     labels: LabelledAllocations = field(default_factory=LabelledAllocations)
 
+    settled: Settlements = field(default_factory=Settlements)
+    taxes: TaxProfiles = field(default_factory=TaxProfiles)
+
     def all(self) -> tuple[Projection, ...]:
         ledger = (self.prices, self.invoices, self.parties, self.ledger, self.runs)
-        return (self.usage, self.held, self.tenants, *ledger, self.wallets, self.budgets, self.labels)
+        return (
+            self.usage,
+            self.held,
+            self.tenants,
+            *ledger,
+            self.wallets,
+            self.budgets,
+            self.labels,
+            self.settled,
+            self.taxes,
+        )

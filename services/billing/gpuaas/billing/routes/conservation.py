@@ -44,7 +44,7 @@ class ConservationShown(BaseModel):
 def conservation_routes(routes: APIRouter, desk: Desk) -> None:
     """The one question."""
     views = desk.views
-    seen = [Depends(fresh(view)) for view in (views.invoices, views.ledger, views.usage)]
+    seen = [Depends(fresh(view)) for view in (views.invoices, views.settled, views.ledger, views.usage)]
 
     @routes.get(
         "/v1/conservation", dependencies=seen, summary="Lines, invoices, receivables, balances and usage compared."

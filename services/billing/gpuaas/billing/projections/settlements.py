@@ -1,0 +1,135 @@
+"""What became of each invoice. One law: due = gross - credit notes - payments - credit, from events alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from gpuaas.common.envelope import Fact
+from gpuaas.common.projections import Database, Projection, Record, Rows, insert
+from gpuaas.contracts.billing import (
+    CreditApplied,
+    CreditNoteIssued,
+    CreditRestored,
+    InvoiceFinalized,
+    InvoicePaymentRecorded,
+)
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, Numeric, Table, Text, func, select
+
+_META = MetaData()
+DUES = Table(
+    "invoice_dues_v1",
+    _META,
+    Column("tenant_id", Text, primary_key=True),
+    Column("invoice_id", Text, primary_key=True),
+    Column("number", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("net", Numeric, nullable=False),
+    Column("taxes", JSON, nullable=False),
+    Column("gross", Numeric, nullable=False),
+    Column("due_at", DateTime(timezone=True)),
+    Column("position", BigInteger, nullable=False),
+)
+SETTLED = Table(
+    "invoice_settlements_v1",
+    _META,
+    Column("tenant_id", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("invoice_id", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="credit-note, void, payment or credit"),
+    Column("document_id", Text, nullable=False, comment="credit note or payment; for credit the invoice"),
+    Column("number", Text, comment="printed on a credit note"),
+    Column("amount", Numeric, nullable=False, comment="what the tenant owes less"),
+    Column("detail", JSON, nullable=False, comment="the event's data"),
+    Column("settled_at", DateTime(timezone=True), nullable=False),
+    Index("invoice_settlements_v1_by_invoice", "tenant_id", "invoice_id"),
+)
+
+
+class Settlements(Projection):
+    """Gross of every invoice, and everything that lessens what is due."""
+
+    answer = "settlements"
+    version = 1
+    reads = (InvoiceFinalized, CreditNoteIssued, InvoicePaymentRecorded, CreditApplied, CreditRestored)
+    tables = (DUES, SETTLED)
+
+    async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
+        final = [(fact, fact.event) for fact in facts if isinstance(fact.event, InvoiceFinalized)]
+        await insert(rows, DUES, [_due(fact, invoice) for fact, invoice in final])
+        await insert(rows, SETTLED, [row for fact in facts if (row := _settled(fact)) is not None])
+
+    async def of_invoice(self, db: Database, tenant_id: str, invoice_id: str) -> tuple[Record | None, list[Record]]:
+        """What is owed for one invoice, and everything that lessened it, in order."""
+        own = (DUES.c.tenant_id == tenant_id) & (DUES.c.invoice_id == invoice_id)
+        moved = select(SETTLED).where(SETTLED.c.tenant_id == tenant_id, SETTLED.c.invoice_id == invoice_id)
+        return await db.fetch_one(select(DUES).where(own)), await db.fetch(moved.order_by(SETTLED.c.position))
+
+    async def notes_of(self, db: Database, tenant_id: str, before: int | None, limit: int) -> list[dict[str, Any]]:
+        """Up to `limit` credit notes of a tenant below position `before`, newest first, as they were issued."""
+        query = select(SETTLED).where(SETTLED.c.tenant_id == tenant_id, SETTLED.c.kind.in_(("credit-note", "void")))
+        if before is not None:
+            query = query.where(SETTLED.c.position < before)
+        found = await db.fetch(query.order_by(SETTLED.c.position.desc()).limit(limit))
+        return [{**row["detail"], "issued_at": row["settled_at"], "position": row["position"]} for row in found]
+
+    async def owed_by(self, db: Database, tenant_id: str) -> dict[str, Decimal]:
+        """What a tenant still owes, by currency, over all invoices."""
+        gross = await db.fetch(
+            select(DUES.c.currency, func.sum(DUES.c.gross).label("sum"))
+            .where(DUES.c.tenant_id == tenant_id)
+            .group_by(DUES.c.currency)
+        )
+        both = DUES.join(
+            SETTLED, (DUES.c.tenant_id == SETTLED.c.tenant_id) & (DUES.c.invoice_id == SETTLED.c.invoice_id)
+        )
+        less = await db.fetch(
+            select(DUES.c.currency, func.sum(SETTLED.c.amount).label("sum"))
+            .select_from(both)
+            .where(DUES.c.tenant_id == tenant_id)
+            .group_by(DUES.c.currency)
+        )
+        gone = {row["currency"]: row["sum"] for row in less}
+        return {row["currency"]: row["sum"] - gone.get(row["currency"], Decimal(0)) for row in gross}
+
+
+def _due(fact: Fact, invoice: InvoiceFinalized) -> dict[str, object]:
+    return {
+        "tenant_id": invoice.tenant_id,
+        "invoice_id": invoice.invoice_id,
+        "number": invoice.number,
+        "currency": invoice.currency,
+        "net": invoice.total,
+        "taxes": [group.model_dump(mode="json") for group in invoice.taxes or ()],
+        "gross": invoice.total if invoice.gross is None else invoice.gross,
+        "due_at": invoice.due_at,
+        "position": fact.position,
+    }
+
+
+def _settled(fact: Fact) -> dict[str, object] | None:
+    number: str | None = None
+    match fact.event:
+        case CreditNoteIssued() as note:
+            kind = "void" if note.reason == "void" else "credit-note"
+            invoice_id, document_id, number, amount = note.invoice_id, note.credit_note_id, note.number, note.gross
+        case InvoicePaymentRecorded() as paid:
+            kind, invoice_id, document_id, amount = "payment", paid.invoice_id, paid.payment_id, paid.amount
+        case CreditApplied() as applied:
+            kind, invoice_id, document_id, amount = "credit", applied.invoice_id, applied.invoice_id, applied.amount
+        case CreditRestored() as back:
+            kind, invoice_id, document_id, amount = "credit", back.invoice_id, back.document_id, -back.amount
+        case _:
+            return None
+    return {
+        "tenant_id": fact.tenant_id,
+        "position": fact.position,
+        "invoice_id": invoice_id,
+        "kind": kind,
+        "document_id": document_id,
+        "number": number,
+        "amount": amount,
+        "detail": fact.event.model_dump(mode="json", exclude_none=True),
+        "settled_at": fact.time,
+    }
