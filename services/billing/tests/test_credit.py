@@ -11,6 +11,16 @@ import pytest
 from billing_world import AUGUST, HOUR, SEPTEMBER
 from gpuaas.billing.domain.budget import BUDGET, SetBudget, WeighBudget, month_of
 from gpuaas.billing.domain.burn_down import Grant, runway_s
+from gpuaas.billing.domain.invoice_series import Series
+from gpuaas.billing.domain.kept import (
+    ledger_read,
+    ledger_written,
+    series_read,
+    series_written,
+    wallet_read,
+    wallet_written,
+)
+from gpuaas.billing.domain.ledger import Ledger
 from gpuaas.billing.domain.spending import SPENDING, Ladder, SetLevel, Spending, on_ladder, prepaid_level
 from gpuaas.billing.domain.wallet import (
     WALLET,
@@ -165,6 +175,7 @@ def test_every_cent_granted_is_free_held_applied_or_lapsed_at_every_moment(steps
         for event in WALLET.decide(command, wallet):
             wallet = WALLET.evolve(wallet, event)
             lapsed += event.amount if isinstance(event, CreditLapsed) else 0
+        assert wallet_read(wallet_written(wallet)) == wallet
         free = sum(grant.left for grant in wallet.grants.values())
         applied = sum(part.amount for parts in wallet.applied.values() for part in parts)
         assert granted == free + wallet.held_total + applied + lapsed
@@ -215,3 +226,12 @@ def test_a_month_ends_where_the_next_begins_also_in_december() -> None:
     name, bounds = month_of(AUGUST.replace(month=12, day=31))
     assert name == "2026-12"
     assert bounds.length_ms == 31 * 24 * 3_600_000
+
+
+def test_a_ledger_and_a_series_read_back_from_what_was_kept_are_equal() -> None:
+    ledger = Ledger(
+        "acme", {("EUR", "receivable:acme"): Decimal("1.00"), ("JPY", "revenue:gpu"): Decimal(-3)}, 7, "t-7"
+    )
+    assert ledger_read(ledger_written(ledger)) == ledger
+    assert ledger_read(ledger_written(Ledger())) == Ledger()
+    assert series_read(series_written(Series(41))) == Series(41)

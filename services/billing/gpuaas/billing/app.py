@@ -10,7 +10,7 @@ from gpuaas.billing.projections.views import Views
 from gpuaas.billing.reactions import SERVICE, BillTenants, Metering
 from gpuaas.billing.settings import BillingSettings
 from gpuaas.billing.settling import GiveCreditBack
-from gpuaas.billing.spending import BookCredit, LookAtOnce, PayWithCredit, SpendingWatch
+from gpuaas.billing.spending import BookCredit, CreditHolders, LookAtOnce, PayWithCredit, SpendingWatch
 from gpuaas.common.reactions import Reactor
 from gpuaas.common.readers import Reader
 from gpuaas.common.service import Service, run
@@ -45,7 +45,7 @@ def build(settings: BillingSettings) -> Service:
     watch = SpendingWatch(service.commands, service.clock, service.database, views, standing, settings)
     service.react(
         LookAtOnce(watch, service.database, views, standing),
-        PayWithCredit(service.commands, service.database, views, standing),
+        PayWithCredit(service.commands, CreditHolders(service.log, service.database, views, standing)),
         BookCredit(service.commands),
         GiveCreditBack(service.commands),
     )

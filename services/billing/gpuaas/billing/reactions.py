@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from gpuaas.billing.domain import kept
 from gpuaas.billing.domain.billing_run import BILLING_RUN, CompleteRun, RunCommand, RunState
 from gpuaas.billing.domain.invoice import INVOICE, FinalizeInvoice, InvoiceCommand, InvoiceState, Terms, invoice_id_of
 from gpuaas.billing.domain.invoice_series import INVOICE_SERIES, AssignNumbers, Series, printed, series_of
@@ -31,6 +32,7 @@ from gpuaas.common.events import Vocabulary
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database, Record, decoded
 from gpuaas.common.reactions import Reaction
+from gpuaas.common.snapshots import Keep
 from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
 from gpuaas.contracts.billing import (
     BillingRunCompleted,
@@ -49,12 +51,22 @@ RUNS: Final[Entity[RunState, RunCommand]] = Entity(
     SERVICE, "billing-run", BILLING_RUN, Vocabulary(BillingRunStarted, BillingRunCompleted)
 )
 SERIES: Final[Entity[Series, AssignNumbers]] = Entity(
-    SERVICE, "invoice-series", INVOICE_SERIES, Vocabulary(InvoiceNumberAssigned)
+    SERVICE,
+    "invoice-series",
+    INVOICE_SERIES,
+    Vocabulary(InvoiceNumberAssigned),
+    keep=Keep(kept.series_written, kept.series_read),
 )
 INVOICES: Final[Entity[InvoiceState, InvoiceCommand]] = Entity(
     SERVICE, "invoice", INVOICE, Vocabulary(InvoiceFinalized, CreditNoteIssued, InvoicePaymentRecorded)
 )
-LEDGERS: Final[Entity[Ledger, PostTransfer]] = Entity(SERVICE, "ledger", LEDGER, Vocabulary(LedgerTransferPosted))
+LEDGERS: Final[Entity[Ledger, PostTransfer]] = Entity(
+    SERVICE,
+    "ledger",
+    LEDGER,
+    Vocabulary(LedgerTransferPosted),
+    keep=Keep(kept.ledger_written, kept.ledger_read),
+)
 
 TENANTS_AT_ONCE: Final = 50
 """Tenants whose invoices are written in one atomic batch at most."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from gpuaas.billing.domain import kept
 from gpuaas.billing.domain.apportion import apportioned
 from gpuaas.billing.domain.budget import BUDGET, Budget, BudgetCommand, WeighBudget, month_of
 from gpuaas.billing.domain.burn_down import NOTHING, Grant, runway_s
@@ -45,9 +47,11 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Rejected
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.ids import derived_id
+from gpuaas.common.log import EventLog
 from gpuaas.common.money import minor_digits
 from gpuaas.common.projections import Database, Record
 from gpuaas.common.reactions import Reaction
+from gpuaas.common.snapshots import Keep
 from gpuaas.contracts.allocations import AllocationStarted
 from gpuaas.contracts.billing import (
     BudgetSet,
@@ -64,13 +68,19 @@ from gpuaas.contracts.billing import (
 )
 
 WALLETS: Final[Entity[Wallet, WalletCommand]] = Entity(
-    SERVICE, "wallet", WALLET, Vocabulary(CreditGranted, CreditHeld, CreditApplied, CreditRestored, CreditLapsed)
+    SERVICE,
+    "wallet",
+    WALLET,
+    Vocabulary(CreditGranted, CreditHeld, CreditApplied, CreditRestored, CreditLapsed),
+    keep=Keep(kept.wallet_written, kept.wallet_read),
 )
 SPENDINGS: Final[Entity[Spending, SetLevel]] = Entity(SERVICE, "spending", SPENDING, Vocabulary(SpendingLevelChanged))
 BUDGETS: Final[Entity[Budget, BudgetCommand]] = Entity(
     SERVICE, "budget", BUDGET, Vocabulary(BudgetSet, BudgetThresholdCrossed, BudgetWithdrawn)
 )
 _log = logging.getLogger(__name__)
+WATCHED_FOR_S: Final = 0.5
+"""How long it is remembered whose starts are looked at: most tenants have neither credit nor budgets."""
 REAL_PAUSE_MIN_S: Final = 0.05
 """However fast the world runs, a look is not taken more often than this."""
 
@@ -199,6 +209,33 @@ class SpendingWatch:
         await self._commands.execute(SPENDINGS, tenant_id, budget_id, level, cause.at(f"level-{budget_id}"))
 
 
+class CreditHolders:
+    """Who has credit, remembered for as long as that is certain: a question costs the database nothing most times."""
+
+    def __init__(self, log: EventLog, database: Database, views: Views, standing: Standing) -> None:
+        self._log = log
+        self._database = database
+        self._views = views
+        self._standing = standing
+        self._tenants: frozenset[str] = frozenset()
+        self._upto = 0
+        self._lock = asyncio.Lock()
+
+    async def has_credit(self, tenant_id: str, position: int) -> bool:
+        """Whether the tenant had been granted credit when the log stood at `position`, or since.
+
+        Raises:
+            Unavailable: the read models are too far behind.
+        """
+        async with self._lock:
+            if position > self._upto:
+                upto = await self._log.last_position()
+                await self._standing.folded(upto)
+                self._tenants = frozenset(await self._views.wallets.tenants(self._database))
+                self._upto = upto
+        return tenant_id in self._tenants
+
+
 class LookAtOnce(Reaction):
     """What changes how long credit lasts is looked at when it happens, not only at the next interval."""
 
@@ -210,6 +247,8 @@ class LookAtOnce(Reaction):
         self._database = database
         self._views = views
         self._standing = standing
+        self._watched: frozenset[str] = frozenset()
+        self._watched_until_s = 0.0
 
     def key(self, fact: Fact) -> str:
         return fact.tenant_id
@@ -223,9 +262,13 @@ class LookAtOnce(Reaction):
         await self._watch.look_at(fact.tenant_id, Cause.of(fact, actor=SERVICE, step="look"))
 
     async def _is_watched(self, tenant_id: str) -> bool:
-        return await self._views.wallets.has_wallet(self._database, tenant_id) or bool(
-            await self._views.budgets.of_tenant(self._database, tenant_id)
-        )
+        """May be late by `WATCHED_FOR_S`: who was granted credit or set a budget just now is looked at for that."""
+        now_s = time.monotonic()
+        if now_s >= self._watched_until_s:
+            with_credit = await self._views.wallets.tenants(self._database)
+            self._watched = frozenset(with_credit) | frozenset(await self._views.budgets.tenants(self._database))
+            self._watched_until_s = now_s + WATCHED_FOR_S
+        return tenant_id in self._watched
 
 
 class PayWithCredit(Reaction):
@@ -237,17 +280,14 @@ class PayWithCredit(Reaction):
     name = "credit-applications"
     reads = (InvoiceFinalized,)
 
-    def __init__(self, commands: Commands, database: Database, views: Views, standing: Standing) -> None:
+    def __init__(self, commands: Commands, holders: CreditHolders) -> None:
         self._commands = commands
-        self._database = database
-        self._views = views
-        self._standing = standing
+        self._holders = holders
 
     async def react(self, fact: Fact) -> None:
         assert isinstance(fact.event, InvoiceFinalized)
         invoice = fact.event
-        await self._standing.folded(fact.position)
-        if not await self._views.wallets.has_wallet(self._database, fact.tenant_id):
+        if not await self._holders.has_credit(fact.tenant_id, fact.position):
             return
         costs = gross_by_project(invoice)
         owed = {project_id: cost for project_id, cost in costs.items() if cost > 0}
