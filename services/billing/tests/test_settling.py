@@ -56,6 +56,13 @@ async def test_taxes_stand_on_the_invoice_the_ledger_and_the_settlement(world: W
     assert (told["net"], told["gross"], told["due"], told["status"]) == ("92.13", "109.63", "109.63", "open")
     assert told["due_at"] is not None
     await comes_to(world, receivable_acme="109.63", revenue_gpu="-92.13", tax_payable="-17.50")
+    party = {"legal_name": "GPU Works", "street": "1 Way", "city": "Bonn", "postal_code": "53111", "country": "DE"}
+    await world.post("/v1/invoice-seller", party | {"vat_id": "DE123456789"}, 201)
+    await world.post(f"{HOME}/invoice-party", party, 201)
+    path = f"{HOME}/invoices/{invoice}/document?format=ubl"
+    ubl = (await world.client.get(path, headers=world.operator | world._fresh())).text
+    for shown in (">17.50</cbc:TaxAmount>", ">109.63</cbc:PayableAmount>", f"<cbc:DueDate>{told['due_at'][:10]}"):
+        assert shown in ubl
     assert (await world.get("/v1/conservation"))["differences"] == []
 
 
@@ -113,6 +120,8 @@ async def test_a_void_gives_back_what_is_left_and_the_credit_that_had_paid_for_i
         return ((await world.get(f"{HOME}/credits"))["free"], told["due"]) == (amount, due)
 
     await eventually(lambda: free("0.00", "32.13"), 20)
+    paid = await world.post(f"{HOME}/invoices/{invoice}/payments", {"amount": "32.14", "reference": "wire"}, 409)
+    assert "32.13 EUR are owed" in paid["detail"]
     await world.post(f"{HOME}/invoices/{invoice}/void", {"detail": "billed by mistake"}, 201)
     await eventually(lambda: free("60.00", "0.00"), 20)
     assert (await world.get(f"{HOME}/invoices/{invoice}/settlement"))["status"] == "void"

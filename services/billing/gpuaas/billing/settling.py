@@ -74,7 +74,9 @@ async def record_payment(
     invoice, _ = await commands.state(INVOICES, tenant_id, invoice_id)
     if not isinstance(invoice, Finalized):
         raise NotFound(f"{tenant_id} has no invoice {invoice_id}; see the list of its invoices")
-    return await commands.execute(INVOICES, tenant_id, invoice_id, payment, cause)
+    wallet, _ = await commands.state(WALLETS, tenant_id, tenant_id)
+    credit = sum((part.amount for part in wallet.applied.get(invoice_id, ())), Decimal(0))
+    return await commands.execute(INVOICES, tenant_id, invoice_id, replace(payment, credit=credit), cause)
 
 
 def booking_of_note(note: CreditNoteIssued) -> PostTransfer:

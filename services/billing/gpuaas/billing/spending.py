@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -79,8 +78,6 @@ BUDGETS: Final[Entity[Budget, BudgetCommand]] = Entity(
     SERVICE, "budget", BUDGET, Vocabulary(BudgetSet, BudgetThresholdCrossed, BudgetWithdrawn)
 )
 _log = logging.getLogger(__name__)
-WATCHED_FOR_S: Final = 0.5
-"""How long it is remembered whose starts are looked at: most tenants have neither credit nor budgets."""
 REAL_PAUSE_MIN_S: Final = 0.05
 """However fast the world runs, a look is not taken more often than this."""
 
@@ -247,8 +244,7 @@ class LookAtOnce(Reaction):
         self._database = database
         self._views = views
         self._standing = standing
-        self._watched: frozenset[str] = frozenset()
-        self._watched_until_s = 0.0
+        self._watched: set[str] | None = None
 
     def key(self, fact: Fact) -> str:
         return fact.tenant_id
@@ -256,19 +252,23 @@ class LookAtOnce(Reaction):
     async def react(self, fact: Fact) -> None:
         if isinstance(fact.event, CreditLapsed) and fact.event.reason == "expired":
             return
-        if isinstance(fact.event, AllocationStarted) and not await self._is_watched(fact.tenant_id):
+        if isinstance(fact.event, AllocationStarted) and not await self._is_watched(fact):
             return
+        if self._watched is not None:
+            self._watched.add(fact.tenant_id)
         await self._standing.folded(fact.position)
         await self._watch.look_at(fact.tenant_id, Cause.of(fact, actor=SERVICE, step="look"))
 
-    async def _is_watched(self, tenant_id: str) -> bool:
-        """May be late by `WATCHED_FOR_S`: who was granted credit or set a budget just now is looked at for that."""
-        now_s = time.monotonic()
-        if now_s >= self._watched_until_s:
+    async def _is_watched(self, fact: Fact) -> bool:
+        """Whether the tenant ever had credit or a budget: read once, then kept up by the facts that pass here.
+
+        Most starts are of tenants that have neither, and cost no question. A tenant's facts pass in their order.
+        """
+        if self._watched is None:
+            await self._standing.folded(fact.position)
             with_credit = await self._views.wallets.tenants(self._database)
-            self._watched = frozenset(with_credit) | frozenset(await self._views.budgets.tenants(self._database))
-            self._watched_until_s = now_s + WATCHED_FOR_S
-        return tenant_id in self._watched
+            self._watched = {*with_credit, *await self._views.budgets.tenants(self._database)}
+        return fact.tenant_id in self._watched
 
 
 class PayWithCredit(Reaction):

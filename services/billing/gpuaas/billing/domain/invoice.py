@@ -102,7 +102,11 @@ class IssueCreditNote:
 
 @dataclass(frozen=True, slots=True)
 class RecordPayment:
-    """Order the record of money that came in: `paid_amount` of `paid_currency`, at `rate` for the invoice's own."""
+    """Order the record of money that came in: `paid_amount` of `paid_currency`, at `rate` for the invoice's own.
+
+    Attributes:
+        credit: what prepaid credit has paid of this invoice; nobody pays that again.
+    """
 
     payment_id: str
     tenant_id: str
@@ -111,6 +115,7 @@ class RecordPayment:
     rate: Decimal
     received_at: datetime
     reference: str
+    credit: Decimal = Decimal(0)
 
 
 InvoiceCommand: TypeAlias = FinalizeInvoice | IssueCreditNote | RecordPayment
@@ -266,8 +271,12 @@ def _paid(payment: RecordPayment, invoice: Finalized) -> InvoicePaymentRecorded:
     if payment.paid_amount <= 0 or payment.rate <= 0:
         raise Invalid("a payment and its rate are more than nothing")
     amount = rounded(Fraction(payment.paid_amount) * Fraction(payment.rate), invoice.currency)
-    if not 0 < amount <= invoice.owed:
-        raise Rejected(f"{invoice.owed:f} {invoice.currency} are owed, {amount:f} were paid; record at most that")
+    owed = invoice.owed - payment.credit
+    if not 0 < amount <= owed:
+        raise Rejected(
+            f"{max(owed, owed * 0):f} {invoice.currency} are owed, {amount:f} were paid; record at most that, and "
+            "what is more as prepaid credit"
+        )
     return InvoicePaymentRecorded(
         payment_id=payment.payment_id,
         invoice_id=invoice.invoice_id,

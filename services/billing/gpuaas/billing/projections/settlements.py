@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 from gpuaas.common.envelope import Fact
@@ -15,7 +14,7 @@ from gpuaas.contracts.billing import (
     InvoiceFinalized,
     InvoicePaymentRecorded,
 )
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, Numeric, Table, Text, func, select
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, Numeric, Table, Text, select
 
 _META = MetaData()
 DUES = Table(
@@ -29,6 +28,7 @@ DUES = Table(
     Column("taxes", JSON, nullable=False),
     Column("gross", Numeric, nullable=False),
     Column("due_at", DateTime(timezone=True)),
+    Column("exemption_reason", Text),
     Column("position", BigInteger, nullable=False),
 )
 SETTLED = Table(
@@ -74,25 +74,6 @@ class Settlements(Projection):
         found = await db.fetch(query.order_by(SETTLED.c.position.desc()).limit(limit))
         return [{**row["detail"], "issued_at": row["settled_at"], "position": row["position"]} for row in found]
 
-    async def owed_by(self, db: Database, tenant_id: str) -> dict[str, Decimal]:
-        """What a tenant still owes, by currency, over all invoices."""
-        gross = await db.fetch(
-            select(DUES.c.currency, func.sum(DUES.c.gross).label("sum"))
-            .where(DUES.c.tenant_id == tenant_id)
-            .group_by(DUES.c.currency)
-        )
-        both = DUES.join(
-            SETTLED, (DUES.c.tenant_id == SETTLED.c.tenant_id) & (DUES.c.invoice_id == SETTLED.c.invoice_id)
-        )
-        less = await db.fetch(
-            select(DUES.c.currency, func.sum(SETTLED.c.amount).label("sum"))
-            .select_from(both)
-            .where(DUES.c.tenant_id == tenant_id)
-            .group_by(DUES.c.currency)
-        )
-        gone = {row["currency"]: row["sum"] for row in less}
-        return {row["currency"]: row["sum"] - gone.get(row["currency"], Decimal(0)) for row in gross}
-
 
 def _due(fact: Fact, invoice: InvoiceFinalized) -> dict[str, object]:
     return {
@@ -104,6 +85,7 @@ def _due(fact: Fact, invoice: InvoiceFinalized) -> dict[str, object]:
         "taxes": [group.model_dump(mode="json") for group in invoice.taxes or ()],
         "gross": invoice.total if invoice.gross is None else invoice.gross,
         "due_at": invoice.due_at,
+        "exemption_reason": invoice.exemption_reason,
         "position": fact.position,
     }
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from gpuaas.billing.desk import Desk
 from gpuaas.billing.documents import focus, pdf, ubl
-from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts
+from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
 from gpuaas.billing.domain.invoice_party import INVOICE_PARTY, Party, SetParty
 from gpuaas.billing.reactions import SERVICE
 from gpuaas.common.commands import Entity
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import NotFound, Rejected
+from gpuaas.common.errors import NotFound, Rejected, Unavailable
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import Accepted, Body, Caller, fresh, permit
 from gpuaas.contracts.billing import InvoicePartySet
@@ -60,7 +61,7 @@ def document_routes(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get(
         "/v1/tenants/{tenant_id}/invoices/{invoice_id}/document",
-        dependencies=[Depends(fresh(views.invoices)), Depends(fresh(views.parties))],
+        dependencies=[Depends(fresh(view)) for view in (views.invoices, views.parties, views.settled)],
         response_class=Response,
         responses={200: {"content": {pdf.MEDIA_TYPE: _BYTES, ubl.MEDIA_TYPE: _TEXT, "text/csv": _TEXT}}},
         summary="One invoice as PDF, as UBL 2.1 (EN 16931) or as FOCUS rows.",
@@ -154,4 +155,12 @@ async def _facts(desk: Desk, tenant_id: str, invoice_id: str) -> InvoiceFacts:
     ]
     same = ("invoice_id", "run_id", "number", "tenant_id", "currency", "period_start", "period_end")
     own = {name: row[name] for name in (*same, "finalized_at", "total", "content_sha256")}
-    return InvoiceFacts(**own, lines=lines, seller=seller, buyer=buyer)
+    due, _ = await views.settled.of_invoice(db, tenant_id, invoice_id)
+    if due is None:
+        raise Unavailable(f"what is due for {invoice_id} is not folded yet; ask again")
+    terms = {"due_at": due["due_at"], "exemption_reason": due["exemption_reason"] or ""}
+    taxes = [
+        TaxFacts(group["category"], *(Decimal(group[name]) for name in ("percent", "net", "tax")))
+        for group in due["taxes"]
+    ]
+    return InvoiceFacts(**own, **terms, lines=lines, seller=seller, buyer=buyer, taxes=taxes)
