@@ -49,6 +49,30 @@ def test_a_folder_and_a_compressed_file_are_read_too(world: Any, tmp_path: Path)
         assert verify_bundle(path, trusting(world.vkey)).verdict == "verified"
 
 
+def shared(world: Any) -> None:
+    """u2 holds a third of its GPU: 1,999 ms x 333 thousandths are 665,667 GPU-microseconds."""
+    for name in ("started-u2", "released-u2", "u2"):
+        world.events[name]["data"]["share_milli"] = 333
+    world.events["u2"]["data"].update(gpu_ms="665", gpu_us="665667")
+    world.line().update(gpu_ms="43200665", gpu_us="43200665667", amount="29.99")
+    world.events["invoice"]["data"]["total"] = "29.99"
+    world.seal_content()
+
+
+def test_a_share_of_a_gpu_is_exact_to_the_microsecond(world: Any, judge: Any) -> None:
+    shared(world)
+    assert judge(world.bundle(), world.vkey).verdict == "verified"
+    world.line()["gpu_us"] = "43200665668"
+    world.seal_content()
+    assert judge(world.bundle(), world.vkey).verdict == "refuted"
+
+
+def test_a_share_that_its_allocation_did_not_have_is_refuted(world: Any, judge: Any) -> None:
+    shared(world)
+    del world.events["started-u2"]["data"]["share_milli"]
+    assert judge(world.bundle(), world.vkey).verdict == "refuted"
+
+
 def other_amount(world: Any) -> None:
     world.line()["amount"] = "30.01"
     world.events["invoice"]["data"]["total"] = "30.01"

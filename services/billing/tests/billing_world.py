@@ -31,7 +31,13 @@ def spelled(moment: datetime) -> str:
 
 
 def started(
-    tenant: str, allocation: str, at: datetime, gpus: int = 8, project: str = "vision", model: str = MODEL
+    tenant: str,
+    allocation: str,
+    at: datetime,
+    gpus: int = 8,
+    project: str = "vision",
+    model: str = MODEL,
+    share_milli: int | None = None,
 ) -> AllocationStarted:
     return AllocationStarted(
         allocation_id=allocation,
@@ -40,6 +46,7 @@ def started(
         pool_id="h100-fra",
         gpu_model=model,
         gpu_count=gpus,
+        share_milli=share_milli,
         started_at=at,
         members=(Member(member=0, node_id="n-1", device_ids=tuple(f"gpu-{slot}" for slot in range(min(gpus, 64)))),),
     )
@@ -53,6 +60,7 @@ def released(begun: AllocationStarted, at: datetime) -> AllocationReleased:
         pool_id=begun.pool_id,
         gpu_model=begun.gpu_model,
         gpu_count=begun.gpu_count,
+        share_milli=begun.share_milli,
         started_at=begun.started_at,
         ended_at=at,
         end_reason="completed",

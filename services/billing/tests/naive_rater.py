@@ -57,6 +57,7 @@ class Held:
     gpus: int
     start: int
     end: int
+    share_milli: int = 1_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Tariff:
 def invoice_by_walking(
     held: list[Held], tariffs: list[Tariff], period: tuple[int, int]
 ) -> dict[tuple[str, str, int], tuple[int, Decimal, set[str]]]:
-    """(project, model, version) → (GPU-ms, amount in cents rounded once, usage ids), one millisecond after another."""
+    """(project, model, version) → (GPU-µs, amount in cents rounded once, usage ids), one millisecond after another."""
     lines: dict[tuple[str, str, int], tuple[int, set[str]]] = {}
     for each in held:
         for at in range(each.start, each.end):
@@ -80,10 +81,10 @@ def invoice_by_walking(
             tariff = [tariff for tariff in tariffs if tariff.start <= at][-1]
             key = (each.project, each.model, tariff.version)
             quantity, ids = lines.get(key, (0, set()))
-            lines[key] = (quantity + each.gpus, ids | {each.usage_id})
+            lines[key] = (quantity + each.gpus * each.share_milli, ids | {each.usage_id})
     priced = {}
     for (project, model, version), (quantity, ids) in lines.items():
         price = next(tariff for tariff in tariffs if tariff.version == version).prices[model]
-        exact = EXACT.divide(EXACT.multiply(Decimal(quantity), price), Decimal(3_600_000))
+        exact = EXACT.divide(EXACT.multiply(Decimal(quantity), price), Decimal(3_600_000_000))
         priced[(project, model, version)] = (quantity, exact.quantize(Decimal("0.01"), ROUND_HALF_UP, EXACT), ids)
     return priced

@@ -69,14 +69,19 @@ async def test_a_release_becomes_usage_a_line_an_invoice_and_a_booking(world: Wo
     await world.publish("2.49")
     await world.used("acme", "a-1", AUGUST + HOUR, AUGUST + 3 * HOUR)
     await world.used("acme", "a-2", AUGUST + HOUR, AUGUST + HOUR + timedelta(milliseconds=1), gpus=1)
+    a_third = {"gpus": 1, "share_milli": 333}
+    await world.used("acme", "a-3", AUGUST + HOUR, AUGUST + HOUR + timedelta(milliseconds=1), **a_third)
     run = await world.bill()
     assert (run["status"], run["invoices"], run["total_by_currency"]) == ("completed", 1, {"EUR": "39.84"})
     (invoice,) = await world.invoices("acme")
     (line,) = invoice["lines"]
     gpu_ms = 16 * 3_600_000 + 1
-    assert (line["gpu_ms"], line["amount"], line["usage_count"]) == (str(gpu_ms), "39.84", 2)
-    assert Decimal(line["amount"]) == rounded(Fraction(gpu_ms) * Fraction("2.49") / 3_600_000, "EUR")
-    assert line["usage_sha256"] == hashlib.sha256(b"a-1\na-2").hexdigest()
+    assert (line["gpu_ms"], line["amount"], line["usage_count"]) == (str(gpu_ms), "39.84", 3)
+    gpu_us = gpu_ms * 1_000 + 333
+    assert line["gpu_us"] == str(gpu_us)
+    assert Decimal(line["amount"]) == rounded(Fraction(gpu_us) * Fraction("2.49") / 3_600_000_000, "EUR")
+    assert line["usage_sha256"] == hashlib.sha256(b"a-1\na-2\na-3").hexdigest()
+    assert (await world.get("/v1/conservation"))["differences"] == []
     assert (invoice["number"], invoice["total"]) == ("INV-2026-000001", "39.84")
     balances = {
         each["account"]: each["balance"] for each in (await world.get("/v1/tenants/acme/ledger/balances"))["items"]

@@ -220,7 +220,7 @@ def test_an_invoice_that_cannot_be_is_refused(change: dict[str, Any], complaint:
 
 
 def test_the_largest_invoice_fits_into_one_event() -> None:
-    longest = replace(LINE, project_id="p" * 63, gpu_model="m" * 63, price_book_id="b" * 63, gpu_ms=2**62)
+    longest = replace(LINE, project_id="p" * 63, gpu_model="m" * 63, price_book_id="b" * 63, gpu_us=2**62)
     (final,) = after(INVOICE, replace(FINALIZE, lines=(longest,) * LINES_MAX))
     assert len(final.model_dump_json()) < 512 * 1024 - 4_096
 

@@ -51,7 +51,7 @@ def line(number: int, gpu_ms: int, price: str, amount: str) -> LineFacts:
         line_id=f"l-{number}",
         project_id="vision",
         gpu_model="nvidia-h100-sxm-80gb",
-        gpu_ms=gpu_ms,
+        gpu_us=gpu_ms * 1_000,
         unit_price=Decimal(price),
         price_book_id="list-eur",
         price_book_version=number,

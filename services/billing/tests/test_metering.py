@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 import pytest
-from gpuaas.billing.domain.metering import Began, Ended, Interval, Meter, gpu_ms, instant_ms, read
+from gpuaas.billing.domain.metering import Began, Ended, Interval, Meter, gpu_us, instant_ms, read
 from gpuaas.common.errors import Invalid
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,14 +60,14 @@ def test_an_inverted_interval_is_refused() -> None:
 @pytest.mark.parametrize("count", [0, -8])
 def test_usage_of_no_gpu_is_refused(count: int) -> None:
     with pytest.raises(Invalid, match="at least one GPU"):
-        gpu_ms(Interval(0, 1), count)
+        gpu_us(Interval(0, 1), count)
     with pytest.raises(Invalid, match="at least one GPU"):
         metered(Began(at_ms=0, gpu_count=count, event_id="e"))
 
 
 def test_a_holding_is_what_lies_between_its_two_facts() -> None:
     meter = metered(Began(at_ms=1_000, gpu_count=8, event_id="s"), Ended(at_ms=4_600_000, event_id="r", since_ms=1_000))
-    assert meter.gpu_ms == 8 * 4_599_000
+    assert meter.gpu_us == 8 * 4_599_000_000
     assert (meter.spans[0].start_event_id, meter.spans[0].end_event_id) == ("s", "r")
 
 
@@ -93,7 +93,7 @@ def test_holdings_may_touch() -> None:
         Began(at_ms=10, gpu_count=2, event_id="c"),
         Ended(at_ms=11, event_id="d", since_ms=10),
     )
-    assert meter.gpu_ms == 12
+    assert meter.gpu_us == 12_000
 
 
 def test_a_release_before_the_start_is_refused() -> None:
@@ -120,3 +120,10 @@ def test_the_part_inside_and_the_parts_outside_make_the_whole(a: int, b: int, c:
     if one.length_ms <= 50:
         assert (inside.length_ms if inside else 0) == walked
     assert (inside is None) == (max(one.start_ms, other.start_ms) >= min(one.end_ms, other.end_ms))
+
+
+def test_a_share_of_gpus_is_metered_in_whole_microseconds_and_is_some_of_it() -> None:
+    assert gpu_us(Interval(0, 1), 2, 333) == 666
+    for share in (0, 1_001):
+        with pytest.raises(Invalid, match="thousandths"):
+            gpu_us(Interval(0, 1), 1, share)

@@ -15,7 +15,7 @@ import pytest
 from gpuaas.billing.domain.apportion import apportioned
 from gpuaas.billing.domain.burn_down import Grant, Part, collect, total_of, unwind
 from gpuaas.billing.domain.commitments import amortised, reserved_hour
-from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, gpu_ms
+from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, gpu_us
 from gpuaas.billing.domain.prices import (
     AtLeast,
     AtMost,
@@ -203,12 +203,12 @@ def terminated(case: Case) -> dict[str, str]:
 def weighted(case: Case) -> Fraction:
     """Units held over a part of the month, through the same meter as GPUs."""
     month = Interval(0, case["days"] * DAY_MS)
-    held = sum(gpu_ms(Interval(day * DAY_MS, month.end_ms), int(units)) for day, units in case["changes"])
+    held = sum(gpu_us(Interval(day * DAY_MS, month.end_ms), int(units)) // 1_000 for day, units in case["changes"])
     return cents(Fraction(held, month.length_ms))
 
 
 def stored(case: Case) -> Fraction:
-    held = gpu_ms(Interval(0, int(case["hours"]) * MS_PER_HOUR), int(case["gib"]))
+    held = gpu_us(Interval(0, int(case["hours"]) * MS_PER_HOUR), int(case["gib"])) // 1_000
     month = Fraction(int(case["hours_month"]) * MS_PER_HOUR)
     return charge(Converted(month, "exact", PerUnit(number(case["per_gib_month"]))), Fraction(held))
 

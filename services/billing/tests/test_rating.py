@@ -101,6 +101,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Held], list[Tariff], tuple[int, int
                 seed.randint(1, 8),
                 start,
                 start + seed.randint(0, 90),
+                seed.choice([1_000, 1_000, 500, 333, 1]),
             )
         )
     begin = seed.randint(0, 300)
@@ -112,7 +113,8 @@ def rated(
 ) -> tuple[Line, ...]:
     versions = tuple(PriceVersion(tariff.version, at(tariff.start), None, tariff.prices) for tariff in tariffs)
     usages = [
-        Usage(each.usage_id, each.project, each.model, each.gpus, Interval(each.start, each.end)) for each in held
+        Usage(each.usage_id, each.project, each.model, each.gpus, Interval(each.start, each.end), each.share_milli)
+        for each in held
     ]
     return rate(usages, PriceBook("list-eur", "EUR", versions), Interval(*period), booked)
 
@@ -124,7 +126,7 @@ def test_the_lines_agree_with_a_rater_that_walks_millisecond_by_millisecond(
     walked = invoice_by_walking(*history)
     lines = rated(*history)
     assert {
-        (line.project_id, line.gpu_model, line.price_book_version): (line.gpu_ms, line.amount) for line in lines
+        (line.project_id, line.gpu_model, line.price_book_version): (line.gpu_us, line.amount) for line in lines
     } == {key: (quantity, amount) for key, (quantity, amount, _) in walked.items()}
     for line in lines:
         ids = walked[(line.project_id, line.gpu_model, line.price_book_version)][2]
@@ -147,11 +149,11 @@ def test_usage_billed_in_two_runs_costs_what_one_run_would(
     whole = rated(held, tariffs, period)
     first = rated(held[:known], tariffs, period)
     booked = {
-        (line.project_id, line.gpu_model, line.price_book_version): Booked(line.gpu_ms, line.amount) for line in first
+        (line.project_id, line.gpu_model, line.price_book_version): Booked(line.gpu_us, line.amount) for line in first
     }
     second = rated(held[known:], tariffs, period, booked)
     assert sum(line.amount for line in whole) == sum(line.amount for line in [*first, *second])
-    assert sum(line.gpu_ms for line in whole) == sum(line.gpu_ms for line in [*first, *second])
+    assert sum(line.gpu_us for line in whole) == sum(line.gpu_us for line in [*first, *second])
 
 
 @given(histories(), st.integers(1, 199))
@@ -170,9 +172,16 @@ def test_usage_cut_in_two_where_it_was_held_costs_the_same(
                 each.gpus,
                 each.start,
                 max(each.start, min(each.end, cut)),
+                each.share_milli,
             ),
             Held(
-                f"{each.usage_id}-y", each.project, each.model, each.gpus, min(each.end, max(each.start, cut)), each.end
+                f"{each.usage_id}-y",
+                each.project,
+                each.model,
+                each.gpus,
+                min(each.end, max(each.start, cut)),
+                each.end,
+                each.share_milli,
             ),
         )
     ]
@@ -200,7 +209,7 @@ def test_rating_only_the_sums_gives_the_same_total_as_rating_every_record(
 ) -> None:
     held, tariffs, period = history
     lines = rated(held, tariffs, period)
-    sums = {(line.project_id, line.gpu_model, line.price_book_version): line.gpu_ms for line in lines}
+    sums = {(line.project_id, line.gpu_model, line.price_book_version): line.gpu_us for line in lines}
     versions = tuple(PriceVersion(tariff.version, at(tariff.start), None, tariff.prices) for tariff in tariffs)
     total = amount_of_sums(sums, PriceBook("list-eur", "EUR", versions))
     assert total == sum((line.amount for line in lines), Decimal(0))

@@ -16,8 +16,8 @@ from gpuaas.common.testing.stack import LogAddress
 
 
 def test_what_stands_on_one_side_only_is_a_whole_difference() -> None:
-    before = [("vision", MODEL, 10, Decimal("1.00")), ("vision", MODEL, 5, Decimal("0.50"))]
-    after = [("speech", MODEL, 7, Decimal("2.00"))]
+    before = [("vision", MODEL, 10_000, Decimal("1.00")), ("vision", MODEL, 5_000, Decimal("0.50"))]
+    after = [("speech", MODEL, 7_000, Decimal("2.00"))]
     speech, vision = differences(before, after, "EUR")
     assert (speech.before, speech.after, speech.difference) == (Decimal("0.00"), Decimal("2.00"), Decimal("2.00"))
     assert (vision.before_gpu_ms, vision.gpu_ms, vision.difference) == (15, 0, Decimal("-1.50"))

@@ -128,7 +128,12 @@ class InvoiceLine(Part):
     """The GPU model, by its name in the inventory's catalogue."""
 
     gpu_ms: Count64
-    """Quantity: GPU-milliseconds (GPUs held times milliseconds held)."""
+    """Quantity: GPU-milliseconds (GPUs held times milliseconds held), floored where shares leave a
+    rest.
+    """
+
+    gpu_us: Count64 | None = None
+    """Exact quantity in GPU-microseconds; absent: 1000 times `gpu_ms`."""
 
     unit: PriceUnit
     """What the unit price is for."""
@@ -799,6 +804,9 @@ class UsageMetered(Event):
     gpu_count: Annotated[int, Field(strict=True, ge=1, le=65536)]
     """GPUs held."""
 
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """Thousandths of each GPU that were held; absent: whole GPUs (1000)."""
+
     started_at: Moment
     """First instant of the interval."""
 
@@ -806,7 +814,14 @@ class UsageMetered(Event):
     """First instant behind the interval."""
 
     gpu_ms: Count64
-    """Quantity: GPU-milliseconds, `gpu_count` times the milliseconds of the interval."""
+    """Quantity: GPU-milliseconds, `gpu_count` times the milliseconds of the interval, of a share that
+    part, floored.
+    """
+
+    gpu_us: Count64 | None = None
+    """Exact quantity in GPU-microseconds: `gpu_count` times `share_milli` times the milliseconds;
+    absent: 1000 times `gpu_ms`.
+    """
 
     start_event_id: Label
     """Id of the event that says when it started."""

@@ -1,7 +1,7 @@
 """An invoice against the events it comes from. One law: every figure is computed again, exactly, from logged facts.
 
 Pure: it receives events that are already proved to be in the log. Times become milliseconds by flooring, intervals are
-half-open, quantities are integers (GPU-milliseconds), prices exact decimals; the only rounding is at the line: half up,
+half-open, quantities are integers (GPU-microseconds), prices exact decimals; the only rounding is at the line: half up,
 away from zero, to the currency's minor unit.
 """
 
@@ -29,6 +29,9 @@ ALLOCATION_RELEASED: Final = "gpuaas.allocations.allocation-released.v1"
 MS_PER_UNIT: Final = {"gpu-hour": 3_600_000}
 MINOR_DIGITS: Final = {"EUR": 2, "USD": 2, "GBP": 2, "CHF": 2, "JPY": 0, "KWD": 3}
 _NS_PER_MS: Final = 1_000_000
+_US_PER_MS: Final = 1_000
+_WHOLE_MILLI: Final = 1_000
+"""A whole GPU in thousandths; a share of one has fewer."""
 Interval: TypeAlias = tuple[int, int]
 """[start, end) in milliseconds since 1970."""
 
@@ -155,11 +158,14 @@ def rounded(amount: Fraction, currency: str) -> Fraction:
 def _check_usage(account: Account, usage: ProvedEvent) -> None:
     data = usage.data
     start_ms, end_ms = _interval_ms(data)
-    gpu_ms = data.integer("gpu_count") * (end_ms - start_ms)
+    share = _share_of(data)
+    gpu_us = data.integer("gpu_count") * share * (end_ms - start_ms)
     if data.text("tenant_id") != account.tenant_id:
         raise Refuted("foreign-tenant", f"{data.what} is {data.text('tenant_id')}'s usage")
-    if end_ms < start_ms or data.integer("gpu_count") < 1 or gpu_ms != data.int64("gpu_ms"):
-        raise Refuted("wrong-usage", f"{data.what} says {data.text('gpu_ms')} GPU-ms; its interval gives {gpu_ms}")
+    if end_ms < start_ms or data.integer("gpu_count") < 1 or not 1 <= share <= _WHOLE_MILLI:
+        raise Refuted("wrong-usage", f"{data.what} holds GPUs for no time, or no GPUs")
+    if gpu_us != _quantity_us(data):
+        raise Refuted("wrong-usage", f"{data.what} says {data.text('gpu_ms')} GPU-ms; its interval gives {gpu_us} µs")
     begin = _fact(account, usage, "start_event_id", ALLOCATION_STARTED)
     end = _fact(account, usage, "end_event_id", ALLOCATION_RELEASED)
     same_start = begin.data.instant_ns("started_at") == data.instant_ns("started_at")
@@ -178,8 +184,8 @@ def _fact(account: Account, usage: ProvedEvent, name: str, kind: str) -> ProvedE
     for member in ("tenant_id", "project_id", "allocation_id", "gpu_model"):
         if fact.data.text(member) != data.text(member):
             raise Refuted("wrong-usage", f"{data.what}: {member} is not that of its allocation")
-    if fact.data.integer("gpu_count") != data.integer("gpu_count"):
-        raise Refuted("wrong-usage", f"{data.what}: gpu_count is not that of its allocation")
+    if fact.data.integer("gpu_count") != data.integer("gpu_count") or _share_of(fact.data) != _share_of(data):
+        raise Refuted("wrong-usage", f"{data.what}: its GPUs or their share are not those of its allocation")
     return fact
 
 
@@ -188,28 +194,28 @@ def _check_line(account: Account, line: Fields, part: Sequence[str], billed_ms: 
         raise Refuted("wrong-usage", f"{line.what} names another set of usages than the bundle gives")
     book = _book_of(account, line)
     window = _within(_period_ms(account), _effective_ms(account, book))
-    gpu_ms = 0
+    gpu_us = 0
     for usage_id in part:
         usage = _usage_of(account, line, usage_id)
         start_ms, end_ms = _within(_interval_ms(usage.data), window)
         if start_ms == end_ms:
             raise Refuted("wrong-period", f"{line.what}: nothing of the usage {usage_id} lies in its time")
         billed_ms[usage_id] += end_ms - start_ms
-        gpu_ms += usage.data.integer("gpu_count") * (end_ms - start_ms)
-    if gpu_ms != line.int64("gpu_ms"):
-        raise Refuted("wrong-line", f"{line.what} says {line.text('gpu_ms')} GPU-ms; its usages give {gpu_ms}")
-    _check_amount(account, line, gpu_ms, _price(book.data, line))
+        gpu_us += usage.data.integer("gpu_count") * _share_of(usage.data) * (end_ms - start_ms)
+    if gpu_us != _quantity_us(line):
+        raise Refuted("wrong-line", f"{line.what} says {line.text('gpu_ms')} GPU-ms; its usages give {gpu_us} µs")
+    _check_amount(account, line, gpu_us, _price(book.data, line))
 
 
-def _check_amount(account: Account, line: Fields, gpu_ms: int, price: Fraction) -> None:
+def _check_amount(account: Account, line: Fields, gpu_us: int, price: Fraction) -> None:
     """The rounded price of everything booked for this line so far, less what earlier invoices of the period took."""
     if line.text("unit") not in MS_PER_UNIT:
         raise Unusable("unknown-unit", f"{line.text('unit')!r} is not a unit this verifier can price")
     currency = account.invoice.data.text("currency")
     earlier = [each for before in account.earlier for each in _lines_like(account, before, line)]
-    total_ms = gpu_ms + sum(each.int64("gpu_ms") for each in earlier)
+    total_us = gpu_us + sum(_quantity_us(each) for each in earlier)
     booked = sum((each.decimal("amount") for each in earlier), Fraction(0))
-    amount = rounded(total_ms * price / MS_PER_UNIT[line.text("unit")], currency) - booked
+    amount = rounded(total_us * price / (MS_PER_UNIT[line.text("unit")] * _US_PER_MS), currency) - booked
     if amount != line.decimal("amount"):
         raise Refuted(
             "wrong-amount", f"{line.what} says {line.text('amount')} {currency}; it comes to {_plain(amount)}"
@@ -277,6 +283,20 @@ def _price(book: Fields, line: Fields) -> Fraction:
             told = f"{line.what} charges {line.text('unit_price')}; published: {price.text('amount')}"
             raise Refuted("wrong-price", told)
     raise Refuted("wrong-price", f"{line.what}: {book.text('price_book_id')} has no price for {line.text('gpu_model')}")
+
+
+def _share_of(held: Fields) -> int:
+    return _WHOLE_MILLI if held.raw.get("share_milli") is None else held.integer("share_milli")
+
+
+def _quantity_us(told: Fields) -> int:
+    """The exact quantity of a usage or a line: `gpu_us` where `gpu_ms` is floored."""
+    if told.raw.get("gpu_us") is None:
+        return told.int64("gpu_ms") * _US_PER_MS
+    exact = told.int64("gpu_us")
+    if exact // _US_PER_MS != told.int64("gpu_ms"):
+        raise Refuted("wrong-usage", f"{told.what} says {told.text('gpu_ms')} GPU-ms and {exact} GPU-µs")
+    return exact
 
 
 def _interval_ms(usage: Fields) -> Interval:

@@ -126,7 +126,7 @@ def _prices(routes: APIRouter, desk: Desk) -> None:
     ) -> EstimateShown:
         start_ms = instant_ms(body.starts_at or desk.clock.now())
         held = Interval(start_ms, start_ms + body.seconds * 1_000)
-        usage = Usage("estimate", "estimate", body.gpu_model, body.gpu_count, held)
+        usage = Usage("estimate", "estimate", body.gpu_model, body.gpu_count, held, body.share_milli)
         book, charges = await desk.charges.estimate(tenant_id, usage)
         return EstimateShown(currency=book.currency, **draft(charges).model_dump())
 

@@ -18,7 +18,7 @@ from gpuaas.billing.domain.billing_run import BILLING_RUN, CompleteRun, RunComma
 from gpuaas.billing.domain.invoice import INVOICE, FinalizeInvoice, InvoiceCommand, InvoiceState, Terms, invoice_id_of
 from gpuaas.billing.domain.invoice_series import INVOICE_SERIES, AssignNumbers, Series, printed, series_of
 from gpuaas.billing.domain.ledger import LEDGER, REVENUE, TAX, Entry, Ledger, PostTransfer, receivable_of, transfer_of
-from gpuaas.billing.domain.metering import Began, Ended, Interval, Meter, instant_ms, read
+from gpuaas.billing.domain.metering import WHOLE_MILLI, Began, Ended, Interval, Meter, instant_ms, read
 from gpuaas.billing.domain.price_book import PriceBook, digest_of
 from gpuaas.billing.domain.rating import RATING_VERSION, Line, rate
 from gpuaas.billing.domain.usage import USAGE, MeterUsage, UsageState
@@ -110,7 +110,8 @@ def meter_order(history: Sequence[Fact], until: int) -> MeterUsage | None:
             break
         match fact.event:
             case AllocationStarted() as started:
-                meter = read(meter, Began(instant_ms(started.started_at), started.gpu_count, fact.envelope.id))
+                share = started.share_milli or WHOLE_MILLI
+                meter = read(meter, Began(instant_ms(started.started_at), started.gpu_count, fact.envelope.id, share))
             case AllocationReleased() as released:
                 since_ms = None if released.started_at is None else instant_ms(released.started_at)
                 meter = read(meter, Ended(instant_ms(released.ended_at), fact.envelope.id, since_ms))

@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from gpuaas.billing.domain.ledger import ENTRIES_MAX
+from gpuaas.billing.domain.metering import WHOLE_MILLI
 from gpuaas.billing.domain.price_book import PRICES_MAX
-from gpuaas.billing.domain.rating import Line
+from gpuaas.billing.domain.rating import US_PER_MS, Line
 from gpuaas.billing.projections.charges import Charges
 from gpuaas.common.http import Body
 from gpuaas.common.money import plain
@@ -55,6 +56,7 @@ class EstimateOrder(Body):
 
     gpu_model: Label
     gpu_count: Annotated[int, Field(ge=1, le=65_536)]
+    share_milli: Annotated[int, Field(ge=1, le=WHOLE_MILLI, description="Thousandths of each GPU.")] = WHOLE_MILLI
     seconds: Annotated[int, Field(ge=1, le=10 * YEAR_S)]
     starts_at: AwareDatetime | None = Field(None, description="Absent: now.")
 
@@ -97,7 +99,11 @@ class UsageShown(BaseModel):
     gpu_count: int
     started_at: Moment
     ended_at: Moment
+    share_milli: int = Field(description="Thousandths of each GPU; 1000: all of it.")
     gpu_ms: Count64
+    gpu_us: Count64 | None = Field(
+        None, description="The exact quantity in GPU-microseconds, where `gpu_ms` is floored."
+    )
     start_event_id: str
     end_event_id: str
     position: int
@@ -116,6 +122,9 @@ class DraftLine(BaseModel):
     project_id: str
     gpu_model: str
     gpu_ms: Count64
+    gpu_us: Count64 | None = Field(
+        None, description="The exact quantity in GPU-microseconds, where `gpu_ms` is floored."
+    )
     unit: Literal["gpu-hour"]
     unit_price: NonNegativeDecimal
     price_book_id: str
@@ -303,6 +312,7 @@ def _line(line: Line) -> DraftLine:
         project_id=line.project_id,
         gpu_model=line.gpu_model,
         gpu_ms=line.gpu_ms,
+        gpu_us=line.gpu_us if line.gpu_us % US_PER_MS else None,
         unit="gpu-hour",
         unit_price=line.unit_price,
         price_book_id=line.price_book_id,
@@ -315,7 +325,7 @@ def _line(line: Line) -> DraftLine:
 CSV_COLUMNS: Final = (
     *("number", "invoice_id", "tenant_id", "currency", "period_start", "period_end", "line_id", "project_id"),
     *("gpu_model", "gpu_ms", "unit", "unit_price", "price_book_id", "price_book_version", "amount"),
-    *("usage_count", "usage_sha256"),
+    *("usage_count", "usage_sha256", "gpu_us"),
 )
 
 

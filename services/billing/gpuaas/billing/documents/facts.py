@@ -16,12 +16,12 @@ from gpuaas.common.money import minor_digits
 
 @dataclass(frozen=True, slots=True)
 class LineFacts:
-    """One line: `gpu_ms` GPU-milliseconds at `unit_price` for a GPU-hour."""
+    """One line: `gpu_us` GPU-microseconds at `unit_price` for a GPU-hour."""
 
     line_id: str
     project_id: str
     gpu_model: str
-    gpu_ms: int
+    gpu_us: int
     unit_price: Decimal
     price_book_id: str
     price_book_version: int

@@ -13,6 +13,7 @@ from typing import Final
 
 from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts
 from gpuaas.billing.domain.metering import MS_PER_HOUR
+from gpuaas.billing.domain.rating import US_PER_MS
 from gpuaas.common.money import plain
 
 MEDIA_TYPE: Final = "text/csv; charset=utf-8; header=present"
@@ -67,7 +68,7 @@ def _shared(invoice: InvoiceFacts) -> dict[str, str]:
 
 def _of(line: LineFacts) -> dict[str, str]:
     with localcontext(prec=_DIGITS):
-        hours = (Decimal(line.gpu_ms) / MS_PER_HOUR).quantize(_QUANTITY_STEP, ROUND_HALF_UP)
+        hours = (Decimal(line.gpu_us) / (MS_PER_HOUR * US_PER_MS)).quantize(_QUANTITY_STEP, ROUND_HALF_UP)
         cost = plain((hours * line.unit_price).quantize(_QUANTITY_STEP, ROUND_HALF_UP))
     quantity, price = plain(hours), plain(line.unit_price)
     return {

@@ -13,6 +13,7 @@ from fpdf.fonts import FontFace
 from gpuaas.billing.documents.facts import InvoiceFacts
 from gpuaas.billing.domain.invoice_party import Party
 from gpuaas.billing.domain.metering import MS_PER_HOUR
+from gpuaas.billing.domain.rating import US_PER_MS
 from gpuaas.common.errors import Rejected
 from gpuaas.common.money import plain
 
@@ -122,7 +123,7 @@ def _table(paper: FPDF, invoice: InvoiceFacts) -> None:
     ) as rows:
         rows.row(["Project", "GPU model", "GPU-hours", "per GPU-hour", f"Amount {invoice.currency}"])
         for line in invoice.lines:
-            hours = (Decimal(line.gpu_ms) / MS_PER_HOUR).quantize(_HOURS_STEP, ROUND_HALF_UP)
+            hours = (Decimal(line.gpu_us) / (MS_PER_HOUR * US_PER_MS)).quantize(_HOURS_STEP, ROUND_HALF_UP)
             price, amount = plain(line.unit_price), f"{line.amount:,f}"
             rows.row([line.project_id, line.gpu_model, f"{hours:,f}", price, amount])
     paper.ln(2)
@@ -148,7 +149,7 @@ def _notes(paper: FPDF, invoice: InvoiceFacts) -> None:
         _say(paper, invoice.untaxed_reason)
     if invoice.seller.iban:
         _say(paper, f"Pay to IBAN {invoice.seller.iban}, reference {invoice.number}")
-    _say(paper, "GPU-hours are shown to a thousandth; amounts are computed from whole GPU-milliseconds.", _SMALL)
+    _say(paper, "GPU-hours are shown to a thousandth; amounts are computed from whole GPU-microseconds.", _SMALL)
     _say(paper, f"SHA-256 of the invoice's content: {invoice.content_sha256}", _SMALL)
 
 

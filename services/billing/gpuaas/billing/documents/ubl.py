@@ -1,6 +1,7 @@
 """An invoice as UBL 2.1 by EN 16931. One law: quantities and prices are exact, amounts are the invoice's own.
 
 A quantity is in milliseconds of one GPU (unit `C26`), its price is for 3,600,000 of them: no hour is ever rounded.
+Shares of a GPU whose milliseconds are not whole are in microseconds (`B98`), priced for 3,600,000,000.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, register_namespac
 from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
 from gpuaas.billing.domain.invoice_party import Party
 from gpuaas.billing.domain.metering import MS_PER_HOUR
+from gpuaas.billing.domain.rating import US_PER_MS
 from gpuaas.common.errors import Rejected
 from gpuaas.common.money import minor_digits, plain
 
@@ -25,6 +27,7 @@ _PROFILE: Final = "urn:cen.eu:en16931:2017"
 _COMMERCIAL_INVOICE: Final = "380"
 _SEPA_CREDIT_TRANSFER: Final = "58"
 _MILLISECOND: Final = "C26"
+_MICROSECOND: Final = "B98"
 _OUTSIDE_SCOPE: Final = "O"
 _STANDARD: Final = "S"
 _DIGITS_MAX: Final = 2
@@ -138,7 +141,9 @@ def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) 
     element = _in(root, "InvoiceLine")
     _text(element, "ID", line.line_id)
     _text(element, "Note", f"{line.usage_count} usage records, SHA-256 {line.usage_sha256}")
-    _text(element, "InvoicedQuantity", str(line.gpu_ms), {"unitCode": _MILLISECOND})
+    whole = line.gpu_us % US_PER_MS == 0
+    unit = {"unitCode": _MILLISECOND if whole else _MICROSECOND}
+    _text(element, "InvoicedQuantity", str(line.gpu_us // US_PER_MS if whole else line.gpu_us), unit)
     _amount(element, "LineExtensionAmount", line.amount, invoice)
     item = _in(element, "Item")
     _text(item, "Description", f"GPU time of project {line.project_id}")
@@ -147,7 +152,7 @@ def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) 
     _category(_in(item, "ClassifiedTaxCategory"), tax)
     price = _in(element, "Price")
     _amount(price, "PriceAmount", line.unit_price, invoice)
-    _text(price, "BaseQuantity", str(MS_PER_HOUR), {"unitCode": _MILLISECOND})
+    _text(price, "BaseQuantity", str(MS_PER_HOUR if whole else MS_PER_HOUR * US_PER_MS), unit)
 
 
 def _vat(holder: Element) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from gpuaas.billing.domain.canonical import sha256_of
 from gpuaas.billing.domain.metering import instant_ms
 from gpuaas.billing.domain.price_book import UNIT
-from gpuaas.billing.domain.rating import Line
+from gpuaas.billing.domain.rating import US_PER_MS, Line
 from gpuaas.billing.domain.taxes import Credited, Tax, TaxGroup, credit_due, grouped
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
@@ -346,6 +346,7 @@ def _line(number: int, line: Line) -> InvoiceLine:
         project_id=line.project_id,
         gpu_model=line.gpu_model,
         gpu_ms=line.gpu_ms,
+        gpu_us=line.gpu_us if line.gpu_us % US_PER_MS else None,
         unit=UNIT,
         unit_price=line.unit_price,
         price_book_id=line.price_book_id,

@@ -14,6 +14,8 @@ from typing import Final, TypeAlias, assert_never
 from gpuaas.common.errors import Invalid
 
 MS_PER_HOUR: Final = 3_600_000
+WHOLE_MILLI: Final = 1_000
+"""A whole GPU in thousandths."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 
@@ -61,15 +63,21 @@ class Interval:
         return Interval(start_ms, end_ms) if start_ms < end_ms else None
 
 
-def gpu_ms(interval: Interval, gpu_count: int) -> int:
-    """GPU-milliseconds of `gpu_count` GPUs held over `interval`.
+def gpu_us(interval: Interval, gpu_count: int, share_milli: int = WHOLE_MILLI) -> int:
+    """GPU-microseconds of `share_milli` thousandths of each of `gpu_count` GPUs, held over `interval`: always whole.
 
     Raises:
-        Invalid: no GPU, or a negative number of them.
+        Invalid: no GPU, a negative number of them, or no share or more than all of one.
     """
+    _check_held(gpu_count, share_milli)
+    return interval.length_ms * gpu_count * share_milli
+
+
+def _check_held(gpu_count: int, share_milli: int) -> None:
     if gpu_count < 1:
         raise Invalid(f"usage is of at least one GPU, not {gpu_count}")
-    return interval.length_ms * gpu_count
+    if not 1 <= share_milli <= WHOLE_MILLI:
+        raise Invalid(f"a share is 1 to {WHOLE_MILLI} thousandths of a GPU, not {share_milli}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class Began:
     at_ms: int
     gpu_count: int
     event_id: str
+    share_milli: int = WHOLE_MILLI
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +107,11 @@ class Span:
     gpu_count: int
     start_event_id: str
     end_event_id: str
+    share_milli: int = WHOLE_MILLI
 
     @property
-    def gpu_ms(self) -> int:
-        return gpu_ms(self.interval, self.gpu_count)
+    def gpu_us(self) -> int:
+        return gpu_us(self.interval, self.gpu_count, self.share_milli)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +122,9 @@ class Meter:
     running: Began | None = None
 
     @property
-    def gpu_ms(self) -> int:
+    def gpu_us(self) -> int:
         """Of all closed spans."""
-        return sum(span.gpu_ms for span in self.spans)
+        return sum(span.gpu_us for span in self.spans)
 
 
 Reading: TypeAlias = Began | Ended
@@ -136,8 +146,7 @@ def read(meter: Meter, reading: Reading) -> Meter:
 
 
 def _begin(meter: Meter, began: Began) -> Meter:
-    if began.gpu_count < 1:
-        raise Invalid(f"usage is of at least one GPU, not {began.gpu_count}")
+    _check_held(began.gpu_count, began.share_milli)
     if meter.running is not None:
         raise Invalid(
             f"the GPUs began to be held at {_spelled(began.at_ms)} while they were already held since "
@@ -164,6 +173,7 @@ def _end(meter: Meter, ended: Ended) -> Meter:
         gpu_count=began.gpu_count,
         start_event_id=began.event_id,
         end_event_id=ended.event_id,
+        share_milli=began.share_milli,
     )
     return Meter(spans=(*meter.spans, span), running=None)
 

@@ -1,4 +1,4 @@
-"""Usage becomes invoice lines. One law: quantities are whole GPU-milliseconds, and money is rounded once, at the line.
+"""Usage becomes invoice lines. One law: quantities are whole GPU-microseconds, and money is rounded once, at the line.
 
 A line adds up all usage of one GPU model in one project under one price book version. Usage that crosses the
 period's bounds or a change of prices is cut there, at the millisecond, before anything is priced.
@@ -13,27 +13,29 @@ from fractions import Fraction
 from typing import Final, TypeAlias
 
 from gpuaas.billing.domain.canonical import sha256_of_ids
-from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval
+from gpuaas.billing.domain.metering import MS_PER_HOUR, WHOLE_MILLI, Interval
 from gpuaas.billing.domain.price_book import PriceBook, PriceVersion, Window
 from gpuaas.billing.domain.prices import Converted, PerUnit, Price, charge
 from gpuaas.common.errors import Rejected
 from gpuaas.common.money import minor_digits, rounded
 
-RATING_VERSION: Final = "rating-1"
+RATING_VERSION: Final = "rating-2"
 """Version of these rules: goes up when the same usage and prices could give another line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One metered holding: `gpu_count` GPUs of one model, for one project, over `interval`."""
+    """One metered holding: `share_milli` thousandths of each of `gpu_count` GPUs of one model, over `interval`."""
 
     usage_id: str
     project_id: str
     gpu_model: str
     gpu_count: int
     interval: Interval
+    share_milli: int = WHOLE_MILLI
 
 
+US_PER_MS: Final = 1_000
 LineKey: TypeAlias = tuple[str, str, int]
 """project id, GPU model, price book version: one line of an invoice."""
 
@@ -42,7 +44,7 @@ LineKey: TypeAlias = tuple[str, str, int]
 class Booked:
     """What earlier invoices of the same period hold for one line."""
 
-    gpu_ms: int = 0
+    gpu_us: int = 0
     amount: Decimal = Decimal(0)
 
 
@@ -60,15 +62,20 @@ class Line:
     price_book_id: str
     price_book_version: int
     unit_price: Decimal
-    gpu_ms: int
+    gpu_us: int
     amount: Decimal
     usage_count: int
     usage_sha256: str
 
     @property
+    def gpu_ms(self) -> int:
+        """Whole GPU-milliseconds; `gpu_us` is the quantity."""
+        return self.gpu_us // US_PER_MS
+
+    @property
     def exact(self) -> Fraction:
         """What the line's own quantity costs, before rounding."""
-        return charge(gpu_hour(self.unit_price), Fraction(self.gpu_ms))
+        return charge(gpu_hour(self.unit_price), Fraction(self.gpu_us, US_PER_MS))
 
 
 @dataclass(slots=True)
@@ -76,7 +83,7 @@ class _Sum:
     """A line while it is being added up."""
 
     version: PriceVersion
-    gpu_ms: int = 0
+    gpu_us: int = 0
     usage_ids: list[str] = field(default_factory=list)
 
 
@@ -85,9 +92,9 @@ def gpu_hour(amount: Decimal) -> Price:
     return Converted(divide=Fraction(MS_PER_HOUR), rounding="exact", of=PerUnit(Fraction(amount)))
 
 
-def amount_due(unit_price: Decimal, quantity_ms: int, booked: Booked, currency: str) -> Decimal:
-    """What `quantity_ms` more GPU-milliseconds cost after what is booked: the rounded total less the booked amount."""
-    total = charge(gpu_hour(unit_price), Fraction(booked.gpu_ms + quantity_ms))
+def amount_due(unit_price: Decimal, quantity_us: int, booked: Booked, currency: str) -> Decimal:
+    """What `quantity_us` more GPU-microseconds cost after what is booked: the rounded total less the booked amount."""
+    total = charge(gpu_hour(unit_price), Fraction(booked.gpu_us + quantity_us, US_PER_MS))
     return rounded(total, currency) - booked.amount
 
 
@@ -117,17 +124,17 @@ def rate(
 
 
 def amount_of_sums(sums: Mapping[LineKey, int], book: PriceBook) -> Decimal:
-    """What lines of these GPU-milliseconds come to, each rounded as on an invoice.
+    """What lines of these GPU-microseconds come to, each rounded as on an invoice.
 
     Raises:
         Rejected: a version has no price for a model.
     """
     versions = {version.version: version for version in book.versions}
     total = Decimal(0).scaleb(-minor_digits(book.currency))
-    for (_, gpu_model, number), gpu_ms in sums.items():
+    for (_, gpu_model, number), gpu_us in sums.items():
         if (price := versions[number].prices.get(gpu_model)) is None:
             raise Rejected(f"{book.price_book_id} version {number} has no price for {gpu_model}; publish one that has")
-        total += amount_due(price, gpu_ms, Booked(), book.currency)
+        total += amount_due(price, gpu_us, Booked(), book.currency)
     return total
 
 
@@ -145,7 +152,7 @@ def _add(sums: dict[LineKey, _Sum], windows: Sequence[Window], period: Interval,
         key = (usage.project_id, usage.gpu_model, version.version)
         if (total := sums.get(key)) is None:
             total = sums[key] = _Sum(version)
-        total.gpu_ms += part_ms * usage.gpu_count
+        total.gpu_us += part_ms * usage.gpu_count * usage.share_milli
         total.usage_ids.append(usage.usage_id)
         left_ms -= part_ms
     if left_ms:
@@ -164,8 +171,8 @@ def _line(book: PriceBook, key: LineKey, total: _Sum, booked: Booked) -> Line:
         price_book_id=book.price_book_id,
         price_book_version=version,
         unit_price=unit_price,
-        gpu_ms=total.gpu_ms,
-        amount=amount_due(unit_price, total.gpu_ms, booked, book.currency),
+        gpu_us=total.gpu_us,
+        amount=amount_due(unit_price, total.gpu_us, booked, book.currency),
         usage_count=len(total.usage_ids),
         usage_sha256=sha256_of_ids(total.usage_ids),
     )

@@ -13,10 +13,11 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from gpuaas.billing.domain.price_book import PriceBook, PublishPrices, decide, evolve, list_book_of
+from gpuaas.billing.domain.rating import US_PER_MS
 from gpuaas.common.money import minor_digits
 
 Part: TypeAlias = tuple[str, str, int, Decimal]
-"""project id, GPU model, GPU-milliseconds, amount"""
+"""project id, GPU model, GPU-microseconds, amount"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class OtherPrices:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One project and model. `gpu_ms`: what was used; `before_gpu_ms`: what the amount before is for."""
+    """One project and model, floored to GPU-ms. `gpu_ms`: used; `before_gpu_ms`: what the amount before is for."""
 
     project_id: str
     gpu_model: str
@@ -66,16 +67,16 @@ def differences(before: Iterable[Part], after: Iterable[Part], currency: str) ->
     nothing = (0, _zero(currency))
     found = []
     for key in sorted({*sides[0], *sides[1]}):
-        (before_ms, was), (after_ms, would) = (side.get(key, nothing) for side in sides)
-        found.append(Difference(*key, before_ms, after_ms, was, would))
+        (before_us, was), (after_us, would) = (side.get(key, nothing) for side in sides)
+        found.append(Difference(*key, before_us // US_PER_MS, after_us // US_PER_MS, was, would))
     return tuple(found)
 
 
 def _sums(parts: Iterable[Part], currency: str) -> dict[tuple[str, str], tuple[int, Decimal]]:
     sums: defaultdict[tuple[str, str], tuple[int, Decimal]] = defaultdict(lambda: (0, _zero(currency)))
-    for project_id, gpu_model, gpu_ms, amount in parts:
-        already_ms, already = sums[project_id, gpu_model]
-        sums[project_id, gpu_model] = (already_ms + gpu_ms, already + amount)
+    for project_id, gpu_model, gpu_us, amount in parts:
+        already_us, already = sums[project_id, gpu_model]
+        sums[project_id, gpu_model] = (already_us + gpu_us, already + amount)
     return sums
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from gpuaas.billing.domain.metering import Span
+from gpuaas.billing.domain.metering import WHOLE_MILLI, Span
+from gpuaas.billing.domain.rating import US_PER_MS
 from gpuaas.common.clock import rfc3339
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
@@ -83,14 +84,17 @@ def _usage(command: MeterUsage) -> UsageMetered:
         gpu_count=span.gpu_count,
         started_at=started.started_at,
         ended_at=released.ended_at,
-        gpu_ms=span.gpu_ms,
+        gpu_ms=span.gpu_us // US_PER_MS,
+        share_milli=span.share_milli if span.share_milli < WHOLE_MILLI else None,
+        gpu_us=span.gpu_us if span.gpu_us % US_PER_MS else None,
         start_event_id=span.start_event_id,
         end_event_id=span.end_event_id,
     )
 
 
-def _held(fact: AllocationStarted | AllocationReleased) -> tuple[str, str, str, str, int]:
-    return (fact.allocation_id, fact.tenant_id, fact.project_id, fact.gpu_model, fact.gpu_count)
+def _held(fact: AllocationStarted | AllocationReleased) -> tuple[str, str, str, str, int, int]:
+    own = (fact.allocation_id, fact.tenant_id, fact.project_id, fact.gpu_model)
+    return (*own, fact.gpu_count, fact.share_milli or WHOLE_MILLI)
 
 
 USAGE: Final[Decider[UsageState, MeterUsage]] = Decider(initial=Unmetered(), decide=decide, evolve=evolve)

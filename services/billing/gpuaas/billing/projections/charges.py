@@ -87,7 +87,7 @@ class ChargesQuestions:
         """What a scope (`project_id`, `label_name`, `label_value`; None: any) used in `period` until `now` costs, and
         what it spends in an hour as it runs now; raises as `unbilled`.
 
-        The database adds up whole GPU-milliseconds between price changes; only these sums are rated, which is exact.
+        The database adds up whole GPU-microseconds between price changes; only these sums are rated, which is exact.
         """
         book = await self.book_of(tenant_id)
         now_ms = instant_ms(now)
@@ -102,11 +102,13 @@ class ChargesQuestions:
         sums: Counter[LineKey] = Counter()
         for part, version in windows:
             metered = await self._views.usage.sums_of(self._database, tenant_id, part, scope["project_id"], label)
-            for (project_id, gpu_model), gpu_ms in metered.items():
-                sums[project_id, gpu_model, version.version] += gpu_ms
+            for (project_id, gpu_model), gpu_us in metered.items():
+                sums[project_id, gpu_model, version.version] += gpu_us
             for usage in running:
                 if (inside := usage.interval.within(part)) is not None:
-                    sums[usage.project_id, usage.gpu_model, version.version] += inside.length_ms * usage.gpu_count
+                    sums[usage.project_id, usage.gpu_model, version.version] += (
+                        inside.length_ms * usage.gpu_count * usage.share_milli
+                    )
         hour = [replace(usage, interval=Interval(now_ms, now_ms + MS_PER_HOUR)) for usage in running]
         return amount_of_sums(sums, book), _charges(hour, book).total
 

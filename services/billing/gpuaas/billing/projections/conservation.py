@@ -12,10 +12,10 @@ from decimal import Decimal
 from gpuaas.billing.domain.ledger import receivable_of
 from gpuaas.billing.projections.invoices import INVOICES, LINES
 from gpuaas.billing.projections.ledger_balances import BALANCES, ENTRIES, TRANSFERS
-from gpuaas.billing.projections.metered_usage import USAGE
+from gpuaas.billing.projections.metered_usage import QUANTITY_US, USAGE
 from gpuaas.billing.projections.settlements import DUES
 from gpuaas.common.projections import Database
-from sqlalchemy import Table, and_, func, literal, select
+from sqlalchemy import Numeric, Table, and_, cast, func, literal, select
 
 DIFFERENCES_MAX = 100
 """Differences that are named; more are counted by the next answer, when these are mended."""
@@ -136,11 +136,11 @@ class ConservationQuestions:
         ]
 
     async def _metering(self) -> list[Difference]:
-        """GPU-ms of a record = GPUs × its interval; an allocation's records never overlap."""
-        product = (USAGE.c.end_ms - USAGE.c.start_ms) * USAGE.c.gpu_count
-        wrong = select(USAGE.c.tenant_id, USAGE.c.usage_id, USAGE.c.gpu_ms, product.label("product")).where(
-            USAGE.c.gpu_ms != product
-        )
+        """GPU-µs of a record = GPUs × share × its interval; an allocation's records never overlap."""
+        product = cast(USAGE.c.end_ms - USAGE.c.start_ms, Numeric) * USAGE.c.gpu_count * USAGE.c.share_milli
+        wrong = select(
+            USAGE.c.tenant_id, USAGE.c.usage_id, QUANTITY_US.label("gpu_us"), product.label("product")
+        ).where(product != QUANTITY_US)
         other = USAGE.alias("other")
         twice = (
             select(USAGE.c.tenant_id, USAGE.c.usage_id, other.c.start_ms, USAGE.c.end_ms)
@@ -160,7 +160,7 @@ class ConservationQuestions:
         overlaps = await self._database.fetch(twice.limit(DIFFERENCES_MAX))
         return [
             *(
-                Difference("usage-product", r["tenant_id"], r["usage_id"], Decimal(r["gpu_ms"]), Decimal(r["product"]))
+                Difference("usage-product", r["tenant_id"], r["usage_id"], Decimal(r["gpu_us"]), Decimal(r["product"]))
                 for r in products
             ),
             *(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpuaas.billing.domain.metering import Interval, instant_ms
+from gpuaas.billing.domain.metering import WHOLE_MILLI, Interval, instant_ms
 from gpuaas.billing.domain.rating import Usage
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Rows, upsert
@@ -12,13 +12,14 @@ from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, select
 
 HELD = Table(
-    "held_allocations_v1",
+    "held_allocations_v2",
     MetaData(),
     Column("tenant_id", Text, primary_key=True),
     Column("allocation_id", Text, primary_key=True),
     Column("project_id", Text, nullable=False),
     Column("gpu_model", Text, nullable=False),
     Column("gpu_count", Integer, nullable=False),
+    Column("share_milli", Integer, nullable=False),
     Column("start_ms", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
@@ -28,7 +29,7 @@ class HeldAllocations(Projection):
     """Allocations that run."""
 
     answer = "held_allocations"
-    version = 1
+    version = 2
     reads = (AllocationStarted, AllocationReleased)
     tables = (HELD,)
 
@@ -46,7 +47,7 @@ class HeldAllocations(Projection):
         await upsert(rows, HELD, list(started.values()))
         if released:
             await rows.execute(
-                "DELETE FROM held_allocations_v1 h USING unnest($1::text[], $2::text[]) AS r(tenant, allocation) "
+                "DELETE FROM held_allocations_v2 h USING unnest($1::text[], $2::text[]) AS r(tenant, allocation) "
                 "WHERE h.tenant_id = r.tenant AND h.allocation_id = r.allocation",
                 [tenant_id for tenant_id, _ in released],
                 [allocation_id for _, allocation_id in released],
@@ -62,6 +63,7 @@ class HeldAllocations(Projection):
                 gpu_model=row["gpu_model"],
                 gpu_count=row["gpu_count"],
                 interval=Interval(max(since_ms, row["start_ms"]), until_ms),
+                share_milli=row["share_milli"],
             )
             for row in await db.fetch(query.order_by(HELD.c.position).limit(limit))
         ]
@@ -74,6 +76,7 @@ def _row(fact: Fact, started: AllocationStarted) -> dict[str, object]:
         "project_id": started.project_id,
         "gpu_model": started.gpu_model,
         "gpu_count": started.gpu_count,
+        "share_milli": started.share_milli or WHOLE_MILLI,
         "start_ms": instant_ms(started.started_at),
         "position": fact.position,
     }

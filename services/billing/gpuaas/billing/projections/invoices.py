@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from gpuaas.billing.domain.rating import Booked, LineKey
+from gpuaas.billing.domain.rating import US_PER_MS, Booked, LineKey
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
 from gpuaas.contracts.billing import InvoiceFinalized
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Numeric, Table, Text, func, select
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Numeric, Table, Text, cast, func, select
 
 _META = MetaData()
 INVOICES = Table(
-    "invoices_v1",
+    "invoices_v2",
     _META,
     Column("tenant_id", Text, primary_key=True),
     Column("invoice_id", Text, primary_key=True),
@@ -29,11 +29,11 @@ INVOICES = Table(
     Column("content_sha256", Text, nullable=False),
     Column("finalized_at", DateTime(timezone=True), nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("invoices_v1_by_run", "run_id"),
-    Index("invoices_v1_by_position", "tenant_id", "position"),
+    Index("invoices_v2_by_run", "run_id"),
+    Index("invoices_v2_by_position", "tenant_id", "position"),
 )
 LINES = Table(
-    "invoice_lines_v1",
+    "invoice_lines_v2",
     _META,
     Column("tenant_id", Text, primary_key=True),
     Column("invoice_id", Text, primary_key=True),
@@ -42,6 +42,7 @@ LINES = Table(
     Column("project_id", Text, nullable=False),
     Column("gpu_model", Text, nullable=False),
     Column("gpu_ms", BigInteger, nullable=False),
+    Column("gpu_us", BigInteger, comment="null: 1000 times gpu_ms"),
     Column("unit", Text, nullable=False),
     Column("unit_price", Numeric, nullable=False),
     Column("price_book_id", Text, nullable=False),
@@ -56,7 +57,7 @@ class Invoices(Projection):
     """Final invoices with their lines."""
 
     answer = "invoices"
-    version = 1
+    version = 2
     reads = (InvoiceFinalized,)
     tables = (INVOICES, LINES)
 
@@ -102,9 +103,10 @@ class Invoices(Projection):
         both = LINES.join(
             INVOICES, (LINES.c.tenant_id == INVOICES.c.tenant_id) & (LINES.c.invoice_id == INVOICES.c.invoice_id)
         )
+        quantity_us = func.coalesce(LINES.c.gpu_us, cast(LINES.c.gpu_ms, Numeric) * US_PER_MS)
         keys = (LINES.c.tenant_id, LINES.c.project_id, LINES.c.gpu_model, LINES.c.price_book_version)
         query = (
-            select(*keys, func.sum(LINES.c.gpu_ms).label("gpu_ms"), func.sum(LINES.c.amount).label("amount"))
+            select(*keys, func.sum(quantity_us).label("gpu_us"), func.sum(LINES.c.amount).label("amount"))
             .select_from(both)
             .where(
                 INVOICES.c.tenant_id.in_(list(tenant_ids)),
@@ -117,7 +119,7 @@ class Invoices(Projection):
         found: defaultdict[str, dict[LineKey, Booked]] = defaultdict(dict)
         for row in await db.fetch(query):
             key = (row["project_id"], row["gpu_model"], row["price_book_version"])
-            found[row["tenant_id"]][key] = Booked(int(row["gpu_ms"]), Decimal(row["amount"]))
+            found[row["tenant_id"]][key] = Booked(int(row["gpu_us"]), Decimal(row["amount"]))
         return found
 
 

@@ -6,17 +6,31 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpuaas.billing.domain.metering import Interval, instant_ms
-from gpuaas.billing.domain.rating import Usage
+from gpuaas.billing.domain.metering import WHOLE_MILLI, Interval, instant_ms
+from gpuaas.billing.domain.rating import US_PER_MS, Usage
 from gpuaas.billing.domain.unbilled import BilledPeriod
 from gpuaas.billing.projections.labelled_allocations import LABELS
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
 from gpuaas.contracts.billing import UsageMetered
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Select, Table, Text, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Select,
+    Table,
+    Text,
+    cast,
+    func,
+    select,
+)
 
 USAGE = Table(
-    "metered_usage_v1",
+    "metered_usage_v2",
     MetaData(),
     Column("tenant_id", Text, primary_key=True),
     Column("usage_id", Text, primary_key=True),
@@ -24,17 +38,22 @@ USAGE = Table(
     Column("allocation_id", Text, nullable=False),
     Column("gpu_model", Text, nullable=False),
     Column("gpu_count", Integer, nullable=False),
+    Column("share_milli", Integer, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("ended_at", DateTime(timezone=True), nullable=False),
     Column("start_ms", BigInteger, nullable=False),
     Column("end_ms", BigInteger, nullable=False),
     Column("gpu_ms", BigInteger, nullable=False),
+    Column("gpu_us", BigInteger, comment="null: 1000 times gpu_ms"),
     Column("start_event_id", Text, nullable=False),
     Column("end_event_id", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("metered_usage_v1_by_position", "tenant_id", "position"),
-    Index("metered_usage_v1_by_end", "tenant_id", "end_ms"),
+    Index("metered_usage_v2_by_position", "tenant_id", "position"),
+    Index("metered_usage_v2_by_end", "tenant_id", "end_ms"),
 )
+
+
+QUANTITY_US = func.coalesce(USAGE.c.gpu_us, cast(USAGE.c.gpu_ms, Numeric) * US_PER_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +84,7 @@ class MeteredUsage(Projection):
     """Usage by tenant."""
 
     answer = "metered_usage"
-    version = 1
+    version = 2
     reads = (UsageMetered,)
     tables = (USAGE,)
 
@@ -118,11 +137,12 @@ class MeteredUsage(Projection):
     async def sums_of(
         self, db: Database, tenant_id: str, part: Interval, project_id: str | None, label: tuple[str, str] | None
     ) -> dict[tuple[str, str], int]:
-        """GPU-milliseconds inside `part` by (project, model): of one project or all, of what carries a label or all."""
+        """GPU-microseconds inside `part` by (project, model): of one project or all, of what carries a label or all."""
         inside = func.least(USAGE.c.end_ms, part.end_ms) - func.greatest(USAGE.c.start_ms, part.start_ms)
-        query = select(
-            USAGE.c.project_id, USAGE.c.gpu_model, func.sum(inside * USAGE.c.gpu_count).label("gpu_ms")
-        ).where(USAGE.c.tenant_id == tenant_id, USAGE.c.start_ms < part.end_ms, USAGE.c.end_ms > part.start_ms)
+        gpu_us = cast(inside, Numeric) * USAGE.c.gpu_count * USAGE.c.share_milli
+        query = select(USAGE.c.project_id, USAGE.c.gpu_model, func.sum(gpu_us).label("gpu_us")).where(
+            USAGE.c.tenant_id == tenant_id, USAGE.c.start_ms < part.end_ms, USAGE.c.end_ms > part.start_ms
+        )
         if project_id is not None:
             query = query.where(USAGE.c.project_id == project_id)
         if label is not None:
@@ -131,7 +151,7 @@ class MeteredUsage(Projection):
             )
             query = query.where(USAGE.c.allocation_id.in_(carrying))
         found = await db.fetch(query.group_by(USAGE.c.project_id, USAGE.c.gpu_model))
-        return {(row["project_id"], row["gpu_model"]): int(row["gpu_ms"]) for row in found}
+        return {(row["project_id"], row["gpu_model"]): int(row["gpu_us"]) for row in found}
 
     async def unbilled_of(
         self, db: Database, tenant_id: str, billed: Sequence[BilledPeriod], limit: int
@@ -150,7 +170,7 @@ class MeteredUsage(Projection):
         return [(_usage(row), row["position"]) for row in found]
 
 
-_USAGE_COLUMNS = ("usage_id", "project_id", "gpu_model", "gpu_count", "start_ms", "end_ms")
+_USAGE_COLUMNS = ("usage_id", "project_id", "gpu_model", "gpu_count", "share_milli", "start_ms", "end_ms")
 
 
 def _inside(query: Select[tuple[object, ...]], pinned: Pinned) -> Select[tuple[object, ...]]:
@@ -177,6 +197,7 @@ def _usage(row: Record) -> Usage:
         gpu_model=row["gpu_model"],
         gpu_count=row["gpu_count"],
         interval=Interval(row["start_ms"], row["end_ms"]),
+        share_milli=row["share_milli"],
     )
 
 
@@ -188,11 +209,13 @@ def _row(fact: Fact, usage: UsageMetered) -> dict[str, object]:
         "allocation_id": usage.allocation_id,
         "gpu_model": usage.gpu_model,
         "gpu_count": usage.gpu_count,
+        "share_milli": usage.share_milli or WHOLE_MILLI,
         "started_at": usage.started_at,
         "ended_at": usage.ended_at,
         "start_ms": instant_ms(usage.started_at),
         "end_ms": instant_ms(usage.ended_at),
         "gpu_ms": usage.gpu_ms,
+        "gpu_us": usage.gpu_us,
         "start_event_id": usage.start_event_id,
         "end_event_id": usage.end_event_id,
         "position": fact.position,

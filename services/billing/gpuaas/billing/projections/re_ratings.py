@@ -106,7 +106,7 @@ class ReRatingQuestions:
             self._database, [tenant_id], asked.period_start, asked.period_end, _END
         )
         own = booked.get(tenant_id, {})
-        return [(project_id, model, each.gpu_ms, Decimal(each.amount)) for (project_id, model, _), each in own.items()]
+        return [(project_id, model, each.gpu_us, Decimal(each.amount)) for (project_id, model, _), each in own.items()]
 
 
 def _rated(usages: Sequence[Usage], book: PriceBook, period: Interval, which: str) -> list[Part]:
@@ -114,4 +114,4 @@ def _rated(usages: Sequence[Usage], book: PriceBook, period: Interval, which: st
         lines: Iterable[Line] = rate(usages, book, period)
     except Rejected as unpriced:
         raise Rejected(f"{which} do not cover what was used: {unpriced.detail}") from unpriced
-    return [(line.project_id, line.gpu_model, line.gpu_ms, line.amount) for line in lines]
+    return [(line.project_id, line.gpu_model, line.gpu_us, line.amount) for line in lines]

@@ -11,6 +11,7 @@ from gpuaas.billing.desk import Desk
 from gpuaas.billing.documents import focus, pdf, ubl
 from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
 from gpuaas.billing.domain.invoice_party import INVOICE_PARTY, Party, SetParty
+from gpuaas.billing.domain.rating import US_PER_MS
 from gpuaas.billing.reactions import SERVICE
 from gpuaas.common.commands import Entity
 from gpuaas.common.envelope import PLATFORM
@@ -149,8 +150,9 @@ async def _facts(desk: Desk, tenant_id: str, invoice_id: str) -> InvoiceFacts:
     buyer = await views.parties.shown_at(db, tenant_id, row["position"])
     if buyer is None:
         raise Rejected(f"a document names its buyer; POST /v1/tenants/{tenant_id}/invoice-party first")
+    same_line = LineFacts.__dataclass_fields__.keys() - {"gpu_us"}
     lines = [
-        LineFacts(**{name: line[name] for name in LineFacts.__dataclass_fields__})
+        LineFacts(**{name: line[name] for name in same_line}, gpu_us=line["gpu_us"] or line["gpu_ms"] * US_PER_MS)
         for line in await views.invoices.lines_of(db, tenant_id, invoice_id)
     ]
     same = ("invoice_id", "run_id", "number", "tenant_id", "currency", "period_start", "period_end")
