@@ -1,4 +1,4 @@
-"""`make release` collects honestly. One law: what gave nothing gives a reason, and a broken run goes on where it was."""
+"""`make release` collects honestly. One law: what gave nothing gives a reason; a broken run goes on where it was."""
 
 from __future__ import annotations
 
