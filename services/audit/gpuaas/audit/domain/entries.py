@@ -10,10 +10,10 @@ or not, and get their leaf either way. In `subject`, control characters stand as
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring as quoted
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from gpuaas.audit.domain.merkle import leaf_hash
@@ -25,8 +25,26 @@ _PLAIN = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{TEXT_MAX}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
+_Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
+
+
 class Header(msgspec.Struct, frozen=True):
     """Members of a CloudEvent that the trail shows; None where absent or not plain text."""
+
+    type: _Text | None = None
+    id: _Text | None = None
+    time: _Text | None = None
+    actor: _Text | None = None
+    actorkind: _Text | None = None
+    onbehalfof: _Text | None = None
+    projectid: _Text | None = None
+    correlationid: _Text | None = None
+    causationid: _Text | None = None
+    sealedby: _Text | None = None
+
+
+class _AnyHeader(msgspec.Struct, frozen=True):
+    """The same members, of any length and with any characters."""
 
     type: str | None = None
     id: str | None = None
@@ -42,10 +60,10 @@ class Header(msgspec.Struct, frozen=True):
 
 UNREADABLE: Final = Header()
 _DECODER = msgspec.json.Decoder(Header)
+_ANY_DECODER = msgspec.json.Decoder(_AnyHeader)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """What a leaf says about one event; `sha256` is of its stored bytes."""
 
     position: int
@@ -81,14 +99,26 @@ class Entry:
 
 def read_header(payload: bytes) -> Header:
     """The members the trail shows; `UNREADABLE` when the bytes are no event with type, id and time."""
+    # In ASCII without escapes no text holds a control character, for JSON has them as escapes only (but for DEL):
+    # the common case, in which nothing but the lengths is left to be looked at, and the decoder does that.
+    if payload.isascii() and b"\\" not in payload and b"\x7f" not in payload:
+        try:
+            header = _DECODER.decode(payload)
+        except (msgspec.DecodeError, RecursionError):
+            return _read_slowly(payload)
+        return UNREADABLE if header.type is None or header.id is None or header.time is None else header
+    return _read_slowly(payload)
+
+
+def _read_slowly(payload: bytes) -> Header:
     try:
         payload.decode()
-        header = _DECODER.decode(payload)
+        told = _ANY_DECODER.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNREADABLE
-    if not (is_plain(header.type) and is_plain(header.id) and is_plain(header.time)):
+    if not (is_plain(told.type) and is_plain(told.id) and is_plain(told.time)):
         return UNREADABLE
-    return header
+    return Header(*(text if is_plain(text) else None for text in msgspec.structs.astuple(told)))
 
 
 def entry_of(position: int, subject: str, header: Header, payload: bytes) -> Entry:
@@ -107,7 +137,12 @@ def tree_of(subject: str) -> str:
     Subjects of another shape than `events.<service>.<entity>.<tenant>.<id>` are the platform's.
     """
     tokens = subject.split(".")
-    return tokens[3] if len(tokens) == 5 and tokens[0] == "events" and is_name(tokens[3]) else PLATFORM_TREE
+    return tokens[3] if len(tokens) == 5 and tokens[0] == "events" and _is_tenant(tokens[3]) else PLATFORM_TREE
+
+
+@lru_cache(maxsize=16_384)
+def _is_tenant(token: str) -> bool:
+    return is_name(token)
 
 
 def is_plain(text: str | None) -> bool:

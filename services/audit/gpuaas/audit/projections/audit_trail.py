@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
-from gpuaas.audit.domain.entries import Entry, Header, entry_of, is_plain, read_header, tree_of
+from gpuaas.audit.domain.entries import Entry, Header, entry_of, read_header, tree_of
 from gpuaas.audit.domain.merkle import HASH_BYTES, Frontier, grown
 from gpuaas.audit.domain.outcomes import outcome_of
 from gpuaas.audit.domain.tiles import tile_rows
@@ -122,8 +121,7 @@ YIELD_AFTER: Final = 64
 """Events after which the database's answers are looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
+class _Leaf(NamedTuple):
     """One event on its way into the trail."""
 
     recorded: Recorded
@@ -236,14 +234,14 @@ def _row(tree: str, leaf_index: int, leaf: _Leaf) -> tuple[Any, ...]:
         header.time,
         _moment(header.time),
         recorded.recorded_at,
-        _shown(header.actor),
-        _shown(header.actorkind),
-        _shown(header.onbehalfof),
-        _shown(header.projectid),
-        _shown(header.correlationid),
-        _shown(header.causationid),
+        header.actor,
+        header.actorkind,
+        header.onbehalfof,
+        header.projectid,
+        header.correlationid,
+        header.causationid,
         outcome_of(header.type),
-        _shown(header.sealedby),
+        header.sealedby,
         entry.sha256,
         len(recorded.payload),
     )
@@ -253,16 +251,14 @@ def _tree_row(tree: str, edge: Frontier, last_position: int) -> dict[str, Any]:
     return {"tree": tree, "size": edge.size, "peaks": edge.encode(), "last_position": last_position}
 
 
-def _shown(text: str | None) -> str | None:
-    return text if is_plain(text) else None
-
-
 def _moment(text: str | None) -> datetime | None:
     """When it happened, for searching; None where the text is no time with a zone."""
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is UTC:
+            return moment
         return moment.astimezone(UTC) if moment.tzinfo is not None else None
     except (ValueError, OverflowError):
         return None
