@@ -38,7 +38,9 @@ MEDIA_TYPES: Final = {
     "tar": "application/x-tar",
 }
 TAR_END: Final = bytes(1_024)
+OCSF_VERSION: Final = "1.3.0"
 _OTHER: Final = 99
+_USER_TYPES: Final = {None: (0, "Unknown"), "user": (1, "User"), "service": (3, "System")}
 _CLASS: Final = 6003
 
 
@@ -60,9 +62,22 @@ def csv_line(row: Mapping[str, Any]) -> bytes:
 
 
 def ocsf_line(row: Mapping[str, Any], log: str) -> bytes:
-    """One row as an OCSF API Activity event."""
+    """One row as an OCSF API Activity event. What a row does not say is left out."""
     happened: datetime = row["happened_at"] or row["recorded_at"]
     parts = row["subject"].split(".")
+    kind, caption = _USER_TYPES.get(row["actor_kind"], (_OTHER, row["actor_kind"]))
+    metadata = {
+        "version": OCSF_VERSION,
+        "uid": row["event_id"] or str(row["position"]),
+        "sequence": row["position"],
+        "tenant_uid": row["tree"],
+        "correlation_uid": row["correlation_id"],
+        "logged_time": int(row["recorded_at"].timestamp() * 1_000),
+        "product": {"name": "GPUaaS", "vendor_name": "GPUaaS"},
+        "log_name": log,
+        "event_code": row["type"],
+    }
+    resource = {"uid": row["subject"], "namespace": row["project_id"]}
     document = {
         "activity_id": _OTHER,
         "activity_name": row["type"] or "unreadable",
@@ -72,23 +87,18 @@ def ocsf_line(row: Mapping[str, Any], log: str) -> bytes:
         "severity_id": 1,
         "status_id": {"success": 1, "failure": 2}.get(row["outcome"], 0),
         "time": int(happened.timestamp() * 1_000),
-        "metadata": {
-            "version": "1.3.0",
-            "uid": row["event_id"] or str(row["position"]),
-            "sequence": row["position"],
-            "tenant_uid": row["tree"],
-            "correlation_uid": row["correlation_id"] or "",
-            "logged_time": int(row["recorded_at"].timestamp() * 1_000),
-            "product": {"name": "GPUaaS", "vendor_name": "GPUaaS"},
-            "log_name": log,
-        },
-        "actor": {"user": {"uid": row["actor"] or "unknown", "type": row["actor_kind"] or "unknown"}},
-        "api": {"operation": row["type"] or "unreadable", "service": {"name": parts[1] if len(parts) == 5 else ""}},
+        "metadata": _told(metadata),
+        "actor": {"user": {"uid": row["actor"] or "unknown", "type_id": kind, "type": caption}},
+        "api": {"operation": row["type"] or "unreadable", "service": {"name": parts[1] if len(parts) == 5 else "?"}},
         "src_endpoint": {"name": "unknown"},
-        "resources": [{"uid": row["subject"], "namespace": row["project_id"] or ""}],
+        "resources": [_told(resource)],
         "unmapped": {"leaf_index": row["leaf_index"], "payload_sha256": row["payload_sha256"]},
     }
     return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+
+def _told(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def tar_member(name: str, content: bytes, moment_s: int) -> bytes:
