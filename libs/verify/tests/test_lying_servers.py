@@ -127,7 +127,7 @@ def test_a_truncated_tail_leaves_tiles_that_are_not_the_signed_tree(server: Serv
 
 
 def test_a_log_rolled_back_by_a_restore_has_shrunk(server: Server) -> None:
-    assert server.judge_growth(server.head(), server.head(3), []) == ("refuted", "inconsistent")
+    assert server.judge_growth(server.head(), server.head(3), []) == ("refuted", "shrunk")
 
 
 def test_a_swapped_root_is_not_what_the_key_signed(server: Server, trust: Any) -> None:
@@ -135,6 +135,51 @@ def test_a_swapped_root_is_not_what_the_key_signed(server: Server, trust: Any) -
     swapped = note.replace(note.split("\n")[2], b64(b"\x02" * 32))
     assert server.judge_row(server.row(2, swapped), trust) == ("refuted", "bad-signature")
     assert server.judge_row(server.row(2, server.head(root=b"\x02" * 32)), trust) == ("refuted", "not-included")
+
+
+def test_a_valid_proof_under_an_older_head_than_the_reader_holds_is_stale(server: Server, trust: Any) -> None:
+    stale = server.row(1)
+    assert server.judge_row(stale, trust)[0] == "verified"
+    server.say("fghi")
+    assert server.judge_row(stale, trust.holding(server.head())) == ("refuted", "stale")
+    assert server.judge_row(server.row(1), trust.holding(server.head()))[0] == "verified"
+
+
+def test_a_fork_of_the_size_that_the_reader_holds_is_seen_without_a_proof(server: Server, serve: Any) -> None:
+    other = serve("abxyz")
+    holder = trusting(server.vkey).holding(server.head())
+    assert server.judge_row(other.row(1), holder) == ("refuted", "inconsistent")
+    assert server.judge_row(other.row(1), trusting(server.vkey))[0] == "verified", "one who holds nothing is fooled"
+
+
+def test_each_of_the_seven_lies_has_a_reason_of_its_own(server: Server, serve: Any, trust: Any, tmp_path: Path) -> None:
+    fork, dev = serve("abxyzu"), serve("ab", log=DEV)
+    path = fork.tree(fork.entries).consistency(5, 6)
+    tile = tmp_path / "mirror" / "tile" / "0" / "000.p" / "5"
+    tile.parent.mkdir(parents=True)
+    (tmp_path / "mirror" / "checkpoint").write_text(server.head())
+    tile.write_bytes(b"".join(server.tree(server.entries).leaves[:4]))
+    stale, swapped = server.row(1), server.head().replace(server.head().split("\n")[2], b64(b"\x02" * 32))
+    told = {
+        "fork": server.judge_growth(server.head(), fork.head(), path),
+        "truncated tail": _reason(verify_mirror(tmp_path / "mirror", trust)),
+        "rollback after a restore": server.judge_growth(server.head(), server.head(3), []),
+        "swapped root": server.judge_row(server.row(2, swapped), trust),
+        "dev proof as production": dev.judge_row(dev.row(0), trust),
+    }
+    server.say("f", tenant="bolt")
+    told["mixed-tenant proof"] = server.judge_row(server.row(5), trust)
+    told["stale valid proof"] = server.judge_row(stale, trust.holding(server.head()))
+    assert {verdict for verdict, _ in told.values()} == {"refuted"}
+    assert {lie: reason for lie, (_, reason) in told.items()} == {
+        "fork": "inconsistent",
+        "truncated tail": "wrong-tile",
+        "rollback after a restore": "shrunk",
+        "swapped root": "bad-signature",
+        "stale valid proof": "stale",
+        "mixed-tenant proof": "wrong-tree",
+        "dev proof as production": "unknown-origin",
+    }
 
 
 def test_a_valid_proof_of_an_older_tree_does_not_hold_in_a_newer_one(server: Server, trust: Any) -> None:

@@ -1,4 +1,4 @@
-"""Copies in forms that others read. One law: OCSF is held against its whole published schema, closed objects and all."""
+"""Copies in forms that others read. One law: OCSF is held against its whole published schema, closed objects too."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from gpuaas.common.testing.neighbours import Identities
 from gpuaas.common.testing.running import eventually, fresh_settings, running
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.verify.bundles import verify_bundle
+from gpuaas.verify.epochs import verify_epoch
 from gpuaas.verify.mirrors import tile_path, verify_mirror
 from gpuaas.verify.policy import Policy, read_policy
 from gpuaas.verify.rows import verify_growth, verify_rows
@@ -177,7 +178,7 @@ async def test_an_older_checkpoint_is_shown_to_be_continued(audit: Running, tmp_
     assert (await audit.get("/v1/tenants/acme/growth", old=new, new=old)).status_code == 422
 
 
-async def test_the_newest_epoch_commits_to_a_tenant_without_naming_it(audit: Running) -> None:
+async def test_the_newest_epoch_commits_to_a_tenant_without_naming_it(audit: Running, tmp_path: Path) -> None:
     async def mapped() -> bool:
         return (await audit.get("/v1/tenants/acme/epoch")).status_code == 200
 
@@ -187,6 +188,10 @@ async def test_the_newest_epoch_commits_to_a_tenant_without_naming_it(audit: Run
     line = hmac.digest(secret, b"acme", "sha256") + hmac.digest(secret, told["checkpoint"].encode(), "sha256")
     path = [bytes.fromhex(step) for step in told["map_path"]]
     check_inclusion(leaf_hash(line), told["map_index"], told["map_size"], path, bytes.fromhex(told["map_root"]))
+    (tmp_path / "epoch.json").write_text(json.dumps(told))
+    report = verify_epoch(tmp_path / "epoch.json", audit.policy, "acme")
+    assert (report.verdict, report.detail) == ("verified", "")
+    assert "bolt" not in json.dumps(told)
 
 
 async def test_a_trail_is_hidden_from_other_tenants_and_shown_to_operators(audit: Running) -> None:

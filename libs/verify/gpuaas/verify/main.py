@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gpuaas.verify.bundles import verify_bundle
 from gpuaas.verify.decisions import verify_decision
+from gpuaas.verify.epochs import verify_epoch
 from gpuaas.verify.erasures import verify_erasure
 from gpuaas.verify.handovers import verify_handover
 from gpuaas.verify.mirrors import verify_mirror
@@ -42,6 +43,8 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
             return verify_rows(options.rows, policy)
         case "erasure":
             return verify_erasure(options.certificate, policy)
+        case "epoch":
+            return verify_epoch(options.epoch, policy, options.tenant)
         case "handover":
             return verify_handover(options.note, policy)
         case "tree":
@@ -51,6 +54,14 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
 
 
 def _policy(options: argparse.Namespace) -> Policy:
+    try:
+        held = [Path(file).read_bytes() for file in options.held]
+    except OSError as broken:
+        raise Unusable("unreadable", f"a checkpoint that you hold cannot be read: {broken}") from broken
+    return _trusted(options).holding(*held)
+
+
+def _trusted(options: argparse.Namespace) -> Policy:
     if options.policy is None:
         return trusting(*options.key)
     if options.key:
@@ -65,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     trust = argparse.ArgumentParser(add_help=False)
     trust.add_argument("--key", action="append", default=[], metavar="VKEY", help="the log's verifier key; may repeat")
     trust.add_argument("--policy", metavar="FILE", help="a C2SP tlog-policy file with the trusted logs and witnesses")
+    trust.add_argument(
+        "--held",
+        action="append",
+        default=[],
+        metavar="NOTE",
+        help="a checkpoint that you hold: evidence under an older one, or another of its size, is refused; may repeat",
+    )
     trust.add_argument("--json", action="store_true", help="print the report as JSON")
     parser = argparse.ArgumentParser(
         prog="gpuaas-verify",
@@ -89,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     erasure.add_argument("certificate", help="a JSON file")
     tree = commands.add_parser("tree", parents=[trust], help="a mirrored folder of tiles is the whole signed tree")
     tree.add_argument("folder")
+    epoch = commands.add_parser("epoch", parents=[trust], help="an epoch is balanced and commits to a tenant's tree")
+    epoch.add_argument("epoch", help="a JSON file, as `gpuaas audit epoch` saves it")
+    epoch.add_argument("--tenant", metavar="ID", help="refuse a document of any other tenant")
     handover = commands.add_parser("handover", parents=[trust], help="a trusted key names the log's next one")
     handover.add_argument("note", help="a file: the handover note of a log-key-announced event")
     growth = commands.add_parser("growth", parents=[trust], help="a newer checkpoint continues an older one")

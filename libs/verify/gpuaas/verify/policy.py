@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gpuaas.verify.checkpoints import Checkpoint, check_head, read_checkpoint
@@ -53,18 +53,25 @@ class Policy:
     Attributes:
         witnesses, groups: by their name in the policy.
         quorum: a witness, a group or `none`.
+        held: checkpoints that the reader holds already: nothing older is accepted, and nothing else of their size.
     """
 
     logs: tuple[VerifierKey, ...]
     witnesses: Mapping[str, VerifierKey] = field(default_factory=dict)
     groups: Mapping[str, Group] = field(default_factory=dict)
     quorum: str = _NONE
+    held: tuple[Checkpoint, ...] = ()
+
+    def holding(self, *notes: str | bytes) -> Policy:
+        """The same, for a reader who has these checkpoints. Raises what `accept` raises of one that is not trusted."""
+        return replace(self, held=self.held + tuple(self.accept(note).checkpoint for note in notes))
 
     def accept(self, checkpoint_note: str | bytes) -> Head:
         """The checkpoint in a signed note, if this policy trusts it.
 
         Raises:
-            Refuted: unknown origin, not signed by that log, too few witnesses, an empty tree.
+            Refuted: unknown origin, not signed by that log, too few witnesses, an empty tree; older than a checkpoint
+                that the reader holds, or another of the same size.
             Unusable: not a signed checkpoint.
         """
         note = read_note(checkpoint_note)
@@ -75,6 +82,7 @@ class Policy:
             raise Refuted("unsigned", f"the checkpoint of {checkpoint.origin} is not signed by the trusted key")
         self._check_quorum(note, checkpoint.origin)
         check_head(checkpoint)
+        self._check_held(checkpoint)
         log = next(log for log in logs if log.public_key == signed[0].public_key)
         return Head(log=log, tree=checkpoint.origin[len(log.name) + 1 :], checkpoint=checkpoint)
 
@@ -96,6 +104,14 @@ class Policy:
             raise Refuted(
                 "no-quorum", f"the checkpoint of {origin} lacks the quorum {self.quorum!r}; cosigned by: {seen}"
             )
+
+    def _check_held(self, checkpoint: Checkpoint) -> None:
+        for held in (each for each in self.held if each.origin == checkpoint.origin):
+            if checkpoint.size < held.size:
+                sizes = f"{held.size:,} leaves; this one has {checkpoint.size:,}"
+                raise Refuted("stale", f"you hold a checkpoint of {held.origin} with {sizes}")
+            if checkpoint.size == held.size and checkpoint.root != held.root:
+                raise Refuted("inconsistent", f"{held.origin} has two different trees of {held.size:,} leaves")
 
     def _witnessed(self, name: str, signed: set[str]) -> bool:
         group = self.groups.get(name)

@@ -68,7 +68,7 @@ def check_consistency(size1: int, root1: bytes, size2: int, root2: bytes, proof:
     if size1 == 0:
         raise Refuted("empty-tree", "a tree of size 0 proves nothing about what came after it")
     if size1 > size2:
-        raise Refuted("inconsistent", f"a tree cannot shrink from {size1} to {size2} leaves")
+        raise Refuted("shrunk", f"a tree cannot shrink from {size1} to {size2} leaves")
     if size1 == size2:
         if proof or root1 != root2:
             raise Refuted("inconsistent", f"two different trees of {size1} leaves")

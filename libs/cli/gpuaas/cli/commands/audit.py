@@ -177,6 +177,26 @@ def checkpoint(tenant: str | None) -> None:
 
 
 @command.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@in_tenant
+@as_json
+def epoch(file: Path, tenant: str, json_: bool) -> None:
+    """Save the newest epoch and a tenant's place in it, for `gpuaas verify epoch`."""
+
+    async def work() -> dict[str, Any]:
+        async with open_suite() as suite:
+            told: dict[str, Any] = await suite.get("audit", tenant_path(tenant, "epoch"))
+            return told
+
+    told = finish(work)
+    file.write_text(json.dumps(told), "utf-8")
+    if json_:
+        print_json({"file": str(file), "epoch": told["epoch"], "last_position": told["last_position"]})
+    else:
+        click.echo(f"epoch {told['epoch']} in {file}; now: gpuaas verify epoch {file} --key …", err=True)
+
+
+@command.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--tenant", envvar="GPUAAS_TENANT", help="This tenant's tree (default: the platform's).")
 @as_json

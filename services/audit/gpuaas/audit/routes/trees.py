@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import PlainTextResponse, Response
+from gpuaas.audit.adapters.heads import SealedHead
 from gpuaas.audit.desk import Desk
+from gpuaas.audit.domain.bundles import Evidence
 from gpuaas.audit.domain.checkpoints import origin_of
 from gpuaas.audit.domain.entries import PLATFORM_TREE
 from gpuaas.audit.domain.epochs import EPOCH_LOG
@@ -19,15 +21,18 @@ from gpuaas.audit.domain.maps import checkpoint_map, map_line, secret_of
 from gpuaas.audit.domain.merkle import HASH_BYTES
 from gpuaas.audit.domain.tiles import TILE_WIDTH, read_tile_path, width_at
 from gpuaas.audit.entities import EPOCH
-from gpuaas.audit.projections.trail_search import entries_between
+from gpuaas.audit.projections.trail_search import Sought, entries_between, evidence_in, payloads_at, search
 from gpuaas.audit.projections.tree_proofs import consistency_proof, tile
-from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Invalid, NotFound
+from gpuaas.common.envelope import PLATFORM, decode
+from gpuaas.common.errors import Invalid, NotFound, Unavailable
 from gpuaas.common.http import Caller, permit, public
+from gpuaas.contracts.audit import EpochSealed
 
 IMMUTABLE: Final = "private, max-age=31536000, immutable"
 """A tile never changes; `private`, because only its tenant may read it."""
 MUTABLE: Final = "private, no-cache"
+EPOCHS_TRIED: Final = 5
+"""Newest epochs among which one is sought that is itself under a signed head."""
 
 TreeReader = Annotated[Caller, Depends(permit("audit.tree.read"))]
 
@@ -100,27 +105,43 @@ def epoch_routes(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get(
         "/v1/tenants/{tenant_id}/epoch",
-        summary="The newest epoch, and where a tenant's checkpoint stands in its blinded map.",
+        summary="The newest epoch with its proof, and where a tenant's checkpoint stands in its blinded map.",
         dependencies=[read],
     )
     async def tenant_epoch(tenant_id: str) -> dict[str, Any]:
-        sealed, _ = await desk.commands.state(EPOCH, PLATFORM, EPOCH_LOG)
-        heads = await desk.heads.all_newest(sealed.last_position)
+        event, head = await _newest_epoch(desk)
+        epoch = EpochSealed.model_validate_json(bytes(decode(event.payload).data))
+        heads = await desk.heads.all_newest(epoch.last_position)
         if tenant_id not in heads:
             raise NotFound(f"no epoch has sealed anything of {tenant_id} yet")
-        covering = checkpoint_map(desk.map_secret, {tree: head.note for tree, head in heads.items()})
+        covering = checkpoint_map(desk.map_secret, {tree: each.note for tree, each in heads.items()})
+        if covering.root().hex() != epoch.map_root:
+            raise Unavailable(f"epoch {epoch.epoch} is being replaced by the next one; ask again", retry_after_s=2)
         secret = secret_of(desk.map_secret, tenant_id)
         index, path = covering.proof(map_line(secret, tenant_id, heads[tenant_id].note))
         return {
-            "epoch": sealed.epoch,
-            "last_position": str(sealed.last_position),
+            "tenant_id": tenant_id,
+            "epoch": epoch.epoch,
+            "last_position": str(epoch.last_position),
             "map_root": covering.root().hex(),
             "map_size": len(covering.lines),
             "map_index": index,
             "map_path": [step.hex() for step in path],
             "secret": secret.hex(),
             "checkpoint": heads[tenant_id].note,
+            "platform_checkpoint": head.cosigned,
+            "sealed": event.leaf(),
         }
+
+
+async def _newest_epoch(desk: Desk) -> tuple[Evidence, SealedHead]:
+    """The newest epoch that is under a signed head of the platform's tree itself, with its proof."""
+    rows = await search(desk.database, Sought(subject=EPOCH.subject(PLATFORM, EPOCH_LOG)), None, EPOCHS_TRIED)
+    bytes_of = await payloads_at(desk.database, [row["position"] for row in rows])
+    proved, heads = await desk.proved([evidence_in(row, bytes_of[row["position"]]) for row in rows])
+    if not proved:
+        raise NotFound("no epoch is sealed yet")
+    return proved[0], heads[PLATFORM_TREE]
 
 
 async def _checkpoint(desk: Desk, tree: str) -> PlainTextResponse:
