@@ -8,18 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from gpuaas.allocations.domain.allocation import (
-    ALLOCATION,
-    Active,
+from gpuaas.allocations.domain.allocation import ALLOCATION, Active, Placed, Released, Releasing
+from gpuaas.allocations.domain.orders import (
     AllocationCommand,
     EndAllocation,
     PlaceAllocation,
-    Placed,
+    PreemptAllocation,
     QueueAllocation,
     RejectAllocation,
     ReleaseAllocation,
-    Released,
-    Releasing,
     RequestAllocation,
     StartAllocation,
 )
@@ -51,6 +48,7 @@ ASK = RequestAllocation(
 QUEUE = QueueAllocation("insufficient-capacity", "none free")
 PLACE = PlaceAllocation("main", "h100", (member(0, "n0", [0, 1]), member(1, "n1", [0, 1])))
 START = StartAllocation(NOON)
+PREEMPT = PreemptAllocation("quota-reclaimed", 120_000)
 RELEASE = ReleaseAllocation("tenant-request", NOON + timedelta(seconds=30))
 END = EndAllocation(NOON + timedelta(seconds=60), "exited", 0)
 
@@ -222,3 +220,20 @@ def test_states_know_what_the_next_step_needs() -> None:
     assert isinstance(releasing, Releasing)
     assert (releasing.started_at, releasing.reason) == (NOON, "tenant-request")
     assert isinstance(after(ASK, PLACE, START, END), Released)
+
+
+def test_of_a_release_and_a_preemption_at_once_the_first_names_the_end() -> None:
+    stopped = replace(END, how="stopped", exit_code=143)
+    for orders, expected in (
+        ((PREEMPT, RELEASE), ("operator", "quota-reclaimed")),
+        ((RELEASE, PREEMPT), ("tenant-request", None)),
+    ):
+        end = said([ASK, PLACE, START, *orders], stopped)
+        assert isinstance(end, AllocationReleased)
+        assert (end.end_reason, end.because) == expected
+    by_itself = said([ASK, PLACE, START, PREEMPT], END)
+    assert isinstance(by_itself, AllocationReleased)
+    assert (by_itself.end_reason, by_itself.because) == ("completed", None)
+    for story in ([ASK], [ASK, PLACE, START, END]):
+        with pytest.raises(Rejected):
+            ALLOCATION.decide(PREEMPT, after(*story))

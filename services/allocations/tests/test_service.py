@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from allocations_world import World, accepted, world
 from gpuaas.allocations.app import build
-from gpuaas.allocations.domain.allocation import RequestAllocation
+from gpuaas.allocations.domain.orders import RequestAllocation
 from gpuaas.allocations.projections.allocations import Allocations
 from gpuaas.allocations.reactions import ALLOCATION, POOL
 from gpuaas.allocations.settings import AllocationsSettings

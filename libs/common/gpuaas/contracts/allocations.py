@@ -8,7 +8,19 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gpuaas.common.events import Event, Part
-from gpuaas.common.wire import AsObject, ExactDecimal, Frozen, Moment, Unique
+from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, Unique
+
+Discipline = Literal["best-effort", "strict-fifo"]
+"""Who may overtake whom in a waiting line. best-effort: who does not fit lets others pass where that
+does not delay it; strict-fifo: nobody passes it.
+"""
+
+EndCause = Literal["preempted", "quota-reclaimed", "spending-stopped", "idle", "drained", "node-lost"]
+"""What made the platform end an allocation. preempted: work of higher priority needed its GPUs;
+quota-reclaimed: it ran beyond the quota and somebody entitled needed them; spending-stopped: the
+tenant or project may spend no more; idle: it used its GPUs too little for too long; drained: its
+machine was emptied; node-lost: its machine is gone.
+"""
 
 EndReason = Literal["completed", "failed", "tenant-request", "lease-expired", "operator", "runtime-lost", "cancelled"]
 """Why an allocation ended. completed: the workload ended by itself with exit code 0; failed: with
@@ -25,6 +37,17 @@ PendingReason = Literal["insufficient-capacity", "topology-unsatisfied", "behind
 """Why an allocation waits. insufficient-capacity: too few free GPUs; topology-unsatisfied: enough, but
 not close enough together; behind-higher-priority: others go first; quota-exhausted: the tenant or
 project holds all it may.
+"""
+
+Preemption = Literal["off", "reclaim", "reclaim-and-priority"]
+"""Which running work is ended for other work. off: none; reclaim: what runs beyond a quota, for who is
+entitled; reclaim-and-priority: also what said that it may be, for higher priority.
+"""
+
+PreemptionCause = Literal["quota-reclaimed", "preempted"]
+"""By what right running work is ended for other work. quota-reclaimed: it ran beyond the quota of its
+tenant or project and somebody entitled needs the GPUs; preempted: it said that it may be, and work
+of higher priority needs them.
 """
 
 PrincipalKind = Literal["user", "service-account"]
@@ -184,6 +207,22 @@ class Topology(Part):
     """Rack inside the pod."""
 
 
+class Victim(Part):
+    """An allocation that is ended early."""
+
+    allocation_id: Label
+    """The allocation."""
+
+    tenant_id: Label
+    """Its tenant."""
+
+    project_id: Label
+    """Its project, inside the tenant."""
+
+    lost_gpu_ms: Count64
+    """GPU-milliseconds of work that it has done so far and may lose."""
+
+
 class Workload(Part):
     """What is to be run."""
 
@@ -333,6 +372,29 @@ class AllocationPlaced(Event):
     """Which GPUs, replica by replica."""
 
 
+class AllocationPreempted(Event):
+    """Allocation preempted. Running work is ended early for other work; it is about to be stopped. Its
+    end follows as released, with the same cause. It is metered and paid for like any other end.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-preempted.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-preempted.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    cause: PreemptionCause
+    """By what right."""
+
+    lost_gpu_ms: Count64
+    """GPU-milliseconds of work that it had done when this was decided."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """The same in a sentence that its tenant may read; it names nobody else."""
+
+
 class AllocationQueued(Event):
     """Allocation queued. An allocation cannot be placed now and waits. It is tried again whenever GPUs
     come back.
@@ -436,6 +498,11 @@ class AllocationReleased(Event):
     end_reason: EndReason
     """Why it ended."""
 
+    because: EndCause | None = None
+    """What made the platform end it; only with the reasons `operator` and `runtime-lost`, absent: a
+    person's order, or nothing more is known.
+    """
+
     exit_code: Annotated[int, Field(strict=True, ge=0, le=255)] | None = None
     """Exit code of the workload (128 + n: ended by signal n); absent: none was seen."""
 
@@ -484,6 +551,12 @@ class AllocationRequested(Event):
 
     priority: Annotated[int, Field(strict=True, ge=0, le=1000)]
     """Higher goes first; 0 is the lowest."""
+
+    preemptible: Annotated[bool, Field(strict=True)] | None = None
+    """Whether it may be ended early for other work. true: also for work of higher priority; false:
+    never, so it waits until it is within the quota; absent: only while it runs beyond the quota, by
+    who is entitled.
+    """
 
     lease_s: Annotated[int, Field(strict=True, ge=1, le=31622400)]
     """For how long the GPUs are lent from the start, in seconds; then they are taken back."""
@@ -626,6 +699,71 @@ class PoolCapacityWithdrawn(Event):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why, such as a hold or a lost heartbeat."""
+
+
+class PreemptionOrdered(Event):
+    """Preemption ordered. The pool ends some allocations early so that another one, whole, can start
+    where they stood. Decided on the pool's own history; each victim is then told by its own event,
+    stopped, and its claim comes back. The machines are kept for the one that gains.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.preemption-ordered.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/preemption-ordered.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    allocation_id: Label
+    """The allocation that gains: it waits for the GPUs."""
+
+    cause: PreemptionCause
+    """By what right."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    node_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1024), Unique]
+    """The machines that are kept for the one that gains until it starts."""
+
+    victims: Annotated[tuple[Victim, ...], Field(min_length=1, max_length=256)]
+    """The allocations that are ended, the one that loses least first."""
+
+    lost_gpu_ms: Count64
+    """GPU-milliseconds of work that all of them have done so far and may lose."""
+
+
+class QueueRulesSet(Event):
+    """Queue rules set. How a pool's waiting line goes: who may overtake, whether running work is ended
+    for other work, and how long past use counts. The newest one of a pool counts; without one the
+    line is best-effort, what is borrowed is reclaimed at once, and only what is held now counts.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.queue-rules-set.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "queue-rules"
+    SCHEMA: ClassVar[str] = "allocations/queue-rules-set.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    discipline: Discipline
+    """Who may overtake whom."""
+
+    preemption: Preemption
+    """Which running work is ended for other work."""
+
+    min_run_s: Annotated[int, Field(strict=True, ge=0, le=2592000)]
+    """Seconds that work runs at least before it is ended for other work."""
+
+    half_life_s: Annotated[int, Field(strict=True, ge=0, le=31622400)]
+    """Seconds after which past use counts half in the fair share of those that borrow; 0: only what is
+    held now counts.
+    """
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence for those who read the trail."""
 
 
 class QuotaSet(Event):
@@ -817,6 +955,7 @@ EVENTS: tuple[type[Event], ...] = (
     AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
+    AllocationPreempted,
     AllocationQueued,
     AllocationRejected,
     AllocationReleaseRequested,
@@ -827,6 +966,8 @@ EVENTS: tuple[type[Event], ...] = (
     ClaimReturned,
     PoolCapacityAdded,
     PoolCapacityWithdrawn,
+    PreemptionOrdered,
+    QueueRulesSet,
     QuotaSet,
     ReservationCancelled,
     ReservationEnded,

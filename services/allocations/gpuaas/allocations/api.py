@@ -9,13 +9,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.purse import Purse
-from gpuaas.allocations.domain.allocation import (
-    Allocation,
-    ReleaseAllocation,
-    RenewLease,
-    RequestAllocation,
-    Unknown,
-)
+from gpuaas.allocations.domain.allocation import Allocation, Unknown
+from gpuaas.allocations.domain.orders import ReleaseAllocation, RenewLease, RequestAllocation
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.domain.spending import refusal
 from gpuaas.allocations.projections.allocations import STATES, Allocations, Sought, members_of
@@ -46,6 +41,8 @@ class AskForGpus(Body):
         gpu_model: by its name in the inventory's catalogue; absent: any model of the pool.
         replicas, gpus_per_replica: all members start, or none; each sits on one machine.
         share_milli: thousandths of each GPU; below 1000 each replica has a share of one GPU.
+        preemptible: true: may be ended early for higher priority too; false: never, so it waits until it is within the
+            quota; absent: only while it runs beyond the quota, by who is entitled.
         lease_s: the GPUs are taken back this many seconds after the start.
         command: program and arguments; keep secrets out, events are kept for ever.
     """
@@ -58,6 +55,7 @@ class AskForGpus(Body):
     topology_level: TopologyLevel | None = None
     topology_mode: TopologyMode | None = None
     priority: Count = 0
+    preemptible: bool | None = None
     lease_s: Count = LEASE_DEFAULT_S
     image: str
     command: tuple[str, ...] = ()
@@ -221,6 +219,7 @@ def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: st
             share_milli=ask.share_milli,
         ),
         priority=ask.priority,
+        preemptible=ask.preemptible,
         lease_s=ask.lease_s,
         image=ask.image,
         command=ask.command,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpuaas.allocations import api
 from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
+from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.purse import Purse, Stopper
 from gpuaas.allocations.adapters.sim import SimRuntime
@@ -15,7 +16,7 @@ from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.quotas import QuotasInForce
 from gpuaas.allocations.reactions import ALLOCATION, POOL, Capacity, Lives, Scheduler
-from gpuaas.allocations.routes import answers, workloads
+from gpuaas.allocations.routes import answers, rules, workloads
 from gpuaas.allocations.routes import quotas as quota_routes
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
@@ -32,7 +33,8 @@ def build(settings: AllocationsSettings) -> Service:
     board = Board(service.log, service.database, allocations, supervisor)
     machines = Reactor(Capacity(service.commands, service.log), service.log, service.database)
     purse, entitlements = Purse(service.log, board), Entitlements(service.log, board)
-    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy, purse, entitlements)
+    preempter = Preempter(board, entitlements, service.clock)
+    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy, purse, entitlements, preempter)
     stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
     drains = Drains(service.log)
     evictor = Evictor(service.commands, ALLOCATION, POOL, board, drains, service.clock)
@@ -50,6 +52,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations, purse))
     service.serve(quota_routes.door(service, quotas))
+    service.serve(rules.door(service))
     service.serve(workloads.door(service, runtime))
     service.serve(answers.tenants_door(service, allocations, settings.placement_policy))
     service.serve(answers.operators_door(service, allocations, settings.placement_policy))

@@ -11,13 +11,14 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gpuaas.allocations.adapters.entitlements import Entitlements
+from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain import allocation as life
-from gpuaas.allocations.domain import kept, quota
+from gpuaas.allocations.domain import kept, orders, quota, rules
 from gpuaas.allocations.domain import pool as pools
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.fair import plan_with_quotas
@@ -39,20 +40,23 @@ from gpuaas.common.readers import Reader
 from gpuaas.common.snapshots import Keep
 from gpuaas.contracts.allocations import (
     AllocationPlaced,
+    AllocationPreempted,
     AllocationReleased,
     AllocationReleaseRequested,
     ClaimGranted,
+    PreemptionOrdered,
     Topology,
 )
 from gpuaas.contracts.inventory import MachineAccepted
 
-ALLOCATION: Final[Entity[life.Allocation, life.AllocationCommand]] = Entity(
+ALLOCATION: Final[Entity[life.Allocation, orders.AllocationCommand]] = Entity(
     SERVICE, "allocation", life.ALLOCATION, life.VOCABULARY
 )
 POOL: Final[Entity[Pool, pools.PoolCommand]] = Entity(
     SERVICE, "pool", pools.POOL, pools.VOCABULARY, keep=Keep(kept.written, kept.read)
 )
 
+RULES: Final[Entity[rules.Standing, rules.SetRules]] = Entity(SERVICE, "queue-rules", rules.RULES, rules.VOCABULARY)
 QUOTA: Final[Entity[quota.Entitled, quota.SetQuota]] = Entity(SERVICE, "quota", quota.QUOTA, quota.VOCABULARY)
 
 ONE_BY_ONE_MAX: Final = 8
@@ -152,6 +156,7 @@ class Scheduler:
 
     Args:
         entitlements: quotas; None: the line alone decides.
+        preempter: who decides whether running work makes way; None: it never does.
         purse: who may not start anything; None: nobody is asked.
         capacity: the reader that keeps machines up to the log. "Never" is said only of a pool that has everything in it
             that stood in the log before the request.
@@ -165,7 +170,9 @@ class Scheduler:
         policy: Policy = LEAST_FRAGMENTS,
         purse: Purse | None = None,
         entitlements: Entitlements | None = None,
+        preempter: Preempter | None = None,
     ) -> None:
+        self._preempter = preempter
         self._commands = commands
         self._board = board
         self._purse = purse
@@ -173,7 +180,7 @@ class Scheduler:
         self._capacity = capacity
         self._policy = policy
         self._counters: defaultdict[str, _Counter] = defaultdict(_Counter)
-        self._to_tell: dict[str, tuple[str, life.AllocationCommand, Cause]] = {}
+        self._to_tell: dict[str, tuple[str, orders.AllocationCommand, Cause]] = {}
         self._telling = asyncio.Event()
 
     async def give_back(self, pool_id: str, allocation_id: str, reason: str, cause: Cause) -> None:
@@ -216,6 +223,7 @@ class Scheduler:
         if decided is None:
             return bool(counter.returns)
         counter.kept = dict(decided.kept)
+        await self._make_way(pool_id, counter, desk)
         for refusal in decided.refusals:
             if refusal.waiting.arrival <= counter.known:
                 self._refuse(desk, refusal)
@@ -250,6 +258,8 @@ class Scheduler:
     def _plan(self, pool_id: str, pool: Pool, counter: _Counter, desk: Desk, returns: Sequence[_Returning]) -> Plan:
         if pool.events == 0:
             return _nowhere(pool_id, desk.line)
+        for gainer, promise in pool.book.promises.items():
+            counter.kept.setdefault(promise.gpu_model, Kept(gainer, promise.nodes))
         for back in returns:
             pool = pool.returned(back.command.allocation_id)
         quotas = self._entitlements.in_pool(pool_id) if self._entitlements is not None else {}
@@ -288,6 +298,19 @@ class Scheduler:
                 await self._order(pool_id, counter, desk, grant, ask.cause.at("grant"))
             desk.line.leave(grant.allocation_id)
 
+    async def _make_way(self, pool_id: str, counter: _Counter, desk: Desk) -> None:
+        """End running work for the heads that outrank it; its machines are kept for them from now on."""
+        if self._preempter is None or counter.pool is None:
+            return
+        for model in list(counter.kept):
+            order = self._preempter.order_for(pool_id, counter.pool, desk, model, counter.kept, self._policy)
+            if order is not None:
+                cause = Cause(id=new_id(), actor=SERVICE, actor_kind="service", step="preemption")
+                await self._order(pool_id, counter, desk, order, cause)
+                book = counter.pool.book
+                nodes = sum(1 << book.number[node_id] for node_id in order.node_ids)
+                counter.kept[model] = Kept(order.allocation_id, nodes)
+
     async def _order(
         self, pool_id: str, counter: _Counter, desk: Desk, command: pools.PoolCommand, cause: Cause
     ) -> None:
@@ -309,7 +332,7 @@ class Scheduler:
         waiting = refusal.waiting
         desk.line.leave(waiting.allocation_id)
         desk.untold.pop(waiting.allocation_id, None)
-        command = life.RejectAllocation(refusal.reason, refusal.detail[:500])
+        command = orders.RejectAllocation(refusal.reason, refusal.detail[:500])
         self._tell(waiting.allocation_id, command, "rejected")
 
     def _explain(self, desk: Desk, decided: Plan) -> None:
@@ -319,11 +342,11 @@ class Scheduler:
             obstacle = decided.exhausted.get(allocation_id)
             obstacle = obstacle or decided.obstacles.get(lane) if lane else None
             if obstacle is not None:
-                self._tell(allocation_id, life.QueueAllocation(obstacle.reason, obstacle.detail[:500]), "queued")
+                self._tell(allocation_id, orders.QueueAllocation(obstacle.reason, obstacle.detail[:500]), "queued")
             if obstacle is not None or lane is None:
                 del desk.untold[allocation_id]
 
-    def _tell(self, allocation_id: str, command: life.AllocationCommand, step: str) -> None:
+    def _tell(self, allocation_id: str, command: orders.AllocationCommand, step: str) -> None:
         if (ask := self._board.asks.get(allocation_id)) is not None:
             self._to_tell[allocation_id] = (ask.waiting.tenant_id, command, ask.cause.at(step))
             self._telling.set()
@@ -360,7 +383,14 @@ class Lives(Reaction):
     """Carries an allocation on: claimed → placed → started; release asked → stopped → released → claim returned."""
 
     name = "lives"
-    reads = (ClaimGranted, AllocationPlaced, AllocationReleaseRequested, AllocationReleased)
+    reads = (
+        ClaimGranted,
+        PreemptionOrdered,
+        AllocationPlaced,
+        AllocationReleaseRequested,
+        AllocationPreempted,
+        AllocationReleased,
+    )
     concurrency = 64
 
     def __init__(self, commands: Commands, scheduler: Scheduler, board: Board, runtime: Runtime) -> None:
@@ -379,14 +409,17 @@ class Lives(Reaction):
                 await self._place(fact, claim)
             case AllocationPlaced() as placed:
                 await self._start(fact, placed)
-            case AllocationReleaseRequested():
+            case PreemptionOrdered() as order:
+                await self._preempt(fact, order)
+            case AllocationReleaseRequested() | AllocationPreempted():
                 await self._stop(fact)
             case AllocationReleased() as over if over.gpu_count:
                 cause = Cause.of(fact, SERVICE, "return")
-                await self._scheduler.give_back(over.pool_id, over.allocation_id, over.end_reason, cause)
+                why = over.because or over.end_reason
+                await self._scheduler.give_back(over.pool_id, over.allocation_id, why, cause)
 
     async def _place(self, fact: Fact, claim: ClaimGranted) -> None:
-        command = life.PlaceAllocation(claim.pool_id, claim.gpu_model, claim.members)
+        command = orders.PlaceAllocation(claim.pool_id, claim.gpu_model, claim.members)
         cause = Cause.of(fact, SERVICE, "placed")
         try:
             await self._commands.execute(ALLOCATION, claim.tenant_id, claim.allocation_id, command, cause)
@@ -394,6 +427,15 @@ class Lives(Reaction):
             # It was called off between asking and granting: nobody will use these GPUs.
             _log.info("claim of %s goes back: %s", claim.allocation_id, late.detail)
             await self._scheduler.give_back(claim.pool_id, claim.allocation_id, "not-wanted-any-more", cause)
+
+    async def _preempt(self, fact: Fact, order: PreemptionOrdered) -> None:
+        for victim in order.victims:
+            command = orders.PreemptAllocation(order.cause, victim.lost_gpu_ms)
+            cause = replace(Cause.of(fact, SERVICE, "preempted"), project_id=victim.project_id)
+            try:
+                await self._commands.execute(ALLOCATION, victim.tenant_id, victim.allocation_id, command, cause)
+            except Rejected as late:
+                _log.info("%s need not be preempted: %s", victim.allocation_id, late.detail)
 
     async def _start(self, fact: Fact, placed: AllocationPlaced) -> None:
         run = await self._run(fact.tenant_id, placed)
@@ -406,7 +448,7 @@ class Lives(Reaction):
                 ALLOCATION,
                 fact.tenant_id,
                 placed.allocation_id,
-                life.StartAllocation(started_at),
+                orders.StartAllocation(started_at),
                 Cause.of(fact, SERVICE, "started"),
             )
         except Rejected:
@@ -433,7 +475,7 @@ class Lives(Reaction):
             ALLOCATION,
             fact.tenant_id,
             allocation_id,
-            life.EndAllocation(end.ended_at, end.how, end.exit_code),
+            orders.EndAllocation(end.ended_at, end.how, end.exit_code),
             Cause.of(fact, SERVICE, "stopped"),
         )
 

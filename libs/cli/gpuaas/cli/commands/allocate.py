@@ -23,6 +23,11 @@ _DONE = frozenset({"active", "released", "rejected"})
 @click.option("--topology", type=click.Choice(["rack", "pod", "site"]), help="Keep the gang within one of these.")
 @click.option("--required/--preferred", default=False, help="Whether the topology is a must.")
 @click.option("--priority", type=click.IntRange(0, 1_000), default=0, show_default=True, help="Higher is served first.")
+@click.option(
+    "--preemptible/--not-preemptible",
+    default=None,
+    help="May it end early for higher priority too, or never? Left out: only while it runs beyond the quota.",
+)
 @click.option("--lease", "lease_s", type=click.IntRange(1), default=3_600, show_default=True, help="Seconds.")
 @click.option("--image", default="sim", show_default=True, help="What the runtime starts; `sim` is the simulated one.")
 @click.option("--key", help="Idempotency key; a repeat with the same key asks for nothing new.")
@@ -38,6 +43,7 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         "gpus_per_replica": ask["gpus"],
         "share_milli": ask["share"],
         "priority": ask["priority"],
+        "preemptible": ask["preemptible"],
         "lease_s": ask["lease_s"],
         "image": ask["image"],
         "command": list(ask["workload"]) or ["sleep", str(ask["lease_s"])],

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gpuaas.allocations.domain.allocation import AllocationCommand, NotifyAllocation, ReleaseAllocation
 from gpuaas.allocations.domain.book import Claim
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.orders import AllocationCommand, NotifyAllocation, ReleaseAllocation
 from gpuaas.allocations.domain.pool import PoolCommand
 from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.common.clock import Clock

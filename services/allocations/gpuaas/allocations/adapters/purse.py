@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from gpuaas.allocations.domain.allocation import AllocationCommand, ReleaseAllocation
+from gpuaas.allocations.domain.orders import AllocationCommand, ReleaseAllocation
 from gpuaas.allocations.domain.spending import Levels
 from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.common.clock import Clock

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Any, Final, TypeVar
 
-from gpuaas.allocations.domain.allocation import AllocationCommand, EndAllocation, ReleaseAllocation
+from gpuaas.allocations.domain.orders import AllocationCommand, EndAllocation, ReleaseAllocation
 from gpuaas.allocations.ports import Ended, Observes, Run
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands, Entity

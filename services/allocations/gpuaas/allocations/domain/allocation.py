@@ -3,7 +3,7 @@
     requested → queued → placed → active → releasing → released
         └──────────┴── rejected, or released as cancelled
 
-It never says which GPUs are free: that is the pool's. Times come in commands; this file knows no clock.
+It never says which GPUs are free: that is the pool's. Times come in commands (`orders.py`); this file knows no clock.
 """
 
 from __future__ import annotations
@@ -11,9 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
-from gpuaas.allocations.domain.shape import Shape, refuse_absurd
+from gpuaas.allocations.domain.orders import (
+    AllocationCommand,
+    EndAllocation,
+    NotifyAllocation,
+    OrderCommand,
+    PlaceAllocation,
+    PreemptAllocation,
+    QueueAllocation,
+    RejectAllocation,
+    ReleaseAllocation,
+    RenewLease,
+    RequestAllocation,
+    StartAllocation,
+)
+from gpuaas.allocations.domain.shape import refuse_absurd
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary, first_complaint
@@ -22,17 +36,19 @@ from gpuaas.contracts.allocations import (
     AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
+    AllocationPreempted,
     AllocationQueued,
     AllocationRejected,
     AllocationReleased,
     AllocationReleaseRequested,
     AllocationRequested,
     AllocationStarted,
+    EndCause,
     EndReason,
     Member,
     PendingReason,
+    PreemptionCause,
     RejectionReason,
-    ReleaseCause,
     ReleaseReason,
     Workload,
 )
@@ -42,127 +58,6 @@ LEASE_S_MAX: Final = 31_622_400
 """366 days."""
 PRIORITY_MAX: Final = 1_000
 ANY_MODEL: Final = "any"
-
-# -- commands ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RequestAllocation:
-    """Ask for a gang of GPUs and say what to run on them."""
-
-    verb: ClassVar[str] = "requested again"
-    allocation_id: str
-    tenant_id: str
-    project_id: str
-    pool_id: str
-    shape: Shape
-    priority: int
-    lease_s: int
-    image: str
-    command: tuple[str, ...]
-    labels: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class QueueAllocation:
-    """It cannot be placed now."""
-
-    verb: ClassVar[str] = "queued"
-    reason: PendingReason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class RejectAllocation:
-    """It can never be placed."""
-
-    verb: ClassVar[str] = "turned down"
-    reason: RejectionReason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceAllocation:
-    """The pool has granted it these GPUs."""
-
-    verb: ClassVar[str] = "placed"
-    pool_id: str
-    gpu_model: str
-    members: tuple[Member, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StartAllocation:
-    """The runtime saw the workload start."""
-
-    verb: ClassVar[str] = "started"
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseAllocation:
-    """Give the GPUs back, or call the request off. `at` is when this was asked."""
-
-    verb: ClassVar[str] = "released"
-    reason: ReleaseReason
-    at: datetime
-    because: ReleaseCause | None = None
-    detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EndAllocation:
-    """The runtime saw the workload end, or is sure that there is none.
-
-    Attributes:
-        how: `exited` by itself, `stopped` because we said so, `lost` when the runtime no longer knows it.
-    """
-
-    verb: ClassVar[str] = "ended"
-    ended_at: datetime
-    how: Literal["exited", "stopped", "lost"]
-    exit_code: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotifyAllocation:
-    """Tell its tenant that it will be ended at `ends_at`."""
-
-    verb: ClassVar[str] = "given notice"
-    ends_at: datetime
-    node_id: str | None
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class RenewLease:
-    """Keep the GPUs until `lease_s` after the start."""
-
-    verb: ClassVar[str] = "renewed"
-    lease_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class OrderCommand:
-    """Run a further command beside the workload."""
-
-    verb: ClassVar[str] = "given commands"
-    command: tuple[str, ...]
-    timeout_s: int
-
-
-AllocationCommand = (
-    RequestAllocation
-    | QueueAllocation
-    | RejectAllocation
-    | PlaceAllocation
-    | StartAllocation
-    | ReleaseAllocation
-    | EndAllocation
-    | OrderCommand
-    | NotifyAllocation
-    | RenewLease
-)
 
 # -- states --------------------------------------------------------------------------------------------------------
 
@@ -216,6 +111,7 @@ class Releasing:
     started_at: datetime | None
     reason: ReleaseReason
     lease_s: int
+    because: EndCause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +181,8 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
                     detail=release.detail,
                 )
             ]
+        case (Placed() | Active()) as held, PreemptAllocation() as order:
+            return [_preempted(held, order)]
         case (Placed() | Active() | Releasing()) as held, EndAllocation() as end:
             return [_released(held, end)]
         case _ if _is_repeat(allocation, command):
@@ -308,7 +206,7 @@ def _is_repeat(allocation: Allocation, command: AllocationCommand) -> bool:
             return held.placement.members == placement.members
         case Active(), StartAllocation():
             return True
-        case Releasing(), ReleaseAllocation():
+        case Releasing(), ReleaseAllocation() | PreemptAllocation():
             return True
         case Released(), EndAllocation():
             return True
@@ -345,6 +243,7 @@ def _requested(ask: RequestAllocation) -> AllocationRequested:
             topology_level=ask.shape.topology_level,
             topology_mode=ask.shape.topology_mode,
             priority=ask.priority,
+            preemptible=ask.preemptible,
             lease_s=ask.lease_s,
             workload=Workload(image=ask.image, command=ask.command),
             labels=ask.labels,
@@ -395,6 +294,15 @@ def _renewed(held: Active, renewal: RenewLease) -> list[Event]:
     return [AllocationLeaseRenewed(allocation_id=held.request.allocation_id, lease_s=renewal.lease_s)]
 
 
+def _preempted(held: Placed | Active, order: PreemptAllocation) -> AllocationPreempted:
+    return AllocationPreempted(
+        allocation_id=held.request.allocation_id,
+        cause=order.cause,
+        lost_gpu_ms=order.lost_gpu_ms,
+        detail=_PREEMPTED[order.cause],
+    )
+
+
 def _cancelled(request: AllocationRequested, at: datetime) -> AllocationReleased:
     return AllocationReleased(
         allocation_id=request.allocation_id,
@@ -412,6 +320,8 @@ def _released(held: Placed | Active | Releasing, end: EndAllocation) -> Allocati
     started_at = None if isinstance(held, Placed) else held.started_at
     if started_at is not None and end.ended_at < started_at:
         raise Invalid(f"it cannot have ended at {end.ended_at}, before it started at {started_at}")
+    end_reason = _end_reason(held, end)
+    because = held.because if isinstance(held, Releasing) and end_reason == held.reason else None
     return AllocationReleased(
         allocation_id=held.request.allocation_id,
         tenant_id=held.request.tenant_id,
@@ -422,7 +332,8 @@ def _released(held: Placed | Active | Releasing, end: EndAllocation) -> Allocati
         share_milli=held.request.share_milli,
         started_at=started_at,
         ended_at=end.ended_at,
-        end_reason=_end_reason(held, end),
+        end_reason=end_reason,
+        because=because,
         exit_code=end.exit_code,
     )
 
@@ -436,6 +347,12 @@ def _end_reason(held: Placed | Active | Releasing, end: EndAllocation) -> EndRea
     if end.how == "lost":
         return "runtime-lost"
     raise Rejected(f"nobody asked allocation {held.request.allocation_id} to stop")
+
+
+_PREEMPTED: Final[Mapping[PreemptionCause, str]] = {
+    "quota-reclaimed": "its GPUs were borrowed beyond the quota and are taken back by who is entitled to them",
+    "preempted": "it said that it may be ended early, and work of higher priority needs its GPUs",
+}
 
 
 def lease_end(allocation: Active | Releasing) -> datetime:
@@ -474,6 +391,10 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
             return Releasing(held.request, held.placement, None, release.reason, held.request.lease_s)
         case Active() as held, AllocationReleaseRequested() as release:
             return Releasing(held.request, held.placement, held.started_at, release.reason, held.lease_s)
+        case Placed() as held, AllocationPreempted() as order:
+            return Releasing(held.request, held.placement, None, "operator", held.request.lease_s, order.cause)
+        case Active() as held, AllocationPreempted() as order:
+            return Releasing(held.request, held.placement, held.started_at, "operator", held.lease_s, order.cause)
         case (Requested() | Queued() | Placed() | Active() | Releasing()) as held, AllocationReleased() as end:
             return Released(held.request, end.end_reason)
         case _:
@@ -492,4 +413,5 @@ VOCABULARY: Final = Vocabulary(
     AllocationCommandOrdered,
     AllocationNotified,
     AllocationLeaseRenewed,
+    AllocationPreempted,
 )

@@ -14,7 +14,7 @@ The empty version owns no book: each fold that begins there gets a book of its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gpuaas.allocations.domain.room import Bits, Room
@@ -61,7 +61,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """GPUs held by one allocation: per replica (node index, mask of devices), and how much of each."""
+    """GPUs held by one allocation: per replica (node index, mask of devices), and how much of each.
+
+    Attributes:
+        since: the version of the pool that it was granted on: of two claims the lower is the older.
+    """
 
     allocation_id: str
     tenant_id: str
@@ -69,10 +73,24 @@ class Claim:
     gpu_model: str
     holdings: tuple[tuple[int, Bits], ...]
     share_milli: int = WHOLE_MILLI
+    since: int = field(default=0, compare=False)
 
     @property
     def gpu_count(self) -> int:
         return sum(mask.bit_count() for _, mask in self.holdings)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Machines kept for an allocation while those that make way for it end.
+
+    Attributes:
+        victims: those that have not given back yet.
+    """
+
+    gpu_model: str
+    nodes: Bits
+    victims: frozenset[str]
 
 
 Demand = tuple[int, ...]
@@ -82,6 +100,7 @@ Change = (
     tuple[Literal["node"], int, Node | None]
     | tuple[Literal["held"], int, Bits]
     | tuple[Literal["claim"], str, Claim | None]
+    | tuple[Literal["promise"], str, Promise | None]
     | tuple[Literal["demand"], int, Demand]
     | tuple[Literal["share-demand"], int, ShareDemand]
     | tuple[Literal["part"], tuple[int, int], int]
@@ -107,6 +126,7 @@ class Book:
         self.nodes: list[Node] = []
         self.held: list[Bits] = []
         self.claims: dict[str, Claim] = {}
+        self.promises: dict[str, Promise] = {}
         self.used: list[dict[int, int]] = []
         self.demand: Demand = ()
         self.share_demand: ShareDemand = ()
@@ -163,6 +183,11 @@ class Book:
                 if claim is not None:
                     self.claims[allocation_id] = claim
                 return ("claim", allocation_id, was_held)
+            case ("promise", gainer, promise):
+                kept = self.promises.pop(gainer, None)
+                if promise is not None:
+                    self.promises[gainer] = promise
+                return ("promise", gainer, kept)
             case ("demand", _, demand):
                 old, self.demand = self.demand, demand
                 return ("demand", 0, old)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from gpuaas.allocations.domain.book import DEMAND_WINDOW, EMPTY, Book, Change, Claim, Demand, Node, Place, Version
+from gpuaas.allocations.domain.book import (
+    DEMAND_WINDOW,
+    EMPTY,
+    Book,
+    Change,
+    Claim,
+    Demand,
+    Node,
+    Place,
+    Promise,
+    Version,
+)
 from gpuaas.allocations.domain.room import Bits, lowest
 from gpuaas.allocations.domain.shape import WHOLE_MILLI
 from gpuaas.allocations.domain.sharing import with_share
@@ -17,6 +28,7 @@ from gpuaas.contracts.allocations import (
     Member,
     PoolCapacityAdded,
     PoolCapacityWithdrawn,
+    PreemptionOrdered,
     Topology,
 )
 
@@ -35,7 +47,7 @@ class Pool:
 
     def granted(self, claim: Claim) -> Pool:
         """The pool after one more claim, in thought."""
-        return self.after(_changes_of_grant(self.book, claim))
+        return self.after(_changes_of_grant(self.book, replace(claim, since=self.events)))
 
     def returned(self, allocation_id: str) -> Pool:
         """The pool after a claim came back, in thought; itself if there is none."""
@@ -74,9 +86,13 @@ def evolve(pool: Pool, event: Event) -> Pool:
     book = pool.book
     match event:
         case ClaimGranted() as grant:
-            changes = _changes_of_grant(book, _claim_in(book, grant))
+            changes = _changes_of_grant(book, replace(_claim_in(book, grant), since=pool.events))
         case ClaimReturned() as back:
             changes = _changes_of_return(book, book.claims[back.allocation_id])
+        case PreemptionOrdered() as order:
+            nodes = sum(1 << book.number[node_id] for node_id in order.node_ids)
+            victims = frozenset(victim.allocation_id for victim in order.victims)
+            changes = [("promise", order.allocation_id, Promise(order.gpu_model, nodes, victims))]
         case PoolCapacityAdded() as offer:
             changes = [_change_of_node(book, offer)]
         case PoolCapacityWithdrawn() as closing:
@@ -126,6 +142,13 @@ def _changes_of_shares(book: Book, claim: Claim, sign: int) -> list[Change]:
 
 
 def _changes_of_grant(book: Book, claim: Claim) -> list[Change]:
+    changes = _changes_of_claim(book, claim)
+    if claim.allocation_id in book.promises:
+        changes.append(("promise", claim.allocation_id, None))
+    return changes
+
+
+def _changes_of_claim(book: Book, claim: Claim) -> list[Change]:
     if claim.share_milli < WHOLE_MILLI:
         demand = with_share(book.share_demand, claim.share_milli, len(claim.holdings))
         return [
@@ -140,10 +163,20 @@ def _changes_of_grant(book: Book, claim: Claim) -> list[Change]:
 
 
 def _changes_of_return(book: Book, claim: Claim) -> list[Change]:
+    changes: list[Change] = [("claim", claim.allocation_id, None), *_kept_promises(book, claim.allocation_id)]
     if claim.share_milli < WHOLE_MILLI:
-        return [("claim", claim.allocation_id, None), *_changes_of_shares(book, claim, -1)]
-    changes: list[Change] = [("claim", claim.allocation_id, None)]
+        return [*changes, *_changes_of_shares(book, claim, -1)]
     changes += [("held", number, book.held[number] & ~mask) for number, mask in per_node(claim.holdings).items()]
+    return changes
+
+
+def _kept_promises(book: Book, victim: str) -> list[Change]:
+    """Promises that wait for `victim`, without it; one that waits for nobody any more is over."""
+    changes: list[Change] = []
+    for gainer, promise in book.promises.items():
+        if victim in promise.victims:
+            left = promise.victims - {victim}
+            changes.append(("promise", gainer, replace(promise, victims=left) if left else None))
     return changes
 
 

@@ -54,7 +54,9 @@ class _Round:
         return [model for model in models if self.standing(waiting, model) in wanted]
 
     def standing(self, waiting: Waiting, model: str) -> Standing:
-        return self.usage.standing(waiting.tenant_id, waiting.project_id, model, milli_of(waiting.shape))
+        said = self.usage.standing(waiting.tenant_id, waiting.project_id, model, milli_of(waiting.shape))
+        # What may never be taken back is not lent.
+        return "exhausted" if said == "borrows" and waiting.preemptible is False else said
 
     def put(self, waiting: Waiting, models: list[str]) -> NoPlacement | None:
         """Grant it in thought on the first of `models` that has room; else why not."""

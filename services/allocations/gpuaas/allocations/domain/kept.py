@@ -6,7 +6,7 @@ from dataclasses import astuple
 from typing import Any
 
 import msgspec
-from gpuaas.allocations.domain.book import Book, Change, Claim, Node, Place, Version
+from gpuaas.allocations.domain.book import Book, Change, Claim, Node, Place, Promise, Version
 from gpuaas.allocations.domain.capacity import Pool, per_node, shares_of
 from gpuaas.allocations.domain.room import lowest
 from gpuaas.allocations.domain.shape import LEVELS, WHOLE_MILLI
@@ -30,8 +30,13 @@ def written(pool: Pool) -> bytes:
                 claim.gpu_model,
                 [[number, hex(mask)] for number, mask in claim.holdings],
                 claim.share_milli,
+                claim.since,
             ]
             for claim in book.claims.values()
+        ],
+        "promises": [
+            [gainer, promise.gpu_model, hex(promise.nodes), sorted(promise.victims)]
+            for gainer, promise in sorted(book.promises.items())
         ],
         "demand": book.demand,
         "share_demand": book.share_demand,
@@ -50,9 +55,11 @@ def read(content: bytes) -> Pool:
         node = Node(node_id, model, tuple(devices), int(offered, 16), Place(*place), withdrawn)
         changes.append(("node", number, node))
     book.apply(changes)
-    for allocation_id, tenant_id, project_id, model, holdings, share in document["claims"]:
+    for allocation_id, tenant_id, project_id, model, holdings, share, since in document["claims"]:
         held = tuple((number, int(mask, 16)) for number, mask in holdings)
-        book.apply(_of_claim(book, Claim(allocation_id, tenant_id, project_id, model, held, share)))
+        book.apply(_of_claim(book, Claim(allocation_id, tenant_id, project_id, model, held, share, since)))
+    for gainer, model, nodes, victims in document["promises"]:
+        book.apply([("promise", gainer, Promise(model, int(nodes, 16), frozenset(victims)))])
     demand = tuple(document["demand"])
     shares = tuple((share, count) for share, count in document["share_demand"])
     book.apply([("demand", 0, demand), ("share-demand", 0, shares)])

@@ -32,8 +32,11 @@ from gpuaas.contracts.allocations import (
     Member,
     PoolCapacityAdded,
     PoolCapacityWithdrawn,
+    PreemptionCause,
+    PreemptionOrdered,
     Receipt,
     Topology,
+    Victim,
 )
 
 SETTLE_MAX: Final = 500
@@ -90,7 +93,24 @@ class Settle:
     grants: tuple[GrantClaim, ...]
 
 
-PoolCommand = AddCapacity | WithdrawCapacity | GrantClaim | ReturnClaim | Settle
+@dataclass(frozen=True, slots=True)
+class OrderPreemption:
+    """End `victims` so that an allocation can start on `node_ids`, which are kept for it.
+
+    Attributes:
+        pool_version: what it was decided on; in any other version who may be ended may be somebody else.
+    """
+
+    pool_id: str
+    allocation_id: str
+    cause: PreemptionCause
+    gpu_model: str
+    node_ids: tuple[str, ...]
+    victims: tuple[Victim, ...]
+    pool_version: int
+
+
+PoolCommand = AddCapacity | WithdrawCapacity | GrantClaim | ReturnClaim | OrderPreemption | Settle
 
 
 def decide(command: PoolCommand, pool: Pool) -> list[Event]:
@@ -109,6 +129,8 @@ def decide(command: PoolCommand, pool: Pool) -> list[Event]:
             return _grant(grant, pool.book)
         case ReturnClaim() as back:
             return _return(back, pool.book)
+        case OrderPreemption() as order:
+            return _preempt(order, pool)
         case Settle() as cycle:
             return _settle(cycle, pool)
 
@@ -179,6 +201,28 @@ def _return(back: ReturnClaim, book: Book) -> list[Event]:
     return [ClaimReturned(pool_id=back.pool_id, allocation_id=back.allocation_id, reason=back.reason)]
 
 
+def _preempt(order: OrderPreemption, pool: Pool) -> list[Event]:
+    if order.pool_version != pool.events:
+        raise Rejected(f"pool {order.pool_id} has changed since it was decided who makes way; decide again")
+    book = pool.book
+    if order.allocation_id in book.claims or order.allocation_id in book.promises:
+        raise Rejected(f"allocation {order.allocation_id} holds GPUs already, or some are being freed for it")
+    for victim in order.victims:
+        if victim.allocation_id not in book.claims:
+            raise Rejected(f"allocation {victim.allocation_id} holds no GPUs that it could give up")
+    return [
+        PreemptionOrdered(
+            pool_id=order.pool_id,
+            allocation_id=order.allocation_id,
+            cause=order.cause,
+            gpu_model=order.gpu_model,
+            node_ids=order.node_ids,
+            victims=order.victims,
+            lost_gpu_ms=sum(victim.lost_gpu_ms for victim in order.victims),
+        )
+    ]
+
+
 def _settle(cycle: Settle, pool: Pool) -> list[Event]:
     if len(cycle.returns) + len(cycle.grants) > SETTLE_MAX:
         raise Invalid(f"at most {SETTLE_MAX} claims are settled at once")
@@ -244,4 +288,4 @@ def _no(grant: GrantClaim, why: str) -> NoReturn:
 
 
 POOL: Final[Decider[Pool, PoolCommand]] = Decider(initial=EMPTY_POOL, decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(PoolCapacityAdded, PoolCapacityWithdrawn, ClaimGranted, ClaimReturned)
+VOCABULARY: Final = Vocabulary(PoolCapacityAdded, PoolCapacityWithdrawn, ClaimGranted, ClaimReturned, PreemptionOrdered)

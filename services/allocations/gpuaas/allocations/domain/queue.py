@@ -40,7 +40,13 @@ GRANTS_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A request in the line. `arrival` is its position in the log."""
+    """A request in the line.
+
+    Attributes:
+        arrival: its position in the log.
+        preemptible: True: gives way to higher priority too; False: never, and so never borrows; None: only what it
+            borrows can be taken back.
+    """
 
     allocation_id: str
     tenant_id: str
@@ -48,6 +54,7 @@ class Waiting:
     shape: Shape
     priority: int
     arrival: int
+    preemptible: bool | None = None
 
 
 Lane = tuple[int, Shape]

@@ -17,6 +17,7 @@ from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.allocations import (
     AllocationLeaseRenewed,
     AllocationPlaced,
+    AllocationPreempted,
     AllocationQueued,
     AllocationRejected,
     AllocationReleased,
@@ -26,11 +27,11 @@ from gpuaas.contracts.allocations import (
     ClaimGranted,
     Member,
 )
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, func, select
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, func, select
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 TABLE: Final = Table(
-    "allocations_v3",
+    "allocations_v4",
     MetaData(),
     Column("allocation_id", Text, primary_key=True),
     Column("tenant_id", Text),
@@ -43,6 +44,7 @@ TABLE: Final = Table(
     Column("topology_level", Text),
     Column("topology_mode", Text),
     Column("priority", Integer),
+    Column("preemptible", Boolean),
     Column("lease_s", Integer),
     Column("workload", JSONB),
     Column("labels", JSONB),
@@ -65,8 +67,8 @@ TABLE: Final = Table(
     Column("end_reason", Text),
     Column("exit_code", Integer),
     Column("position", BigInteger),
-    Index("allocations_v3_by_project", "tenant_id", "project_id", "requested_position"),
-    Index("allocations_v3_by_arrival", "requested_position"),
+    Index("allocations_v4_by_project", "tenant_id", "project_id", "requested_position"),
+    Index("allocations_v4_by_arrival", "requested_position"),
     postgresql_with={"fillfactor": 70},
 )
 _LATER: Final = tuple(
@@ -105,7 +107,7 @@ class Allocations(Projection):
     """The current view of all allocations."""
 
     answer = "allocations"
-    version = 3
+    version = 4
     reads = (
         AllocationRequested,
         AllocationQueued,
@@ -115,6 +117,7 @@ class Allocations(Projection):
         AllocationReleaseRequested,
         AllocationReleased,
         AllocationLeaseRenewed,
+        AllocationPreempted,
         ClaimGranted,
     )
     tables = (TABLE,)
@@ -256,6 +259,7 @@ def _request(fact: Fact, event: AllocationRequested) -> dict[str, Any]:
         "topology_level": event.topology_level,
         "topology_mode": event.topology_mode,
         "priority": event.priority,
+        "preemptible": event.preemptible,
         "lease_s": event.lease_s,
         "workload": {"image": event.workload.image, "command": event.workload.command},
         "labels": dict(event.labels),
@@ -296,8 +300,10 @@ def _change(fact: Fact, event: Event) -> dict[str, Any]:
             change = {"renewed_lease_s": event.lease_s}
         case AllocationReleaseRequested():
             change = {"state": "releasing", "release_reason": event.reason}
+        case AllocationPreempted():
+            change = {"state": "releasing", "release_reason": event.cause, "detail": event.detail}
         case AllocationReleased():
-            change = {"state": "released", "ended_at": event.ended_at, "end_reason": event.end_reason}
+            change = {"state": "released", "ended_at": event.ended_at, "end_reason": event.because or event.end_reason}
             change["exit_code"] = event.exit_code
         case _:
             raise AssertionError(event)

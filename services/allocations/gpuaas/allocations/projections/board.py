@@ -1,6 +1,6 @@
 """What waits and what runs, in memory, for the scheduler and the runtime. One law: it is the log's word, read again.
 
-It begins with the allocations that have not ended, as `allocations_v3` has them, and follows the log from the position
+It begins with the allocations that have not ended, as `allocations_v4` has them, and follows the log from the position
 that this is true at: nothing that happened while no process ran is missed. A failure begins it anew from there.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
+from gpuaas.allocations.domain.preemption import Running
 from gpuaas.allocations.domain.queue import Line, Waiting
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.ports import Run
@@ -26,7 +27,14 @@ from gpuaas.contracts import allocations as said
 
 SERVICE: Final = "allocations"
 _POOL_EVENTS: Final = frozenset(
-    event.TYPE for event in (said.PoolCapacityAdded, said.PoolCapacityWithdrawn, said.ClaimGranted, said.ClaimReturned)
+    event.TYPE
+    for event in (
+        said.PoolCapacityAdded,
+        said.PoolCapacityWithdrawn,
+        said.ClaimGranted,
+        said.ClaimReturned,
+        said.PreemptionOrdered,
+    )
 )
 
 
@@ -83,6 +91,8 @@ class Board(Reader):
         self._supervision = supervision
         self.desks: dict[str, Desk] = {}
         self.asks: dict[str, Ask] = {}
+        self.running: dict[str, Running] = {}
+        self.ending: set[str] = set()
         self.complete = False
         self.news = asyncio.Event()
 
@@ -97,6 +107,8 @@ class Board(Reader):
             unfinished, position = await projection.unfinished(rows)
         self.desks.clear()
         self.asks.clear()
+        self.running.clear()
+        self.ending.clear()
         for row in unfinished:
             self._recover(dict(row))
         return position
@@ -128,7 +140,15 @@ class Board(Reader):
         )
         arrival: int = row["requested_position"]
         ask = Ask(
-            Waiting(allocation_id, row["tenant_id"], row["project_id"], shape, row["priority"], arrival),
+            Waiting(
+                allocation_id,
+                row["tenant_id"],
+                row["project_id"],
+                shape,
+                row["priority"],
+                arrival,
+                row["preemptible"],
+            ),
             row["pool_id"],
             row["renewed_lease_s"] or row["lease_s"],
             row["workload"]["image"],
@@ -139,6 +159,8 @@ class Board(Reader):
         match row["state"]:
             case "requested" | "queued" as state:
                 self._join(ask, told=state == "queued")
+            case "releasing":
+                self.ending.add(allocation_id)
             case "active":
                 started = Cause(
                     id=row["start_event_id"],
@@ -170,10 +192,12 @@ class Board(Reader):
             case said.AllocationReleased.TYPE | said.AllocationRejected.TYPE:
                 self._leave(last_token)
                 self.asks.pop(last_token, None)
+                self.running.pop(last_token, None)
+                self.ending.discard(last_token)
                 self._supervision.over(last_token)
-            case (
-                said.AllocationReleaseRequested.TYPE | said.AllocationCommandOrdered.TYPE | said.AllocationNotified.TYPE
-            ):
+            case said.AllocationReleaseRequested.TYPE | said.AllocationPreempted.TYPE:
+                self.ending.add(last_token)
+            case said.AllocationCommandOrdered.TYPE | said.AllocationNotified.TYPE:
                 pass
             case kind if kind in _POOL_EVENTS:
                 self._pool_changed(self.desk(last_token), kind, envelope)
@@ -194,7 +218,15 @@ class Board(Reader):
             event.share_milli or WHOLE_MILLI,
         )
         ask = Ask(
-            Waiting(event.allocation_id, event.tenant_id, event.project_id, shape, event.priority, position),
+            Waiting(
+                event.allocation_id,
+                event.tenant_id,
+                event.project_id,
+                shape,
+                event.priority,
+                position,
+                event.preemptible,
+            ),
             event.pool_id,
             event.lease_s,
             event.workload.image,
@@ -224,6 +256,8 @@ class Board(Reader):
             self._begin_run(ask, event.members, event.started_at, _cause(envelope))
 
     def _begin_run(self, ask: Ask, members: tuple[said.Member, ...], started_at: datetime, cause: Cause) -> None:
+        waiting = ask.waiting
+        self.running[waiting.allocation_id] = Running(waiting.priority, waiting.preemptible, started_at)
         self._supervision.begin(ask.run(members), started_at, ask.lease_s, ask.waiting.tenant_id, cause)
 
     def _pool_changed(self, desk: Desk, kind: str, envelope: Envelope) -> None:

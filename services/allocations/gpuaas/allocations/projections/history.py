@@ -20,6 +20,7 @@ from gpuaas.contracts.allocations import (
     AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
+    AllocationPreempted,
     AllocationQueued,
     AllocationRejected,
     AllocationReleased,
@@ -88,9 +89,12 @@ def sentence(event: Event) -> str:
             because = f", {release.because}" if release.because else ""
             detail = f": {release.detail}" if release.detail else ""
             return f"release asked for ({release.reason}{because}){detail}"
+        case AllocationPreempted() as order:
+            return f"ended early ({order.cause}): {order.detail}"
         case AllocationReleased() as end:
             code = "" if end.exit_code is None else f", exit code {end.exit_code}"
-            return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{code})"
+            because = f", {end.because}" if end.because else ""
+            return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{because}{code})"
         case _:
             return event.TYPE
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
-from gpuaas.allocations.domain.allocation import Active, Allocation, OrderCommand, Placed, Releasing, Unknown
+from gpuaas.allocations.domain.allocation import Active, Allocation, Placed, Releasing, Unknown
+from gpuaas.allocations.domain.orders import OrderCommand
 from gpuaas.allocations.ports import LogPart, Run, Runtime
 from gpuaas.allocations.reactions import ALLOCATION, run_of
 from gpuaas.common.access import ABSENT

@@ -1,0 +1,148 @@
+"""What may be ordered of an allocation. One law: an order says what somebody wants; whether it happens is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from gpuaas.allocations.domain.shape import Shape
+from gpuaas.contracts.allocations import (
+    Member,
+    PendingReason,
+    PreemptionCause,
+    RejectionReason,
+    ReleaseCause,
+    ReleaseReason,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAllocation:
+    """Ask for a gang of GPUs and say what to run on them."""
+
+    verb: ClassVar[str] = "requested again"
+    allocation_id: str
+    tenant_id: str
+    project_id: str
+    pool_id: str
+    shape: Shape
+    priority: int
+    lease_s: int
+    image: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str]
+    preemptible: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAllocation:
+    """It cannot be placed now."""
+
+    verb: ClassVar[str] = "queued"
+    reason: PendingReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectAllocation:
+    """It can never be placed."""
+
+    verb: ClassVar[str] = "turned down"
+    reason: RejectionReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceAllocation:
+    """The pool has granted it these GPUs."""
+
+    verb: ClassVar[str] = "placed"
+    pool_id: str
+    gpu_model: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartAllocation:
+    """The runtime saw the workload start."""
+
+    verb: ClassVar[str] = "started"
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAllocation:
+    """Give the GPUs back, or call the request off. `at` is when this was asked."""
+
+    verb: ClassVar[str] = "released"
+    reason: ReleaseReason
+    at: datetime
+    because: ReleaseCause | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreemptAllocation:
+    """End it early, for other work; the pool has ordered so."""
+
+    verb: ClassVar[str] = "preempted"
+    cause: PreemptionCause
+    lost_gpu_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndAllocation:
+    """The runtime saw the workload end, or is sure that there is none.
+
+    Attributes:
+        how: `exited` by itself, `stopped` because we said so, `lost` when the runtime no longer knows it.
+    """
+
+    verb: ClassVar[str] = "ended"
+    ended_at: datetime
+    how: Literal["exited", "stopped", "lost"]
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyAllocation:
+    """Tell its tenant that it will be ended at `ends_at`."""
+
+    verb: ClassVar[str] = "given notice"
+    ends_at: datetime
+    node_id: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLease:
+    """Keep the GPUs until `lease_s` after the start."""
+
+    verb: ClassVar[str] = "renewed"
+    lease_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCommand:
+    """Run a further command beside the workload."""
+
+    verb: ClassVar[str] = "given commands"
+    command: tuple[str, ...]
+    timeout_s: int
+
+
+AllocationCommand = (
+    RequestAllocation
+    | QueueAllocation
+    | RejectAllocation
+    | PlaceAllocation
+    | StartAllocation
+    | ReleaseAllocation
+    | PreemptAllocation
+    | EndAllocation
+    | OrderCommand
+    | NotifyAllocation
+    | RenewLease
+)
