@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpuaas.allocations import api
 from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
+from gpuaas.allocations.adapters.lately import Lately
 from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.purse import Purse, Stopper
@@ -33,8 +34,10 @@ def build(settings: AllocationsSettings) -> Service:
     board = Board(service.log, service.database, allocations, supervisor)
     machines = Reactor(Capacity(service.commands, service.log), service.log, service.database)
     purse, entitlements = Purse(service.log, board), Entitlements(service.log, board)
-    preempter = Preempter(board, entitlements, service.clock)
-    scheduler = Scheduler(service.commands, board, machines, settings.placement_policy, purse, entitlements, preempter)
+    preempter, lately = Preempter(board, entitlements, service.clock), Lately(service.log, service.clock)
+    scheduler = Scheduler(
+        service.commands, board, machines, settings.placement_policy, purse, entitlements, preempter, lately
+    )
     stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
     drains = Drains(service.log)
     evictor = Evictor(service.commands, ALLOCATION, POOL, board, drains, service.clock)
@@ -44,6 +47,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.follow(purse)
     service.follow(drains)
     service.follow(entitlements)
+    service.follow(lately)
     service.react(Lives(service.commands, scheduler, board, runtime))
     service.background("scheduler", scheduler.schedule)
     service.background("teller", scheduler.tell)

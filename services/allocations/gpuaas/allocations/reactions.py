@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gpuaas.allocations.adapters.entitlements import Entitlements
+from gpuaas.allocations.adapters.lately import Lately
 from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain import allocation as life
@@ -156,6 +157,7 @@ class Scheduler:
 
     Args:
         entitlements: quotas; None: the line alone decides.
+        lately: what tenants held on average; None: past use does not count.
         preempter: who decides whether running work makes way; None: it never does.
         purse: who may not start anything; None: nobody is asked.
         capacity: the reader that keeps machines up to the log. "Never" is said only of a pool that has everything in it
@@ -171,7 +173,9 @@ class Scheduler:
         purse: Purse | None = None,
         entitlements: Entitlements | None = None,
         preempter: Preempter | None = None,
+        lately: Lately | None = None,
     ) -> None:
+        self._lately = lately
         self._preempter = preempter
         self._commands = commands
         self._board = board
@@ -262,11 +266,16 @@ class Scheduler:
             counter.kept.setdefault(promise.gpu_model, Kept(gainer, promise.nodes))
         for back in returns:
             pool = pool.returned(back.command.allocation_id)
-        quotas = self._entitlements.in_pool(pool_id) if self._entitlements is not None else {}
-        if quotas:
-            line, kept = desk.line, counter.kept
-            return plan_with_quotas(pool_id, pool, line, kept, quotas, self._policy, barred=self._barred)
-        return plan(pool_id, pool, desk.line, counter.kept, self._policy, barred=self._barred)
+        line, kept = desk.line, counter.kept
+        if self._entitlements is None:
+            return plan(pool_id, pool, line, kept, self._policy, barred=self._barred)
+        quotas, strict = self._entitlements.in_pool(pool_id), self._entitlements.rules(pool_id).strict
+        if not quotas:
+            return plan(pool_id, pool, line, kept, self._policy, barred=self._barred, strict=strict)
+        lately = self._lately.in_pool(pool_id) if self._lately is not None else {}
+        return plan_with_quotas(
+            pool_id, pool, line, kept, quotas, self._policy, barred=self._barred, strict=strict, lately=lately
+        )
 
     def _barred(self, waiting: Waiting) -> bool:
         return self._purse is not None and self._purse.levels.bars(waiting.tenant_id, waiting.project_id) is not None

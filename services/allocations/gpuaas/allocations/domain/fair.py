@@ -2,8 +2,9 @@
 
 First the requests within their quota, in the order of the line (priority, then arrival), with the head protected as in
 `queue.py`. Then those that borrow, on what is left and not kept: by priority, then whose tenant has borrowed least for
-its weight, then arrival; each grant counts at once, so borrowing evens out within a cycle. A request beyond its limit
-keeps its place and holds nobody up; one that its limit could never hold is turned down.
+its weight (and held lately, where the pool's rules let past use count), then arrival; each grant counts at once, so
+borrowing evens out within a cycle. A request beyond its limit keeps its place and holds nobody up; one that its limit
+could never hold is turned down.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class _Round:
     usage: Usage
     policy: Policy
     before: Mapping[str, Kept]
+    strict: bool = False
     grants: list[GrantClaim] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     obstacles: dict[Lane, Obstacle] = field(default_factory=dict)
@@ -76,6 +78,9 @@ class _Round:
         assert refused is not None
         return refused
 
+    def keep_for(self, head: Waiting, found: NoPlacement) -> None:
+        keep_for(head, found, self.pool, self.kept, self.before, strict=self.strict)
+
     def turn_down(self, waiting: Waiting, reason: RejectionReason, detail: str) -> None:
         self.refusals.append(Refusal(waiting, reason, detail))
 
@@ -98,10 +103,18 @@ def plan_with_quotas(
     policy: Policy = LEAST_FRAGMENTS,
     grants_max: int = GRANTS_MAX,
     barred: Callable[[Waiting], bool] = nobody,
+    *,
+    strict: bool = False,
+    lately: Mapping[tuple[str, str], float] | None = None,
 ) -> Plan:
-    """One cycle's decisions. Neither `pool` nor `line` is changed; O(waiting) where `plan` is O(grants + lanes)."""
-    usage = Usage.of(quotas, pool.book.claims.values())
-    cycle = _Round(pool_id, pool, usage, policy, kept_before)
+    """One cycle's decisions. Neither `pool` nor `line` is changed; O(waiting) where `plan` is O(grants + lanes).
+
+    Args:
+        strict, barred: as in `plan`.
+        lately: what tenants held on average; who borrowed much goes behind who borrowed little.
+    """
+    usage = Usage.of(quotas, pool.book.claims.values(), lately)
+    cycle = _Round(pool_id, pool, usage, policy, kept_before, strict)
     waiting = [each for _, lane in line.lanes() for each in lane if not barred(each)]
     waiting.sort(key=lambda each: (-each.priority, each.arrival))
     later = _entitled(cycle, waiting, grants_max)
@@ -130,7 +143,7 @@ def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Wa
         if each.shape.gpu_model is not None:
             stuck.add((lane, each.shape.gpu_model))
         cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
-        keep_for(each, found, cycle.pool, cycle.kept, cycle.before)
+        cycle.keep_for(each, found)
     return later
 
 
@@ -162,7 +175,7 @@ def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
             else:
                 stuck.add(lane)
                 cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
-                keep_for(each, found, cycle.pool, cycle.kept, cycle.before)
+                cycle.keep_for(each, found)
     return len(cycle.grants) >= grants_max
 
 

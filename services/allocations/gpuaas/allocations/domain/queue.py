@@ -7,7 +7,8 @@ nothing else is placed there, and since every lease ends, they drain and the hea
 stay the same while the head stays the same, so a stream of small requests cannot make it wait for ever. Everyone
 behind the head may go at once onto other nodes (backfill): that cannot delay the head, and a large gang at the front
 does not idle the pool. Only the head is protected; those between it and a backfilled request are not. Requests with
-higher priority than the head are not bound by what is kept for it.
+higher priority than the head are not bound by what is kept for it. Where the pool's rules say `strict-fifo`, everything
+of its model is kept for the head: nobody passes it.
 
 Requests of one shape and priority stand in one lane, and when the first of a lane cannot be placed none of it can:
 a cycle costs O(grants + lanes), whatever the length of the line.
@@ -167,11 +168,14 @@ def plan(
     policy: Policy = LEAST_FRAGMENTS,
     grants_max: int = GRANTS_MAX,
     barred: Callable[[Waiting], bool] = nobody,
+    *,
+    strict: bool = False,
 ) -> Plan:
     """Go through the line once, granting in thought. Neither `pool` nor `line` is changed.
 
     Args:
         barred: who may not start now; they keep their place and nobody waits for them.
+        strict: nobody passes the head.
     """
     lanes = list(line.lanes())
     grants: list[GrantClaim] = []
@@ -196,7 +200,7 @@ def plan(
             refusals.append(Refusal(waiting, cast(RejectionReason, found.reason), found.detail))
         else:
             obstacles[lanes[i][0]] = Obstacle(cast(PendingReason, found.reason), found.detail)
-            keep_for(waiting, found, pool, kept, kept_before)
+            keep_for(waiting, found, pool, kept, kept_before, strict=strict)
             continue
         if (following := next(lanes[i][1], None)) is not None:
             heappush(heads, (-following.priority, following.arrival, i, following))
@@ -216,11 +220,24 @@ def grant_of(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
     )
 
 
-def keep_for(head: Waiting, found: NoPlacement, pool: Pool, kept: dict[str, Kept], before: Mapping[str, Kept]) -> None:
-    """Keep nodes for `head` if it is the first of its model that cannot go on."""
+def keep_for(
+    head: Waiting,
+    found: NoPlacement,
+    pool: Pool,
+    kept: dict[str, Kept],
+    before: Mapping[str, Kept],
+    *,
+    strict: bool = False,
+) -> None:
+    """Keep nodes for `head` if it is the first of its model that cannot go on; all of them in strict order."""
     if found.reason == "behind-higher-priority" or head.shape.gpu_model in kept:
         return
     book = pool.book
+    if strict:
+        every = (1 << len(book.nodes)) - 1
+        for model in (head.shape.gpu_model,) if head.shape.gpu_model else book.models:
+            kept.setdefault(model, Kept(head.allocation_id, every))
+        return
     for model, nearest in hold_back(book, head.shape).items():
         if model in kept:
             return

@@ -96,10 +96,17 @@ class Usage:
 
     quotas: Mapping[Scope, QuotaSet]
     held: Counter[Scope] = field(default_factory=Counter)
+    lately: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, quotas: Mapping[Scope, QuotaSet], claims: Iterable[Claim]) -> Usage:
-        usage = cls(quotas)
+    def of(
+        cls,
+        quotas: Mapping[Scope, QuotaSet],
+        claims: Iterable[Claim],
+        lately: Mapping[tuple[str, str], float] | None = None,
+    ) -> Usage:
+        """`lately`: thousandths that each tenant held of a model on average, where past use counts."""
+        usage = cls(quotas, lately=lately or {})
         for claim in claims:
             milli = claim.gpu_count * claim.share_milli
             usage.add(claim.tenant_id, claim.project_id, claim.gpu_model, milli)
@@ -131,10 +138,12 @@ class Usage:
         return worst
 
     def share(self, tenant_id: str, model: str) -> float:
-        """What a tenant holds beyond its entitlement, by its weight: who has less of it borrows first."""
+        """What a tenant holds beyond its entitlement, and held lately, by its weight: who has less borrows first."""
         said = self.quotas.get((tenant_id, model, None))
-        beyond = self.held[tenant_id, model, None] - (WHOLE_MILLI * said.nominal_gpus if said else 0)
-        return max(beyond, 0) / (said.weight if said else 1)
+        nominal = WHOLE_MILLI * said.nominal_gpus if said else 0
+        now = max(self.held[tenant_id, model, None] - nominal, 0)
+        past = max(self.lately.get((tenant_id, model), 0.0) - nominal, 0.0)
+        return (now + past) / (said.weight if said else 1)
 
     def told(self, tenant_id: str, project_id: str, model: str, milli: int) -> str:
         """Where a request stands, in a sentence."""

@@ -29,6 +29,10 @@ class Rules:
     min_run: timedelta = timedelta(0)
     half_life: timedelta = timedelta(0)
 
+    @property
+    def strict(self) -> bool:
+        return self.discipline == "strict-fifo"
+
 
 @dataclass(frozen=True, slots=True)
 class SetRules:
