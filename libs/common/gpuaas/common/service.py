@@ -48,6 +48,7 @@ from gpuaas.common.readers import Reader
 from gpuaas.common.sealing import Seals
 from gpuaas.common.settings import BrokerLogin, Settings, login_of
 from gpuaas.common.snapshots import DatabaseSnapshots
+from gpuaas.common.source import sources_of
 from gpuaas.common.tables import Database
 from gpuaas.common.telemetry import LOG_FILL, LOG_POSITION, LOG_REACHABLE, READER_LAG, READY, start_telemetry
 from gpuaas.common.vaults.jetstream import JetStreamVault
@@ -103,6 +104,7 @@ class Service:
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self.settings = settings
+        self.sources = sources_of(name)
         self.clock = settings.clock()
         login = login_of(settings.nats_url)
         self.broker = NatsBroker(
@@ -359,6 +361,7 @@ class Service:
         return ready, {
             "service": self.name,
             "profile": self.settings.profile,
+            "sources": self.sources,
             "ready": ready,
             "log_position": head,
             "log_nearly_full": self.commands.nearly_full,
