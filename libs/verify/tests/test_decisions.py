@@ -1,7 +1,8 @@
 """A gate's decision offline. One law: whatever is changed, left out or put in is refused for its own reason.
 
-The vector is a real decision about a release of this suite, as `gpuaas evidence export` writes it: one
-requirement shown, others unknown.
+The vectors are real decisions about a release of this suite, as `gpuaas evidence export` writes them. `decision`: one
+requirement shown, others unknown, by edition 2 of the rules. `decision-taken-back`: a pass by edition 3 that rested on
+the live state, with what took it back.
 """
 
 from __future__ import annotations
@@ -47,6 +48,22 @@ def test_a_real_decision_is_verified_with_nothing_left_out(capsys: pytest.Captur
     ]
     assert main(["decision", str(VECTOR), "--key", KEY]) == 0
     assert "VERIFIED" in capsys.readouterr().out
+
+
+def test_a_pass_that_was_taken_back_says_so() -> None:
+    folder = VECTOR.with_name("decision-taken-back")
+    policy = trusting((folder / "log.vkey").read_text("utf-8").strip())
+    keys = evidence_keys((folder / "evidence.keys").read_text("utf-8").split())
+    report = verify_decision(folder, policy, keys)
+    assert (report.verdict, report.facts["verdict"]) == ("verified", "pass"), report.as_text()
+    assert "what-runs: failed" in report.facts["taken back"]
+
+
+def test_what_took_a_pass_back_cannot_be_left_out(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(VECTOR.with_name("decision-taken-back"), tmp_path / "decision"))
+    without("gate-revoked")(folder)
+    report = verify_decision(folder, trusting((folder / "log.vkey").read_text("utf-8").strip()))
+    assert report.reason == "record-left-out", report.as_text()
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -179,12 +196,23 @@ def records() -> list[tuple[int, str, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("what", ["requirements", "claims", "readbacks", "abandoned"])
+@pytest.mark.parametrize("what", ["requirements", "claims", "readbacks"])
 def test_inputs_that_leave_one_thing_out_are_not_what_the_log_amounts_to(what: str) -> None:
     inputs = json.loads((VECTOR / "inputs.json").read_bytes())
     check_amount(inputs, records())
     with pytest.raises(Refuted, match=what if what != "requirements" else "requirements|claims"):
         check_amount({**inputs, what: inputs[what][:-1]}, records())
+
+
+def test_a_run_that_gave_nothing_cannot_be_passed_over() -> None:
+    inputs = json.loads((VECTOR / "inputs.json").read_bytes())
+    end, opened = int(inputs["log_position"]), inputs["claims"][0]["opened"]
+    begun = (end - 1, "gpuaas.evidence.claim-opened.v1", {**opened, "claim_id": "another"})
+    ended = (end, "gpuaas.evidence.claim-abandoned.v1", {"claim_id": "another", "reason": "no network"})
+    with pytest.raises(Refuted, match="abandoned claims"):
+        check_amount(inputs, [*records(), begun, ended])
+    on_file = {"position": str(end), "opened": begun[2], "opened_position": str(end - 1), "said": ended[2]}
+    check_amount({**inputs, "abandoned": [on_file]}, [*records(), begun, ended])
 
 
 def test_the_newest_run_of_the_controls_cannot_be_passed_over() -> None:

@@ -36,17 +36,19 @@ ATTEMPTS_MAX: Final = 40
 PAUSE_S: Final = 0.5
 
 
-async def export_decision(suite: Suite, subject: str, profile: str, gate: str, folder: Path) -> dict[str, Any]:
-    """Write `rows.json`, `tree/`, `artefacts/` and `inputs.json` of the newest decision of `gate` about `subject`.
+async def export_decision(
+    suite: Suite, subject: str, profile: str, gate: str, folder: Path, position: int | None = None
+) -> dict[str, Any]:
+    """Write `rows.json`, `tree/`, `artefacts/` and `inputs.json` of a decision of `gate` about `subject`.
+
+    Args:
+        position: where in the log the decision is; None: the newest one.
 
     Raises:
         NotFound: no such decision.
         Unavailable: the trail has not signed it yet.
     """
-    told = await suite.get("evidence", f"/v1/releases/{subject}/status", profile=profile)
-    decision = next((one for one in told["decisions"] if one["gate_id"] == gate), None)
-    if decision is None:
-        raise NotFound(f"the gate {gate} has not decided about this release in {profile}; ask it first")
+    decision = await _decision(suite, subject, profile, gate, position)
     inputs = await suite.get_bytes("evidence", f"/v1/artefacts/{decision['inputs_sha256']}")
     await _signed_rows(suite, json.loads(inputs), int(decision["position"]))
     # Tiles of another installation that lie there would be taken for this one's.
@@ -67,6 +69,16 @@ async def export_decision(suite: Suite, subject: str, profile: str, gate: str, f
         "inputs_bytes": len(inputs),
         "verdict": decision["verdict"],
     }
+
+
+async def _decision(suite: Suite, subject: str, profile: str, gate: str, position: int | None) -> dict[str, Any]:
+    async for row in suite.items("evidence", "/v1/gates", gate_id=gate):
+        said: dict[str, Any] = {**row["said"], "position": row["position"]}
+        about = (said["subject_sha256"], said["profile"])
+        if about == (subject, profile) and position in (None, int(row["position"])):
+            return said
+    where = "" if position is None else f" at position {position}"
+    raise NotFound(f"the gate {gate} has not decided about this release in {profile}{where}; ask it first")
 
 
 async def _signed_rows(suite: Suite, inputs: dict[str, Any], decided: int) -> list[dict[str, Any]]:

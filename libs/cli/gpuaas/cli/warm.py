@@ -25,10 +25,12 @@ from types import FrameType
 from typing import Any, Final
 
 from gpuaas.common.embedded.process import die_with_parent
+from gpuaas.common.source import sources_of
 
 LINE_BYTES_MAX: Final = 1 << 20
 END_WAIT_S: Final = 12.0
 _PR_SET_NAME: Final = 15
+_OURS: Final = "gpuaas."
 
 
 class WarmParent:
@@ -123,6 +125,9 @@ def _import_all(modules: list[str]) -> None:
             importlib.import_module(module)
         except Exception:  # noqa: BLE001 - the service that needs it fails alone, with this in its own log
             traceback.print_exc()
+        if module.startswith(_OURS):
+            # Here, and not in a child that is forked after the files have changed: this is the code that runs.
+            sources_of(module.split(".")[1])
 
 
 def _become(order: dict[str, Any], parent_pid: int) -> None:

@@ -1,8 +1,8 @@
 """Claims read back. One law: the reader is the service itself, and it reads what is there now.
 
 R1 fetches every artefact again, R2 derives every fact again from the bytes, R3 runs the procedure again,
-R4 observes the installation. What R3 and R4 find must say the same words and still satisfy the requirement; numbers
-may have moved.
+R4 observes the installation, which has to run the code that the release ships. What R3 and R4 find must say the same
+words and still satisfy the requirement; numbers may have moved.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from gpuaas.common.errors import NotFound
 from gpuaas.contracts.evidence import Artefact, ClaimSubmitted, ReadbackLevel
 from gpuaas.evidence.domain import claim
 from gpuaas.evidence.domain.inputs import demand_of
+from gpuaas.evidence.domain.live_state import other_code
 from gpuaas.evidence.domain.readback import Reading, compare_with_fresh, reread
 from gpuaas.evidence.domain.rederivation import DERIVABLE_BYTES_MAX, LIVE_STATE
+from gpuaas.evidence.domain.release import Registered, id_of
 from gpuaas.evidence.domain.requirement import Published
-from gpuaas.evidence.entities import CLAIM, REQUIREMENT
+from gpuaas.evidence.domain.strict_json import read_json
+from gpuaas.evidence.entities import CLAIM, RELEASE, REQUIREMENT
 from gpuaas.evidence.notary import Notary
 from gpuaas.evidence.ports import ArtefactStore, Damaged, Installation, NotRun, Procedures
 
@@ -120,6 +123,11 @@ class ClaimReader:
         if not live:
             return Reading("R4", "unreadable", f"the claim rests on no artefact of {LIVE_STATE}")
         observed = await self._installation.observe()
+        release, _ = await self._commands.state(RELEASE, PLATFORM, id_of(submitted.subject_sha256))
+        if isinstance(release, Registered):
+            wrong = other_code(read_json(observed), release.said.components)
+            if wrong is not None:
+                return Reading("R4", "contradicted", wrong)
         return await self._compared("R4", submitted, dict.fromkeys(live, observed))
 
     async def _compared(self, level: ReadbackLevel, submitted: ClaimSubmitted, made: Mapping[str, bytes]) -> Reading:

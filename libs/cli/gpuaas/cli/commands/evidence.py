@@ -99,14 +99,15 @@ def decide(release: str, profile: str, gate: str, kinds: tuple[str, ...], json_:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--profile", type=click.Choice(PROFILES), required=True, help="Environment that it is for.")
 @click.option("--gate", default="release", show_default=True, help="Name of the gate.")
+@click.option("--position", type=int, help="Where in the log the decision is; the newest one if not given.")
 @as_json
-def export(release: str, folder: Path, profile: str, gate: str, json_: bool) -> None:
-    """Save the newest decision about RELEASE with its inputs and proofs, for `gpuaas verify decision FOLDER`."""
+def export(release: str, folder: Path, profile: str, gate: str, position: int | None, json_: bool) -> None:
+    """Save a decision about RELEASE with its inputs and proofs, for `gpuaas verify decision FOLDER`."""
     from gpuaas.cli.evidence_export import export_decision
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
-            return await export_decision(suite, await _subject(suite, release), profile, gate, folder)
+            return await export_decision(suite, await _subject(suite, release), profile, gate, folder, position)
 
     told = finish(work)
     if json_:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from gpuaas.cli.client import Suite
@@ -22,6 +20,7 @@ from gpuaas.cli.evidence_matrix import matrix
 from gpuaas.cli.service_table import SERVICES
 from gpuaas.common.clock import rfc3339
 from gpuaas.common.ids import new_id
+from gpuaas.common.source import SHARED, source_of
 
 REQUIREMENT: Final = "main-job-end-to-end"
 GATE: Final = "demo"
@@ -48,21 +47,14 @@ class Opened:
 
 
 def components() -> list[dict[str, Any]]:
-    """What runs here: every package of the suite, by one digest over its source."""
-    found = []
-    for module in ["gpuaas.common", "gpuaas.contracts", "gpuaas.verify", *(f"gpuaas.{s.name}" for s in SERVICES)]:
-        spec = find_spec(module)
-        assert spec is not None
-        assert spec.submodule_search_locations is not None
-        root = Path(spec.submodule_search_locations[0])
-        whole, size = hashlib.sha256(), 0
-        for path in sorted(root.rglob("*.py")):
-            content = path.read_bytes()
-            whole.update(f"{path.relative_to(root)}\0".encode())
-            whole.update(hashlib.sha256(content).digest())
-            size += len(content)
-        found.append({"name": module, "kind": "source", "sha256": whole.hexdigest(), "size_bytes": size})
-    return found
+    """What runs here: every package of the suite, by one digest over its source; services show the same of theirs."""
+    packages = [*SHARED, "gpuaas.verify", "gpuaas.cli", *(f"gpuaas.{entry.name}" for entry in SERVICES)]
+    taken = {package: source_of(package) for package in packages}
+    return [
+        {"name": package, "kind": "source", "sha256": found[0], "size_bytes": found[1]}
+        for package, found in taken.items()
+        if found is not None
+    ]
 
 
 async def open_claim(world: World, scope: Iterable[str]) -> Opened:
