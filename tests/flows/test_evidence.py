@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from gpuaas.cli.demo.evidence import components, other_principal
 from gpuaas.cli.demo.world import World
 from gpuaas.cli.evidence_export import export_decision
+from gpuaas.cli.main import main
 from gpuaas.common.clock import rfc3339
 from gpuaas.common.ids import new_id
 from gpuaas.common.testing.running import eventually
@@ -114,6 +117,44 @@ async def test_a_release_that_runs_passes_at_r4_until_bad_news_and_its_pass_is_t
     assert report.verdict == "verified", report.as_text()
     assert report.facts["verdict"] == "pass"
     assert "what-runs: failed" in report.facts["taken back"]
+
+
+async def test_a_claim_and_a_waiver_are_made_by_hand_at_the_command_line(world: World, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_text('{"failed": 0}', "utf-8")
+    files = {"requirement_id": "by-hand", "kind": "security", "title": "Nothing failed", "predicate": "failed == 0"}
+    asked = {**files, "minimum_readback": "R2", "max_age_s": 8_640_000, "profiles": ["demo"]}
+    await world.operator.post("evidence", "/v1/requirements", asked)
+    name = f"by-hand-{new_id()[:8]}"
+
+    async def said(*words: str, key: str = world.stack.operator_key, status: tuple[int, ...] = (0,)) -> str:
+        environment = {"GPUAAS_SERVICES": json.dumps(dict(world.endpoints.services)), "GPUAAS_API_KEY": key}
+        done = await asyncio.to_thread(CliRunner().invoke, main, ["evidence", *words], env=environment)
+        assert done.exit_code in status, (words, done.output)
+        return done.stdout
+
+    root = (await said("register", name, str(report))).strip()
+    about = ["--requirement", "by-hand", "--profile", "demo"]
+    await said("open", name, name, *about, "--procedure", "count", "--covers", "all")
+    assert name in await said("openings")
+    await said("submit", name, str(report), "--result", "passed", "--fact", "failed=0@/failed")
+    assert "R2" in await said("read-back", name)
+    await said("open", f"{name}-2", name, *about, "--procedure", "count", "--covers", "all")
+    await said("abandon", f"{name}-2", "--reason", "no network")
+    told = json.loads(await said("status", root, "--profile", "demo", "--json", status=(0, 1)))
+    [standing] = [one for one in told["requirements"] if one["requirement_id"] == "by-hand"]
+    assert standing["standing"] == "satisfied"
+    await said("fetch", standing["statement_sha256"], str(tmp_path / "statement"))
+    assert json.loads((tmp_path / "statement").read_bytes())["payloadType"] == "application/vnd.in-toto+json"
+    other = await other_principal(world.operator, world.member, f"waiver-{name}"[:40], ["evidence.*.*"])
+    async with other:
+        key = other._credential
+        assert isinstance(key, str)
+        await said("waive", name, name, *about, "--reason", "The machine is away.", key=key)
+    # The operator has claimed, so it is no second person.
+    await said("approve", name, status=(1,))
+    assert name in await said("waivers")
+    await said("withdraw", name, "--reason", "not needed")
 
 
 async def test_a_release_that_ships_other_code_than_what_runs_is_contradicted(world: World) -> None:

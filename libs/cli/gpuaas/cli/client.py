@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -97,8 +97,8 @@ class Suite:
         """Say what something is to be."""
         return (await self._send("PUT", service, path, json=body, headers={"Idempotency-Key": new_id()})).json()
 
-    async def put_bytes(self, service: str, path: str, content: bytes, media_type: str) -> Any:
-        """Store bytes under a name that the caller chose."""
+    async def put_bytes(self, service: str, path: str, content: bytes | AsyncIterable[bytes], media_type: str) -> Any:
+        """Store bytes under a name that the caller chose; pieces that begin anew each time they are iterated."""
         answer = await self._send("PUT", service, path, content=content, headers={"Content-Type": media_type})
         return answer.json() if answer.content else None
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from typing import Any, Final
 
 import click
+from gpuaas.cli.commands import evidence_claims, evidence_waivers
+from gpuaas.cli.evidence_lookup import subject_of
 from gpuaas.cli.here import open_suite
 from gpuaas.cli.output import as_json, finish, print_items, print_json, print_table
-
-if TYPE_CHECKING:
-    from gpuaas.cli.client import Suite
 
 PROFILES: Final = ("kind", "dev", "demo", "staging", "production")
 
@@ -52,7 +50,7 @@ def status(release: str, profile: str, html: Path | None, json_: bool) -> None:
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
-            subject = await _subject(suite, release)
+            subject = await subject_of(suite, release)
             told: dict[str, Any] = await suite.get("evidence", f"/v1/releases/{subject}/status", profile=profile)
             return told
 
@@ -80,7 +78,7 @@ def decide(release: str, profile: str, gate: str, kinds: tuple[str, ...], json_:
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
-            body = {"gate_id": gate, "subject_sha256": await _subject(suite, release), "profile": profile}
+            body = {"gate_id": gate, "subject_sha256": await subject_of(suite, release), "profile": profile}
             told: dict[str, Any] = await suite.post("evidence", "/v1/gates", {**body, "kinds": kinds})
             return told
 
@@ -107,7 +105,7 @@ def export(release: str, folder: Path, profile: str, gate: str, position: int | 
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
-            return await export_decision(suite, await _subject(suite, release), profile, gate, folder, position)
+            return await export_decision(suite, await subject_of(suite, release), profile, gate, folder, position)
 
     told = finish(work)
     if json_:
@@ -163,11 +161,6 @@ def publish(file: Path | None, json_: bool) -> None:
     print_items("Requirements", {"requirement": "id", "version": "version"}, finish(work), json_)
 
 
-async def _subject(suite: Suite, release: str) -> str:
-    found = await suite.get("evidence", f"/v1/releases/{quote(release, safe='')}")
-    return str(found["root_sha256"])
-
-
 def _print_status(release: str, told: dict[str, Any]) -> None:
     rows = [
         [each["requirement_id"], each["standing"], each["why"], f"/v1/artefacts/{each['statement_sha256']}"]
@@ -187,3 +180,7 @@ def _list(what: str, columns: dict[str, str], json_: bool) -> None:
             return [item async for item in suite.items("evidence", f"/v1/{what}")]
 
     print_items(what.capitalize(), columns, finish(work), json_)
+
+
+for _each in (*evidence_claims.COMMANDS, *evidence_waivers.COMMANDS):
+    command.add_command(_each)
