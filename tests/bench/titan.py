@@ -267,6 +267,8 @@ async def _replayed(stack: TestStack, directory: Path, stays: Sequence[Stay]) ->
     pace = Pace(time.time(), datetime(2014, 1, 1, tzinfo=UTC), PACE).encode()
     quiet = {"heartbeat_silence_s": PATIENT_S, "heartbeat_grace_s": PATIENT_S, "requests_per_s": 100_000}
     given: dict[str, Any] = {"sim_script": script, "clock_pace": pace, "profile": "demo", **quiet}
+    # A stay ends with its fault, so nothing is reset: the verdicts are those of the log alone.
+    given["remedy_automation"] = False
     async with (
         fresh_settings(stack, NodesSettings, directory / "nodes", **given) as ours,
         fresh_settings(stack, Settings, directory / "inventory", clock_pace=pace, profile="demo") as others,

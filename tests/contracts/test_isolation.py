@@ -112,6 +112,7 @@ _BUDGET = {"budget_id": "theirs", "amount": "10.00", "thresholds": [{"percent": 
 MEANT: Final[dict[str, dict[str, Any]]] = {
     "/v1/waivers": {"expires_at": f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S.%fZ}"},
     "/v1/nodes/{node_id}/faults": {"xid": 79},
+    "/v1/fault-rules": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
     "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
 }
 """Path → fields that make its body mean something, where the schema alone does not say so."""

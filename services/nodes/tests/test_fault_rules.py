@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from gpuaas.nodes.domain.faults import LADDER, Action, built_in
+from gpuaas.nodes.domain.faults import LADDER, Action, built_in, provenance
 
 TOLD = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
 LEAST = {
@@ -45,4 +45,15 @@ def test_no_code_is_judged_milder_than_nvidia_does_without_a_reason() -> None:
 
 
 def test_sources_are_named() -> None:
-    assert all(source.startswith("https://") for source in TOLD["sources"])
+    assert all(source["url"].startswith("https://") for source in TOLD["sources"])
+
+
+def test_every_code_says_where_it_was_read() -> None:
+    told = provenance()
+    assert set(told) == set(built_in().xid)
+    assert all(each["sources"] for each in told.values())
+    assert told[48]["sources"] == ["table", "health-checks", "page-retirement"]
+    assert {source["name"] for source in TOLD["sources"]} == {
+        name for each in told.values() for name in each["sources"]
+    }
+    assert told[160]["milder_because"].startswith("sources disagree")

@@ -35,6 +35,7 @@ from gpuaas.nodes.domain.faults import (
     lived,
     replayed,
 )
+from gpuaas.nodes.domain.rulebook import RULEBOOK, SwitchOnRules
 from hypothesis import given
 from hypothesis import strategies as st
 from node_facts import at
@@ -134,11 +135,33 @@ def test_rules_with_one_code_in_two_classes_are_no_rules() -> None:
 
 def test_a_rule_change_is_shown_over_history_before_it_is_switched_on() -> None:
     stricter = replace(RULES, version="next", attempts={**RULES.attempts, Action.RESET: 1})
-    history = [("a", FaultClass.ENGINE), ("b", FaultClass.APPLICATION), ("a", None), ("a", FaultClass.ENGINE)]
+    engine, other = FaultClass.ENGINE, FaultClass.APPLICATION
+    history = [("a", engine, None), ("b", other, None), ("a", None, None), ("a", engine, None)]
     (difference,) = replayed(history, RULES, stricter)
     assert (difference.component_id, difference.fault_number) == ("a", 2)
     assert (difference.before.action, difference.after.action) == (Action.RESET, Action.REBOOT)
     assert replayed(history, RULES, RULES) == []
+
+
+def test_a_code_that_moves_to_another_class_is_a_difference_too() -> None:
+    moved = replace(RULES, version="next", xid={**RULES.xid, 63: FaultClass.ROW_REMAP_FAILED})
+    (difference,) = replayed([("a", FaultClass.ROW_REMAP, "XID 63"), ("b", FaultClass.PCIE, "XID 121")], RULES, moved)
+    assert (difference.before.action, difference.after.action) == (Action.WATCH, Action.REPAIR)
+
+
+def test_rules_are_switched_on_by_who_saw_the_difference_and_a_version_is_never_other_rules() -> None:
+    book = RULEBOOK.initial
+    stricter = replace(RULES, version="next", attempts={**RULES.attempts, Action.RESET: 1})
+    order = SwitchOnRules(stricter, seen=3, found=3, turns=9, reason="fewer resets", now=at(0))
+    with pytest.raises(Rejected, match="3 verdicts would differ"):
+        RULEBOOK.decide(replace(order, seen=2), book)
+    with pytest.raises(Rejected, match="means other rules"):
+        RULEBOOK.decide(replace(order, rules=replace(stricter, version=RULES.version)), book)
+    after = RULEBOOK.fold(RULEBOOK.decide(order, book), book)
+    assert (after.rules, after.since) == (stricter, at(0))
+    assert list(RULEBOOK.decide(order, after)) == []
+    back = replace(order, rules=RULES)
+    assert RULEBOOK.fold(RULEBOOK.decide(back, after), after).rules == RULES, "what was before can come back"
 
 
 def ask(

@@ -25,7 +25,8 @@ LOST = {"slot": 1, "xid": 79, "detail": "GPU has fallen off the bus."}
 
 @pytest.fixture
 async def settings(stack: TestStack, tmp_path: Path) -> AsyncIterator[NodesSettings]:
-    async with fresh_settings(stack, NodesSettings, tmp_path / "state") as settings:
+    # What the ladder does about a verdict by itself is tested beside; here a person proves the component.
+    async with fresh_settings(stack, NodesSettings, tmp_path / "state", remedy_automation=False) as settings:
         yield settings
 
 
@@ -123,7 +124,7 @@ async def test_other_rules_are_tried_over_history_and_the_view_is_rebuilt_the_sa
             "version": "next",
             "classes": {kind: {"condition": m.condition, "action": m.action} for kind, m in rules.classes.items()},
             "attempts": dict(rules.attempts),
-            "xid": {},
+            "xid": {kind: [code for code, of in rules.xid.items() if of is kind] for kind in rules.classes},
         }
         candidate["classes"]["off-the-bus"] = {"condition": "failed", "action": "repair"}
         answer = await client.post("/v1/fault-rules/replays", json=candidate, headers=seen)
@@ -132,9 +133,20 @@ async def test_other_rules_are_tried_over_history_and_the_view_is_rebuilt_the_sa
         assert answer.json()["items"][0]["after"] == {"condition": "failed", "action": "repair"}
         wrong = await client.post("/v1/fault-rules/replays", json=candidate | {"classes": {}}, headers=seen)
         assert wrong.status_code == 422
+        switch = candidate | {"differences_seen": 0, "reason": "no reboots for lost GPUs"}
+        unseen = await client.post("/v1/fault-rules", json=switch, headers=seen)
+        assert (unseen.status_code, "1 verdicts would differ" in unseen.text) == (409, True)
+        done = await client.post("/v1/fault-rules", json=switch | {"differences_seen": 1}, headers=seen)
+        assert done.status_code == 201, done.text
+        book = await asked(client, operator, "/v1/fault-rules")
+        assert (book["version"], book["classes"]["off-the-bus"]["action"]) == ("next", "repair")
+        await client.post("/v1/nodes/n-2/faults", json=LOST, headers=operator)
+        seen = operator | {"GPUaaS-At-Least": str(await service.log.last_position())}
+        judged = (await asked(client, seen, "/v1/components?node_id=n-2"))["items"]
+        assert [(each["action"], each["rule_version"]) for each in judged] == [("repair", "next")]
         health = next(p.projection for p in service._projectors.values() if isinstance(p.projection, ComponentHealth))
         live = await digest(service.database, health)
-        await client.post("/v1/projections/component_health_v1/rebuild", headers=operator)
+        await client.post("/v1/projections/component_health_v2/rebuild", headers=operator)
 
         async def rebuilt() -> bool:
             page = await asked(client, operator, "/v1/projections")

@@ -122,6 +122,16 @@ class BurnInTrial(Part):
     """Seconds it is expected to take; twice that is a failure."""
 
 
+class ClassedCodes(Part):
+    """The codes of one class."""
+
+    fault_class: FaultClass
+    """The class."""
+
+    codes: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=100000)], ...], Field(min_length=1, max_length=1000)]
+    """NVIDIA driver codes (XID)."""
+
+
 class Device(Part):
     """One GPU, known by its own serial number for its whole life."""
 
@@ -138,6 +148,19 @@ class Device(Part):
     """Memory of the GPU, MiB."""
 
 
+class FaultMeaning(Part):
+    """Condition and action of one class."""
+
+    fault_class: FaultClass
+    """The class."""
+
+    condition: ComponentCondition
+    """How the component is after it, at best."""
+
+    action: HealthAction
+    """The least that is done."""
+
+
 class FirmwareGoal(Part):
     """One piece of firmware and the version it shall have."""
 
@@ -146,6 +169,16 @@ class FirmwareGoal(Part):
 
     version: Annotated[str, Field(min_length=1, max_length=64)]
     """The version it shall have."""
+
+
+class LadderAttempts(Part):
+    """Attempts of one action."""
+
+    action: HealthAction
+    """The action."""
+
+    times: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    """How often."""
 
 
 class Mismatch(Part):
@@ -545,6 +578,50 @@ class NodeHealthChanged(Event):
 
     decided_at: Moment
     """When it was decided."""
+
+
+class FaultRulesSwitchedOn(Event):
+    """Fault rules switched on. Another version of the rules judges faults from here on. It was
+    replayed over the recorded faults first, and whoever switched it on named how many verdicts
+    would have differed.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.nodes.fault-rules-switched-on.v1"
+    SERVICE: ClassVar[str] = "nodes"
+    ENTITY: ClassVar[str] = "fault-rules"
+    SCHEMA: ClassVar[str] = "nodes/fault-rules-switched-on.v1.json"
+
+    rules_id: Label
+    """The set of rules; `current` judges."""
+
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    """Its version."""
+
+    previous_version: Annotated[str, Field(min_length=1, max_length=64)]
+    """The version that judged before."""
+
+    classes: Annotated[tuple[FaultMeaning, ...], Field(min_length=1, max_length=64)]
+    """What one fault of each class comes to before the component's history is asked."""
+
+    attempts: Annotated[tuple[LadderAttempts, ...], Field(max_length=8)]
+    """How often each action is ordered in one component's life before the next rung; an action that is
+    not named: once.
+    """
+
+    xid: Annotated[tuple[ClassedCodes, ...], Field(max_length=64)]
+    """NVIDIA driver codes by class; a code that is not here is `unknown`."""
+
+    turns: Annotated[int, Field(strict=True, ge=0, le=1000000000)]
+    """Faults and recoveries it was replayed over."""
+
+    differences: Annotated[int, Field(strict=True, ge=0, le=1000000000)]
+    """Verdicts that would have been others."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+    switched_on_at: Moment
+    """From when on they judge."""
 
 
 class MaintenanceAccepted(Event):
@@ -1346,6 +1423,7 @@ EVENTS: tuple[type[Event], ...] = (
     AutomationBreakerOpened,
     NodeFaultReported,
     NodeHealthChanged,
+    FaultRulesSwitchedOn,
     MaintenanceAccepted,
     MaintenanceEnded,
     MaintenancePostponed,

@@ -1,11 +1,10 @@
 """The door of nodes: enrol machines, see where they stand, hold and retire them. One law: a hold is its owner's."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands, Order, Outcome
 from gpuaas.common.envelope import PLATFORM, Recorded
 from gpuaas.common.errors import Conflict, GpuaasError, Invalid, NotFound, Rejected
@@ -15,16 +14,11 @@ from gpuaas.common.projections import Database, Record
 from gpuaas.common.wire import Moment
 from gpuaas.contracts.nodes import Label, Topology
 from gpuaas.nodes.domain.admission import REASON_MAX
-from gpuaas.nodes.domain.automation import CloseBreaker
-from gpuaas.nodes.domain.axes import Expected, Hold, Isolation, Lifecycle, Node
-from gpuaas.nodes.domain.component import RecordRecovery, ReportFault
-from gpuaas.nodes.domain.faults import FaultClass, FaultRules, replayed
+from gpuaas.nodes.domain.axes import Expected, Hold, Isolation, Lifecycle
 from gpuaas.nodes.domain.hardware import DEVICES_MAX
 from gpuaas.nodes.domain.orders import LiftHold, NodeCommand, PlaceHold, RegisterNode, RetireNode
-from gpuaas.nodes.projections.component_health import FILTERS as COMPONENT_FILTERS
-from gpuaas.nodes.projections.component_health import ComponentHealth
 from gpuaas.nodes.projections.nodes import FILTERS, Nodes
-from gpuaas.nodes.reactions import AUTOMATION_ENTITY, COMPONENT_ENTITY, NODE_ENTITY, Onlooker
+from gpuaas.nodes.reactions import NODE_ENTITY, Onlooker
 from pydantic import BaseModel, Field, model_validator
 
 BATCH_MAX: Final = 200
@@ -305,169 +299,3 @@ def _told(recorded: Recorded) -> dict[str, Any]:
         "actor_kind": envelope.actorkind,
         "data": NODE_ENTITY.vocabulary.read(envelope.type, bytes(envelope.data)).model_dump(mode="json"),
     }
-
-
-DIFFERENCES_SHOWN_MAX: Final = 200
-REMEDIES_SHOWN_MAX: Final = 500
-
-
-class NewFault(Body):
-    """A fault of the GPU in a slot: an NVIDIA driver code, or a class of ours."""
-
-    slot: Annotated[int, Field(strict=True, ge=0, le=63)]
-    xid: Annotated[int | None, Field(strict=True, ge=1, le=100_000)] = None
-    fault_class: FaultClass | None = None
-    detail: Reason
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> "NewFault":
-        if (self.xid is None) is (self.fault_class is None):
-            raise ValueError("give either xid or fault_class")
-        return self
-
-
-class Candidate(Body):
-    """Rules that are not switched on yet, in the form of `fault_rules.v1.json`."""
-
-    version: Annotated[str, Field(min_length=1, max_length=64)]
-    classes: dict[str, dict[str, str]]
-    attempts: dict[str, int]
-    xid: dict[str, list[int]]
-
-    def rules(self) -> FaultRules:
-        """Raises Invalid: a class is missing or unknown, or a code is in two classes."""
-        try:
-            return FaultRules.read(self.model_dump_json())
-        except (ValueError, KeyError, TypeError) as wrong:
-            raise Invalid(f"these are no rules: {wrong}") from None
-
-
-def health_router(
-    health: ComponentHealth, database: Database, commands: Commands, clock: Clock, rules: FaultRules
-) -> APIRouter:
-    """The routes about faults, components, automation and rules."""
-    door = APIRouter(prefix="/v1", tags=["health"])
-    _reports(door, commands, clock, rules)
-    _health_questions(door, health, database, rules)
-    return door
-
-
-def _reports(door: APIRouter, commands: Commands, clock: Clock, rules: FaultRules) -> None:
-    @door.post("/nodes/{node_id}/faults", status_code=202, summary="Report a fault of a GPU; it is judged at once.")
-    async def report_fault(
-        node_id: Id,
-        body: NewFault,
-        caller: Annotated[Caller, Depends(permit("nodes.fault.report"))],
-    ) -> Accepted:
-        node, _ = await commands.state(NODE_ENTITY, PLATFORM, node_id)
-        component_id, serial = _device(node, node_id, body.slot)
-        fault = body.fault_class or rules.class_of_xid(body.xid or 0)
-        code = None if body.xid is None else f"XID {body.xid}"
-        report = ReportFault(component_id, node_id, serial, fault, code, "operator", body.detail, clock.now(), rules)
-        outcome = await commands.execute(COMPONENT_ENTITY, PLATFORM, component_id, report, caller.cause())
-        return caller.accepted(outcome, component_id)
-
-    @door.post("/components/{component_id}/recoveries", summary="Say that what was ordered was done and proved.")
-    async def record_recovery(
-        component_id: Id,
-        body: Said,
-        caller: Annotated[Caller, Depends(permit("nodes.component.recover"))],
-    ) -> Accepted:
-        proof = RecordRecovery(body.reason, clock.now(), rules.version)
-        outcome = await commands.execute(COMPONENT_ENTITY, PLATFORM, component_id, proof, caller.cause())
-        return caller.accepted(outcome, component_id)
-
-    @door.post("/pools/{pool_id}/automation/breaker/close", summary="Let automation go on after a look.")
-    async def close_breaker(
-        pool_id: Id,
-        body: Said,
-        caller: Annotated[Caller, Depends(permit("nodes.automation.resume"))],
-    ) -> Accepted:
-        order = CloseBreaker(pool_id, body.reason)
-        outcome = await commands.execute(AUTOMATION_ENTITY, PLATFORM, pool_id, order, caller.cause())
-        return caller.accepted(outcome, pool_id)
-
-    @door.get("/pools/{pool_id}/automation", summary="What the platform closed by itself, and the breaker.")
-    async def get_automation(
-        pool_id: Id,
-        caller: Annotated[Caller, Depends(permit("nodes.automation.read"))],
-    ) -> dict[str, Any]:
-        state, version = await commands.state(AUTOMATION_ENTITY, PLATFORM, pool_id)
-        withdrawn = sorted(state.withdrawn)
-        remedies = [
-            {"component_id": component_id, "fault_number": number, "action": action, "guard": guard}
-            for component_id, (number, action, guard) in sorted(state.remedies.items())
-        ]
-        told = {"pool_id": pool_id, "withdrawn": withdrawn, "breaker_open": state.breaker_open}
-        return {**told, "remedies": remedies[:REMEDIES_SHOWN_MAX], "version": version}
-
-
-def _health_questions(door: APIRouter, health: ComponentHealth, database: Database, rules: FaultRules) -> None:
-    seen = Depends(fresh(health))
-
-    @door.get("/components", dependencies=[seen], summary="Components that ever had a fault; repeat offenders.")
-    async def list_components(
-        caller: Annotated[Caller, Depends(permit("nodes.component.read"))],
-        asked: Annotated[Paging, Depends(paging)],
-        node_id: Text = None,
-        condition: Text = None,
-        action: Text = None,
-        faults_min: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-    ) -> Page:
-        given = zip(COMPONENT_FILTERS, (node_id, condition, action), strict=True)
-        wanted = {name: value for name, value in given if value is not None}
-        after = asked.after[0] if asked.after else None
-        if after is not None and not isinstance(after, str):
-            raise Invalid("this cursor belongs to another list; begin again without it")
-        rows = await health.matching(database, wanted, faults_min, after, asked.limit + 1)
-        return asked.page([dict(row) for row in rows], ["component_id"])
-
-    @door.get("/components/{component_id}", dependencies=[seen], summary="One component over its whole life.")
-    async def get_component(
-        component_id: Id,
-        caller: Annotated[Caller, Depends(permit("nodes.component.read"))],
-    ) -> dict[str, Any]:
-        row = await health.component(database, component_id)
-        if row is None:
-            raise NotFound(f"component {component_id} never had a fault", component_id=component_id)
-        return dict(row)
-
-    @door.post(
-        "/fault-rules/replays", dependencies=[seen], summary="What other rules would have said; changes nothing."
-    )
-    async def replay_rules(
-        body: Candidate, caller: Annotated[Caller, Depends(permit("nodes.rules.read"))]
-    ) -> dict[str, Any]:
-        turns = await health.turns(database)
-        history = [(r["component_id"], FaultClass(r["fault_class"]) if r["fault_class"] else None) for r in turns]
-        found = replayed(history, rules, body.rules())
-        shown = [
-            {
-                "component_id": each.component_id,
-                "fault_number": each.fault_number,
-                "fault_class": each.fault,
-                "before": {"condition": each.before.condition, "action": each.before.action},
-                "after": {"condition": each.after.condition, "action": each.after.action},
-            }
-            for each in found[:DIFFERENCES_SHOWN_MAX]
-        ]
-        versions: Mapping[str, str] = {"before": rules.version, "after": body.version}
-        return {"versions": versions, "turns": len(turns), "differences": len(found), "items": shown}
-
-
-def _device(node: object, node_id: str, slot: int) -> tuple[str, str]:
-    """(component id, serial) of the GPU in this slot.
-
-    Raises:
-        NotFound: no such node, or no GPU was seen in that slot.
-        Rejected: the node has retired.
-    """
-    if not isinstance(node, Node):
-        raise NotFound(f"there is no node {node_id}; register it first", node_id=node_id)
-    if node.lifecycle is Lifecycle.RETIRED:
-        raise Rejected(f"node {node_id} is retired; nothing more is recorded about it")
-    devices = node.hardware.devices if node.hardware else ()
-    found = next((device for device in devices if device.slot == slot), None)
-    if found is None:
-        raise NotFound(f"no GPU was seen in slot {slot} of node {node_id}", node_id=node_id)
-    return found.device_id, found.serial

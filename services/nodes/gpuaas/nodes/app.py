@@ -6,8 +6,7 @@ from gpuaas.common.service import Service, run
 from gpuaas.nodes.adapters.fault_stream import FaultStream
 from gpuaas.nodes.adapters.sample_stream import SampleStream
 from gpuaas.nodes.adapters.telemetry import HeartbeatStream
-from gpuaas.nodes.api import health_router, router
-from gpuaas.nodes.domain.faults import built_in
+from gpuaas.nodes.api import router
 from gpuaas.nodes.monitor import FaultRecorder, HeartbeatMonitor
 from gpuaas.nodes.projections.component_health import ComponentHealth
 from gpuaas.nodes.projections.maintenance_windows import MaintenanceWindows
@@ -21,8 +20,10 @@ from gpuaas.nodes.reactions import (
     KeepCustody,
     Onlooker,
     Persistence,
+    RulesInForce,
 )
 from gpuaas.nodes.recoveries import CountBurnInFailures, ProveRecovery
+from gpuaas.nodes.routes.health import health_router
 from gpuaas.nodes.routes.maintenance import maintenance_router
 from gpuaas.nodes.routes.utilisation import utilisation_router
 from gpuaas.nodes.settings import NodesSettings
@@ -45,7 +46,7 @@ def build(settings: NodesSettings) -> Service:
     stream = HeartbeatStream(service.broker, monitor)
     service.project(nodes)
     service.react(EnrolNodes(onlooker, service.commands, service.clock, settings.enrol_concurrency))
-    rules, health = built_in(), ComponentHealth()
+    rules, health = RulesInForce(service.commands), ComponentHealth()
     service.project(health)
     guard = settings.guard()
     service.react(GuardHealth(service.commands, guard, lambda pool_id: nodes.in_service(service.database, pool_id)))

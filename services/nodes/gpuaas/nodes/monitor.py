@@ -27,11 +27,10 @@ from gpuaas.nodes.adapters.fault_wire import FaultReport
 from gpuaas.nodes.adapters.telemetry import HeartbeatStream
 from gpuaas.nodes.domain.axes import OWN_NAME, Lifecycle, Node
 from gpuaas.nodes.domain.component import ReportFault
-from gpuaas.nodes.domain.faults import FaultRules
 from gpuaas.nodes.domain.heartbeats import HeartbeatWatch, Lost, Patience, Verdict
 from gpuaas.nodes.domain.orders import ExpireHold, NodeCommand, RecordHeartbeatLost, RecordHeartbeatRestored
 from gpuaas.nodes.projections.nodes import ExpiredHold, Nodes
-from gpuaas.nodes.reactions import COMPONENT_ENTITY, NODE_ENTITY
+from gpuaas.nodes.reactions import COMPONENT_ENTITY, NODE_ENTITY, RulesInForce
 from gpuaas.nodes.upkeep import side_by_side
 from prometheus_client import Gauge
 
@@ -146,9 +145,9 @@ class HeartbeatMonitor:
 
 
 class FaultRecorder:
-    """Puts agents' reports into the histories of the components they are about; `rules` judge them."""
+    """Puts agents' reports into the histories of the components they are about; the rules in force judge them."""
 
-    def __init__(self, commands: Commands, clock: Clock, rules: FaultRules) -> None:
+    def __init__(self, commands: Commands, clock: Clock, rules: RulesInForce) -> None:
         self._commands = commands
         self._clock = clock
         self._rules = rules
@@ -163,16 +162,17 @@ class FaultRecorder:
         if device is None:
             return "unknown-slot"
         world_age_s = age_s / pace if (pace := self._clock.real_seconds(1.0)) else 0.0
+        rules = await self._rules.now()
         command = ReportFault(
             component_id=device.device_id,
             node_id=report.node_id,
             serial=device.serial,
-            fault=report.fault_class,
+            fault=rules.class_of(report.fault_class, report.code),
             code=report.code,
             source=report.source,
             detail=report.detail,
             observed_at=self._clock.now() - timedelta(seconds=world_age_s),
-            rules=self._rules,
+            rules=rules,
         )
         cause = Cause(derived_id("fault", report.node_id, report.fault_id), f"agent:{report.node_id}", "agent")
         outcome = await self._commands.execute(COMPONENT_ENTITY, PLATFORM, device.device_id, command, cause)

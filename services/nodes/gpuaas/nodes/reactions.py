@@ -56,6 +56,8 @@ from gpuaas.nodes.domain.orders import (
     ValidateNode,
 )
 from gpuaas.nodes.domain.proofs import POLICY
+from gpuaas.nodes.domain.rulebook import CURRENT, RULEBOOK, RuleBook, SwitchOnRules
+from gpuaas.nodes.domain.rulebook import VOCABULARY as RULES_VOCABULARY
 from gpuaas.nodes.ports import EnrolsMachines, ProviderRefused, Unanswered, UnknownMachine, Wanted
 
 NODE_ENTITY: Final[Entity[NodeState, NodeCommand]] = Entity("nodes", "node", NODE, VOCABULARY)
@@ -216,7 +218,22 @@ COMPONENT_ENTITY: Final[Entity[Component, ComponentCommand]] = Entity(
 AUTOMATION_ENTITY: Final[Entity[Automation, AutomationCommand]] = Entity(
     "nodes", "automation", AUTOMATION, AUTOMATION_VOCABULARY
 )
+RULES_ENTITY: Final[Entity[RuleBook, SwitchOnRules]] = Entity("nodes", "fault-rules", RULEBOOK, RULES_VOCABULARY)
 _HOLD: Final = "health-"
+
+
+class RulesInForce:
+    """The rules that judge now: those that were switched on last, or the ones of this release."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    async def book(self) -> RuleBook:
+        book, _ = await self._commands.state(RULES_ENTITY, PLATFORM, CURRENT)
+        return book
+
+    async def now(self) -> FaultRules:
+        return (await self.book()).rules
 
 
 def hold_id_of(component_id: str) -> str:
@@ -308,7 +325,7 @@ class CountSilences(Reaction):
     name = "count-silences"
     reads = (NodeHeartbeatLost,)
 
-    def __init__(self, commands: Commands, rules: FaultRules) -> None:
+    def __init__(self, commands: Commands, rules: RulesInForce) -> None:
         self._commands = commands
         self._rules = rules
 
@@ -328,7 +345,7 @@ class CountSilences(Reaction):
             source="heartbeat",
             detail=f"silent since {event.last_seen_at.isoformat()}",
             observed_at=fact.time,
-            rules=self._rules,
+            rules=await self._rules.now(),
         )
         cause = Cause.of(fact, OWN_NAME, "silence")
         try:

@@ -12,9 +12,9 @@ from gpuaas.contracts.nodes import NodeBecameAvailable, NodeBurnInStepEnded
 from gpuaas.nodes.domain.axes import OWN_NAME, Node
 from gpuaas.nodes.domain.burn_in import FAULT_OF
 from gpuaas.nodes.domain.component import RecordRecovery, ReportFault
-from gpuaas.nodes.domain.faults import FaultClass, FaultRules
+from gpuaas.nodes.domain.faults import FaultClass
 from gpuaas.nodes.domain.proofs import Load
-from gpuaas.nodes.reactions import COMPONENT_ENTITY, NODE_ENTITY, machine_component_of
+from gpuaas.nodes.reactions import COMPONENT_ENTITY, NODE_ENTITY, RulesInForce, machine_component_of
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class CountBurnInFailures(Reaction):
     name = "count-burn-in-failures"
     reads = (NodeBurnInStepEnded,)
 
-    def __init__(self, commands: Commands, rules: FaultRules) -> None:
+    def __init__(self, commands: Commands, rules: RulesInForce) -> None:
         self._commands = commands
         self._rules = rules
 
@@ -47,7 +47,7 @@ class CountBurnInFailures(Reaction):
             source="agent",
             detail=f"burn-in, {event.step}: {event.detail}"[:500],
             observed_at=fact.time,
-            rules=self._rules,
+            rules=await self._rules.now(),
         )
         cause = Cause.of(fact, OWN_NAME, "burn-in")
         try:
@@ -62,7 +62,7 @@ class ProveRecovery(Reaction):
     name = "prove-recovery"
     reads = (NodeBecameAvailable,)
 
-    def __init__(self, commands: Commands, rules: FaultRules) -> None:
+    def __init__(self, commands: Commands, rules: RulesInForce) -> None:
         self._commands = commands
         self._rules = rules
 
@@ -72,13 +72,14 @@ class ProveRecovery(Reaction):
         node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, event.node_id)
         if not isinstance(node, Node):
             return
+        rules = await self._rules.now()
         for component_id, remedy in node.remedied.items():
             if remedy.outcome != "done":
                 continue
             burnt_in = node.burned_in_at is not None and node.burned_in_at > remedy.started_at
             proof = "validated and burnt in" if burnt_in else "looked at and validated"
             reason = f"{remedy.action.value} done; {proof} again"
-            recovery = RecordRecovery(reason, fact.time, self._rules.version, remedy.fault_number)
+            recovery = RecordRecovery(reason, fact.time, rules.version, remedy.fault_number)
             try:
                 cause = Cause.of(fact, OWN_NAME, f"proved-{component_id}")
                 await self._commands.execute(COMPONENT_ENTITY, PLATFORM, component_id, recovery, cause)

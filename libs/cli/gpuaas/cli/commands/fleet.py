@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import click
+from gpuaas.cli.commands.health import command as health
 from gpuaas.cli.commands.maintenance import command as maintenance
 from gpuaas.cli.here import open_suite, order
 from gpuaas.cli.output import as_json, finish, print_items, print_json, print_table
@@ -17,10 +18,11 @@ from gpuaas.cli.output import as_json, finish, print_items, print_json, print_ta
 
 @click.group()
 def command() -> None:
-    """Machines: list them, see capacity, hold, cordon, drain, and maintain them."""
+    """Machines: list them, see capacity, hold, cordon, drain, maintain them, and what their faults come to."""
 
 
 command.add_command(maintenance, "maintenance")
+command.add_command(health, "health")
 
 
 @command.command(name="list")
@@ -48,7 +50,10 @@ def list_nodes(lifecycle: str | None, rack: str | None, limit: int, json_: bool)
 @command.command()
 @as_json
 def capacity(json_: bool) -> None:
-    """GPUs by pool and model: total, free, held, withdrawn."""
+    """GPUs by pool and model: total, free, claimed by tenants, withdrawn.
+
+    What a hold closes is `withdrawn` here and `held` in `gpuaas inventory capacity`.
+    """
 
     async def work() -> list[dict[str, Any]]:
         async with open_suite() as suite:
@@ -56,7 +61,7 @@ def capacity(json_: bool) -> None:
             return pools
 
     columns = {"pool": "pool_id", "model": "gpu_model", "machines": "machines", "GPUs": "gpus", "free": "free"}
-    columns |= {"held": "held", "machines withdrawn": "machines_withdrawn"}
+    columns |= {"claimed": "held", "machines withdrawn": "machines_withdrawn"}
     print_items("Capacity", columns, finish(work), json_)
 
 
@@ -106,6 +111,8 @@ def show(node_id: str, json_: bool) -> None:
         "admission": holds or "open",
         "drain": drained and f"{drained['mode']}, {emptied}",
         "maintenance window": found["maintenance_window"],
+        "burn-in": found["burn_in"] and _burn_in(found["burn_in"]),
+        "remedy": found["remedy"] and f"{found['remedy']['action']}: {found['remedy']['reason']}",
         "placeable": found["placeable"],
     }
     print_table(node_id, ["", ""], list(lines.items()))
@@ -188,6 +195,12 @@ def agents(node_ids: tuple[str, ...], broker: str, folder: Path, json_: bool) ->
         return
     print_items("Agents", {"node": "node_id", "user": "user", "for the machine": "file"}, made, json_)
     click.echo(f"put the entries of {written} into the users of the broker's account, and reload it")
+
+
+def _burn_in(told: dict[str, Any]) -> str:
+    ended = {step["step"]: step["outcome"] for step in told["steps_ended"]}
+    steps = ", ".join(f"{step['step']} {ended.get(step['step'], 'to come')}" for step in told["steps"])
+    return f"{told['plan']} ({told['occasion']}): {steps}"
 
 
 def _path(node_id: str) -> str:

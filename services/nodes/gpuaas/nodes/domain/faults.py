@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 
 class FaultClass(StrEnum):
@@ -132,6 +132,11 @@ class FaultRules:
     def class_of_xid(self, code: int) -> FaultClass:
         return self.xid.get(code, FaultClass.UNKNOWN)
 
+    def class_of(self, reported: FaultClass, code: str | None) -> FaultClass:
+        """The class of a report: these rules' own for an XID, else what was reported."""
+        kind, _, number = (code or "").partition(" ")
+        return self.class_of_xid(int(number)) if kind == "XID" and number.isdecimal() else reported
+
     def judge(self, fault: FaultClass, life: Life) -> Verdict:
         """The condition never gets better by a fault; the action climbs by what was ordered before."""
         meaning = self.classes[fault]
@@ -166,22 +171,24 @@ class Difference:
     after: Verdict
 
 
-def replayed(
-    history: Iterable[tuple[str, FaultClass | None]], before: FaultRules, after: FaultRules
-) -> list[Difference]:
+Turn: TypeAlias = tuple[str, FaultClass | None, str | None]
+"""(component id, its fault as it was reported, its code); without a fault: it recovered."""
+
+
+def replayed(history: Iterable[Turn], before: FaultRules, after: FaultRules) -> list[Difference]:
     """Where two versions part over a history, before the newer one is switched on.
 
     Args:
-        history: (component id, its fault; None: it recovered), in the order of the log.
+        history: in the order of the log.
     """
     lives: dict[str, tuple[Life, Life]] = {}
     found: list[Difference] = []
-    for component_id, fault in history:
+    for component_id, fault, code in history:
         old, new = lives.get(component_id, (Life(), Life()))
         if fault is None:
             lives[component_id] = (recovered(old), recovered(new))
             continue
-        verdicts = before.judge(fault, old), after.judge(fault, new)
+        verdicts = before.judge(before.class_of(fault, code), old), after.judge(after.class_of(fault, code), new)
         if verdicts[0] != verdicts[1]:
             found.append(Difference(component_id, old.fault_count + 1, fault, *verdicts))
         lives[component_id] = (lived(old, verdicts[0]), lived(new, verdicts[1]))
@@ -191,6 +198,28 @@ def replayed(
 def recovered(life: Life) -> Life:
     """Healthy again; what was ordered and what failed stays on record."""
     return Life(condition=ComponentCondition.HEALTHY, ordered=life.ordered, fault_count=life.fault_count)
+
+
+@lru_cache(maxsize=1)
+def provenance() -> dict[int, dict[str, Any]]:
+    """XID → what NVIDIA's own table does about it (its bucket), and the names of the sources it was read in."""
+    told = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
+    bucket = {code: name for name, codes in told["nvidia"].items() for code in codes}
+    return {
+        code: {
+            "nvidia": name,
+            "sources": [each["name"] for each in told["sources"] if each["codes"] == "all" or code in each["codes"]],
+            "milder_because": told["milder"].get(str(code)),
+        }
+        for code, name in sorted(bucket.items())
+    }
+
+
+@lru_cache(maxsize=1)
+def sources() -> list[dict[str, Any]]:
+    """What the rules were compared with: name, address, and what it is."""
+    told = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
+    return [{name: each[name] for name in ("name", "url", "about")} for each in told["sources"]]
 
 
 @lru_cache(maxsize=1)

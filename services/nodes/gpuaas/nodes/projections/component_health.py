@@ -8,16 +8,18 @@ from typing import Any, Final
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.nodes import NodeFaultReported, NodeHealthChanged
+from gpuaas.nodes.domain.axes import Lifecycle
 from gpuaas.nodes.domain.component import VOCABULARY
 from gpuaas.nodes.domain.faults import CLOSING
 from gpuaas.nodes.domain.proofs import RemedyAction
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, case, select
+from gpuaas.nodes.projections.nodes import NODES
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, case, or_, select
 
 REPLAY_MAX: Final = 200_000
 REMEDIES_MAX: Final = 2_000
 _META: Final = MetaData()
 COMPONENTS: Final = Table(
-    "components_v1",
+    "components_v2",
     _META,
     Column("component_id", Text, primary_key=True),
     Column("serial", Text, nullable=False),
@@ -30,15 +32,16 @@ COMPONENTS: Final = Table(
     Column("last_fault_class", Text),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("components_v1_by_node", "node_id", "component_id"),
+    Index("components_v2_by_node", "node_id", "component_id"),
 )
 TURNS: Final = Table(
-    "component_turns_v1",
+    "component_turns_v2",
     _META,
     Column("position", BigInteger, primary_key=True),
     Column("component_id", Text, nullable=False),
     Column("fault_class", Text),
-    Index("component_turns_v1_by_component", "component_id", "position"),
+    Column("code", Text),
+    Index("component_turns_v2_by_component", "component_id", "position"),
 )
 """Every fault, and every recovery (fault_class is null), in the order of the log: what rules are replayed over."""
 FILTERS: Final = ("node_id", "condition", "action")
@@ -48,13 +51,13 @@ class ComponentHealth(Projection):
     """Answers how components are, which offend again and again, and what happened to them in order."""
 
     answer = "component_health"
-    version = 1
+    version = 2
     reads = VOCABULARY.types
     tables = (COMPONENTS, TURNS)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         ids = sorted({fact.subject.rpartition(".")[2] for fact in facts})
-        known = await rows.fetch("SELECT * FROM components_v1 WHERE component_id = ANY($1)", ids)
+        known = await rows.fetch("SELECT * FROM components_v2 WHERE component_id = ANY($1)", ids)
         standing: dict[str, dict[str, Any]] = {row["component_id"]: dict(row) for row in known}
         turns: list[dict[str, Any]] = []
         for fact in facts:
@@ -81,10 +84,19 @@ class ComponentHealth(Projection):
         return await db.fetch(query.order_by(COMPONENTS.c.component_id).limit(limit))
 
     async def to_remedy(self, db: Database) -> list[Record]:
-        """Components whose next step the platform can take itself; of one machine the worst first."""
-        query = select(COMPONENTS).where(
-            COMPONENTS.c.action.in_([each.value for each in RemedyAction]),
-            COMPONENTS.c.condition.in_(sorted(CLOSING)),
+        """Components whose next step the platform can take itself; of one machine the worst first.
+
+        Only those whose machine is closed or in repair, so that what retired with its faults is not asked for again.
+        """
+        closed = and_(NODES.c.lifecycle == Lifecycle.AVAILABLE, NODES.c.placeable.is_(False))
+        query = (
+            select(COMPONENTS)
+            .join(NODES, NODES.c.node_id == COMPONENTS.c.node_id)
+            .where(
+                COMPONENTS.c.action.in_([each.value for each in RemedyAction]),
+                COMPONENTS.c.condition.in_(sorted(CLOSING)),
+                or_(closed, NODES.c.lifecycle == Lifecycle.REPAIR),
+            )
         )
         worst = case((COMPONENTS.c.action == RemedyAction.REBOOT.value, 0), else_=1)
         ordered = query.order_by(COMPONENTS.c.node_id, worst, COMPONENTS.c.component_id)
@@ -127,8 +139,9 @@ def _changes(fact: Fact) -> dict[str, Any]:
 def _turn(fact: Fact) -> dict[str, Any] | None:
     match fact.event:
         case NodeFaultReported() as event:
-            return {"position": fact.position, "component_id": event.component_id, "fault_class": event.fault_class}
+            turn = {"position": fact.position, "component_id": event.component_id}
+            return turn | {"fault_class": event.fault_class, "code": event.code}
         case NodeHealthChanged(fault_class=None) as event:
-            return {"position": fact.position, "component_id": event.component_id, "fault_class": None}
+            return {"position": fact.position, "component_id": event.component_id, "fault_class": None, "code": None}
         case _:
             return None
