@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import nats
 import pytest
+from enrolled_nodes import enrolled
 from gpuaas.common.errors import Invalid
 from gpuaas.common.ids import new_id
 from gpuaas.common.testing.neighbours import Identities
@@ -20,6 +21,7 @@ from gpuaas.nodes.adapters.sim import serial_of
 from gpuaas.nodes.app import build
 from gpuaas.nodes.domain.faults import FaultClass
 from gpuaas.nodes.domain.hardware import device_id_of
+from gpuaas.nodes.monitor import FLOOD_MAX
 from gpuaas.nodes.settings import NodesSettings
 from node_facts import MODEL
 
@@ -89,6 +91,32 @@ async def test_an_agents_fault_closes_its_machine_and_is_recorded_once(stack: Te
         async with running(again):
             await eventually(lambda: _repeated(heard + 3))
             assert len(await again.log.history(f"events.nodes.component.platform.{component_id}")) == 2
+
+
+async def test_a_flood_of_different_faults_is_cut_off_and_a_retired_machine_is_not_heard(
+    stack: TestStack, tmp_path: Path
+) -> None:
+    async with fresh_settings(stack, NodesSettings, tmp_path / "state", heartbeat_tick_s=0.1) as settings:
+        service = build(settings.model_copy(update={"remedy_automation": False}))
+        async with running(service) as client:
+            operator = await (await Identities.on(service.log)).operator()
+            await enrolled(client, operator, "n-1", "n-2")
+            await client.post("/v1/nodes/n-2/retire", json={"reason": "end of lease"}, headers=operator)
+            flood, unknown = _received("flood"), _received("unknown-node")
+            agent = await nats.connect(settings.nats_url)
+            for number in range(FLOOD_MAX + 36):
+                told = report(fault_id=f"f-{number}", slot=number % 8, code=f"XID {900 + number}")
+                await agent.publish(fault_subject_of("n-1"), encode_fault(told))
+            await agent.publish(fault_subject_of("n-2"), encode_fault(report("n-2")))
+            await agent.close()
+            await eventually(lambda: _received("flood") == flood + 36, 30)
+            await eventually(lambda: _received("unknown-node") == unknown + 1)
+            history = await client.get("/v1/components?node_id=n-1", headers=operator)
+            assert sum(each["fault_count"] for each in history.json()["items"]) <= FLOOD_MAX
+
+
+def _received(outcome: str) -> float:
+    return float(RECEIVED.labels(outcome)._value.get())
 
 
 async def _repeated(count: float) -> bool:

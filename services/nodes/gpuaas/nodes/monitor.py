@@ -37,6 +37,9 @@ from prometheus_client import Gauge
 CONCURRENT: Final = 32
 VERDICTS_AT_ONCE_MAX: Final = 2_000
 """Verdicts carried out in one round; the others stand again in the next one."""
+FLOOD_MAX: Final = 64
+FLOOD_S: Final = 60.0
+FLOODS_REMEMBERED_MAX: Final = 100_000
 CANARY: Final = "canary"
 WATCHED = Gauge("gpuaas_heartbeat_watched_nodes", "Nodes whose heartbeats are watched.")
 DEAF = Gauge("gpuaas_heartbeat_deaf", "1 while the monitor does not hear its own heartbeat.")
@@ -145,18 +148,25 @@ class HeartbeatMonitor:
 
 
 class FaultRecorder:
-    """Puts agents' reports into the histories of the components they are about; the rules in force judge them."""
+    """Puts agents' reports into the histories of the components they are about; the rules in force judge them.
+
+    Of one machine at most `FLOOD_MAX` reports that came within `FLOOD_S` real seconds are recorded: the first of them
+    closes it, and one broken driver does not fill the log.
+    """
 
     def __init__(self, commands: Commands, clock: Clock, rules: RulesInForce) -> None:
         self._commands = commands
         self._clock = clock
         self._rules = rules
+        self._told: dict[str, tuple[float, int]] = {}
 
     async def record(self, report: FaultReport, age_s: float) -> str:
         """Put one report, `age_s` real seconds old, into the component's history; what became of it."""
         node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, report.node_id)
         if not isinstance(node, Node) or node.lifecycle is Lifecycle.RETIRED:
             return "unknown-node"
+        if self._floods(report.node_id, time.time() - age_s):
+            return "flood"
         devices = node.hardware.devices if node.hardware else ()
         device = next((device for device in devices if device.slot == report.slot), None)
         if device is None:
@@ -177,3 +187,13 @@ class FaultRecorder:
         cause = Cause(derived_id("fault", report.node_id, report.fault_id), f"agent:{report.node_id}", "agent")
         outcome = await self._commands.execute(COMPONENT_ENTITY, PLATFORM, device.device_id, command, cause)
         return "repeated" if outcome.repeated or not outcome.events else "recorded"
+
+    def _floods(self, node_id: str, received_s: float) -> bool:
+        """Whether a report received then is one too many; by the stream's time, so that a restart decides alike."""
+        since_s, count = self._told.get(node_id, (received_s, 0))
+        if received_s - since_s >= FLOOD_S:
+            since_s, count = received_s, 0
+        if node_id not in self._told and len(self._told) >= FLOODS_REMEMBERED_MAX:
+            self._told.pop(next(iter(self._told)))
+        self._told[node_id] = (since_s, count + 1)
+        return count >= FLOOD_MAX
