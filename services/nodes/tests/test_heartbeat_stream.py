@@ -292,7 +292,7 @@ def test_a_monitor_that_hears_nothing_is_deaf(settings: NodesSettings) -> None:
     service = build(settings)
     now = [1_000.0]
     monitor = HeartbeatMonitor(
-        service._projectors["nodes_v3"].projection,  # type: ignore[arg-type]
+        service._projectors["nodes_v4"].projection,  # type: ignore[arg-type]
         service.database,
         service.commands,
         service.clock,

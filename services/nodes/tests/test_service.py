@@ -241,7 +241,7 @@ async def test_a_rebuild_of_everything_is_byte_identical_and_says_nothing_twice(
         last = await spoken(service.log)
         await service.reader(_nodes_of(service)).reached(last, 10)
         live = await digest(service.database, _nodes_of(service))
-        await client.post("/v1/projections/nodes_v3/rebuild", headers=operator)
+        await client.post("/v1/projections/nodes_v4/rebuild", headers=operator)
 
         async def rebuilt() -> bool:
             page = (await client.get("/v1/projections", headers=operator)).json()["items"]
