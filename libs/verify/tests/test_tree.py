@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gpuaas.verify.refusals import Refuted
-from gpuaas.verify.tree import check_consistency, check_inclusion, leaf_hash, node_hash, root_of
+from gpuaas.verify.tree import (
+    check_consistency,
+    check_inclusion,
+    check_subtree_consistency,
+    check_subtree_inclusion,
+    leaf_hash,
+    node_hash,
+    root_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 VECTORS = Path(__file__).parent / "vectors"
 
 
-def cases(name: str) -> list[Any]:
+def cases(name: str, count: int = 98) -> list[Any]:
     found = json.loads((VECTORS / name).read_text())
-    assert len(found) == 98
+    assert len(found) == count
     return [pytest.param(case, id=case["case"]) for case in found]
 
 
@@ -47,6 +56,49 @@ def test_consistency_is_judged_as_published(case: dict[str, Any]) -> None:
             check_consistency(*arguments)
     else:
         check_consistency(*arguments)
+
+
+def judged(check: Any, arguments: tuple[Any, ...], refused: bool) -> None:
+    if refused:
+        with pytest.raises(Refuted):
+            check(*arguments)
+    else:
+        check(*arguments)
+
+
+@pytest.mark.parametrize("case", cases("rfc6962_subtree_inclusion.json", 204))
+def test_inclusion_in_a_subtree_is_judged_as_published(case: dict[str, Any]) -> None:
+    proof = [raw(step) for step in case["proof"] or []]
+    place = case["leafIdx"], case["start"], case["end"]
+    judged(check_subtree_inclusion, (raw(case["leafHash"]), *place, proof, raw(case["root"])), case["wantErr"])
+
+
+@pytest.mark.parametrize("case", cases("rfc6962_subtree_consistency.json", 118))
+def test_consistency_of_a_subtree_is_judged_as_published(case: dict[str, Any]) -> None:
+    proof = [raw(step) for step in case["proof"] or []]
+    arguments = (case["start"], case["end"], raw(case["root1"]), case["size"], raw(case["root2"]), proof)
+    judged(check_subtree_consistency, arguments, case["wantErr"])
+
+
+def subtrees(size: int) -> list[tuple[int, int]]:
+    """In the published order; an empty one is a subtree there."""
+    whole = [(start, end) for end in range(size + 1) for start in range(end + 1)]
+    return [(a, b) for a, b in whole if a in (0, b) or a % (1 << (b - a - 1).bit_length()) == 0]
+
+
+def test_all_subtrees_of_130_leaves_have_their_published_digests(vectors: Any, naive_tree: Any) -> None:
+    tree = naive_tree([bytes([number]) for number in range(130)])
+    roots = {span: root_of(tree.leaves[span[0] : span[1]]) for span in subtrees(130)}
+    published = vectors("rfc6962_subtree_accumulated.json")["sha256"]
+    lines = "".join(f"[{start}, {end}) {root.hex()}\n" for (start, end), root in roots.items())
+    assert hashlib.sha256(lines.encode()).hexdigest() == published["subtree hashes; line '[start, end) HASH'"]
+    told = hashlib.sha256()
+    for (start, end), root in roots.items():
+        for index in range(start, end):
+            proof = tree.inclusion(index - start, start, end)
+            check_subtree_inclusion(tree.leaves[index], index, start, end, proof, root)
+            told.update(" ".join([f"{index} [{start}, {end})", *(step.hex() for step in proof)]).encode() + b"\n")
+    assert told.hexdigest() == published["subtree inclusion; line 'index [start, end) H H ...'"]
 
 
 def test_the_reference_tree_has_its_published_roots_and_nodes(vectors: Any) -> None:

@@ -1,6 +1,7 @@
 """RFC 6962 Merkle trees: hashes and proofs. One law: a proof is exactly as long as the tree's shape demands.
 
-Algorithms: RFC 9162 §2.1.3.2 (inclusion) and §2.1.4.2 (consistency). All hashes are SHA-256, 32 bytes.
+Algorithms: RFC 9162 §2.1.3.2 (inclusion) and §2.1.4.2 (consistency), draft-ietf-plants-merkle-tree-certs §4 (subtrees).
+All hashes are SHA-256, 32 bytes.
 """
 
 from __future__ import annotations
@@ -99,6 +100,65 @@ def _walk_consistency(size1: int, root1: bytes, size2: int, root2: bytes, proof:
         node, last = node >> 1, last >> 1
     if last != 0 or old != root1 or new != root2:
         raise Refuted("inconsistent", f"the tree of {size2} leaves does not begin with the tree of {size1} leaves")
+
+
+def check_subtree_inclusion(leaf: bytes, index: int, start: int, end: int, proof: Sequence[bytes], root: bytes) -> None:
+    """`leaf` stands at `index` in the subtree of the leaves [start, end) that has this `root`.
+
+    Raises:
+        Refuted: it does not, or there is no such subtree.
+    """
+    _check_subtree(start, end, "not-included")
+    if not start <= index < end:
+        raise Refuted("not-included", f"the subtree [{start}, {end}) has no leaf {index}")
+    check_inclusion(leaf, index - start, end - start, proof, root)
+
+
+def check_subtree_consistency(
+    start: int, end: int, root: bytes, size: int, whole: bytes, proof: Sequence[bytes]
+) -> None:
+    """The tree (`size`, root `whole`) holds at [start, end) exactly the subtree with this `root`.
+
+    Unlike `check_consistency` it takes an empty subtree, as the draft does: it says nothing, and every tree holds it.
+
+    Raises:
+        Refuted: it does not, or there is no such subtree.
+    """
+    _check_subtree(start, end, "inconsistent")
+    if end > size:
+        raise Refuted("inconsistent", f"a tree of {size} leaves has no subtree [{start}, {end})")
+    if start == end:
+        if proof or root != root_of([]):
+            raise Refuted("inconsistent", "an empty subtree has one root and no proof")
+        return
+    _check_lengths(proof, "inconsistent")
+    first, node, last = start, end - 1, size - 1
+    while first != node and (node == last or node % 2):
+        first, node, last = first >> 1, node >> 1, last >> 1
+    path = list(proof)
+    if first == node:
+        path.insert(0, root)
+    if not path:
+        raise Refuted("inconsistent", f"no proof from [{start}, {end}) to {size} leaves")
+    old = new = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            raise Refuted("inconsistent", f"the proof is longer than a tree of {size} leaves is high")
+        if node % 2 or node == last:
+            old, new = (node_hash(sibling, old) if first < node else old), node_hash(sibling, new)
+            while node % 2 == 0 and node != 0:
+                first, node, last = first >> 1, node >> 1, last >> 1
+        else:
+            new = node_hash(new, sibling)
+        first, node, last = first >> 1, node >> 1, last >> 1
+    if last != 0 or old != root or new != whole:
+        raise Refuted("inconsistent", f"the tree of {size} leaves does not hold that subtree at [{start}, {end})")
+
+
+def _check_subtree(start: int, end: int, reason: str) -> None:
+    """A subtree begins at a multiple of the smallest power of two that is not smaller than it."""
+    if not 0 <= start <= end or (start < end and start % (1 << (end - start - 1).bit_length())):
+        raise Refuted(reason, f"[{start}, {end}) is no subtree of any tree")
 
 
 def _check_lengths(hashes: Sequence[bytes], reason: str) -> None:
