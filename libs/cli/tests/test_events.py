@@ -40,7 +40,7 @@ class Terminal:
     async def lines(self, *arguments: str) -> list[str]:
         result = await self.types(*arguments)
         assert result.exit_code == 0, result.output
-        return result.output.splitlines()
+        return result.stdout.splitlines()
 
 
 @pytest.fixture
@@ -81,6 +81,10 @@ def _tenant(name: str) -> TenantCreated:
         (("--about", ".ml"), [2]),
         (("--service", "iam", "--tenant", "acme"), [1, 2]),
         (("--tenant", "nobody"), []),
+        (("--failures",), [4]),
+        (("--since", "1h", "--to", "2"), [1, 2]),
+        (("--since", "0s"), []),
+        (("--since", "2020-01-01T00:00:00Z", "--from", "3"), [3, 4]),
     ],
 )
 async def test_a_replay_shows_the_chosen_stretch(
@@ -96,6 +100,32 @@ async def test_a_replay_as_of_a_time_ends_where_the_log_stood(terminal: Terminal
     odd = await terminal.types("replay", "--as-of", "yesterday")
     assert odd.exit_code == 1
     assert "RFC 3339" in odd.output
+
+
+async def test_a_replay_since_a_time_begins_where_the_log_stood(terminal: Terminal) -> None:
+    lines = await terminal.lines("replay", "--since", terminal.between.isoformat())
+    assert [int(line.split()[0]) for line in lines] == [2, 3, 4]
+    odd = await terminal.types("stats", "--since", "a while")
+    assert odd.exit_code == 1
+    assert "a span (15m)" in odd.output
+
+
+async def test_a_replay_that_finds_nothing_says_so_beside_its_output(terminal: Terminal) -> None:
+    result = await terminal.types("replay", "--tenant", "nobody")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no event there matches" in result.stderr
+
+
+async def test_cousins_of_an_event_are_counted_and_shown_when_asked_for(terminal: Terminal) -> None:
+    for name in ("x", "y"):
+        made = ProjectCreated(tenant_id="acme", project_id=name, display_name=name)
+        why = Cause(terminal.first_id, "iam", "service", "chain", step=name)
+        await tell(terminal.log, made, tenant_id="acme", entity_id=name, cause=why)
+    kin = await terminal.lines("show", "2")
+    assert [line.split()[0] for line in kin[kin.index("cause and effect") + 1 : -1]] == ["1", "2"]
+    assert kin[-1].startswith("2 more events")
+    whole = await terminal.lines("show", "2", "--whole")
+    assert [line.split()[0] for line in whole[whole.index("cause and effect") + 1 :]] == ["1", "2", "5", "6"]
 
 
 async def test_a_replay_into_a_file_holds_the_stored_bytes(terminal: Terminal, tmp_path: Path) -> None:
@@ -146,7 +176,11 @@ async def test_counts_are_by_type_and_may_be_restricted(terminal: Terminal) -> N
     told = await terminal.told("stats")
     assert told["events"] == 4
     assert told["by_type"]["gpuaas.iam.tenant-created.v1"] == 2
+    assert told["newest"]["gpuaas.iam.tenant-created.v1"] == 3
     assert (await terminal.told("stats", "--tenant", "acme"))["events"] == 2
+    assert (await terminal.told("stats", "--by", "tenant"))["by_tenant"] == {"acme": 2, "bolt": 1, "(none)": 1}
+    assert (await terminal.told("stats", "--by", "actor"))["by_actor"]["user:ada"] == 1
+    assert (await terminal.told("stats", "--by", "service"))["by_service"] == {"iam": 3, "odd": 1}
     assert (await terminal.told("stats", "--as-of", terminal.between.isoformat()))["events"] == 1
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import click
+from gpuaas.audit.domain.outcomes import outcome_of
 from gpuaas.common.envelope import Recorded, decode, moment
 from gpuaas.common.errors import Invalid, Unreadable
 from gpuaas.common.logs.jetstream import JetStreamLog
 
-Wanted = Mapping[str, str | None]
+Wanted = Mapping[str, str | bool | None]
+_SPAN: Final = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 LONG: Final = 5_000
 """Events from which on a bar is shown."""
 
@@ -26,17 +30,34 @@ def filters(work: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--actor", help="Only what this actor did."),
         click.option("--correlation", help="Only this correlation id's."),
         click.option("--about", help="Only whose subject contains this: an allocation, a node, an invoice."),
+        click.option("--failures", is_flag=True, help="Only what did not work, was not allowed, or cannot be read."),
     ):
         work = option(work)
     return work
 
 
-async def position_as_of(log: JetStreamLog, text: str) -> int:
+def since(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The option that says where to begin by time."""
+    told = "Only what the log took at this time (RFC 3339) or later, or within a span until now: 90s, 15m, 2h, 3d."
+    decorated: Callable[..., Any] = click.option("--since", "since_", help=told)(work)
+    return decorated
+
+
+async def position_before(log: JetStreamLog, text: str) -> int:
+    """The last position that the log had taken before a time or a span until now."""
+    span = _SPAN.fullmatch(text)
+    if span is None:
+        return await position_as_of(log, text, "a time (2026-08-05T09:00:00Z) or a span (15m)")
+    ago = timedelta(seconds=int(span[1]) * _UNITS_S[span[2]])
+    return await position_as_of(log, (datetime.now(UTC) - ago).isoformat())
+
+
+async def position_as_of(log: JetStreamLog, text: str, like: str = "it like 2026-08-05T09:00:00Z") -> int:
     """The last position that the log had taken at a time (RFC 3339); 0: none yet. A few reads, however long the log."""
     try:
         wanted = moment(text)
     except Unreadable as odd:
-        raise Invalid(f"{odd.detail}; write it like 2026-08-05T09:00:00Z") from odd
+        raise Invalid(f"{odd.detail}; write {like}") from odd
     low, high = 0, await log.last_position()
     while low < high:
         middle = (low + high + 1) // 2
@@ -102,11 +123,13 @@ class _bar:
 
 def matches(event: Recorded, wanted: Wanted) -> bool:
     """Whether the event satisfies every filter; one whose bytes cannot be read has a subject and a type only."""
-    if (type_ := wanted.get("type_")) and type_ not in event.type:
+    if (type_ := wanted.get("type_")) and str(type_) not in event.type:
+        return False
+    if wanted.get("failures") and outcome_of(event.type or None) == "success":
         return False
     if (tenant := wanted.get("tenant")) and event.subject.split(".")[3:4] != [tenant]:
         return False
-    if (about := wanted.get("about")) and about not in event.subject:
+    if (about := wanted.get("about")) and str(about) not in event.subject:
         return False
     actor, correlation = wanted.get("actor"), wanted.get("correlation")
     if not actor and not correlation:

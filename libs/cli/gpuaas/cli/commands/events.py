@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from gpuaas.audit.domain.outcomes import outcome_of
 from gpuaas.cli.here import open_log
-from gpuaas.cli.log_reading import filters, position_as_of, read
+from gpuaas.cli.log_reading import filters, position_as_of, position_before, read, since
 from gpuaas.cli.output import as_json, fail, finish, print_json, print_table
 from gpuaas.common.envelope import Envelope, Recorded, decode
 from gpuaas.common.errors import Unreadable
@@ -37,15 +38,16 @@ def command() -> None:
 
 @command.command()
 @click.option("--from", "begin", type=click.IntRange(1), help="Begin at this position (default: only what is new).")
+@since
 @click.option("--count", type=click.IntRange(1), help="Stop after this many.")
 @filters
 @click.option("--json", "json_", is_flag=True, help="One stored event per line, as it is.")
-def tail(begin: int | None, count: int | None, json_: bool, **wanted: str | None) -> None:
+def tail(begin: int | None, since_: str | None, count: int | None, json_: bool, **wanted: str | None) -> None:
     """Follow the log until Ctrl-C."""
 
     async def work() -> None:
         async with open_log() as log:
-            after = await log.last_position() if begin is None else begin - 1
+            after = await log.last_position() if begin is None and since_ is None else await _after(log, begin, since_)
             shown = 0
             async for event in read(log, after, None, wanted):
                 _print(event, json_)
@@ -57,7 +59,8 @@ def tail(begin: int | None, count: int | None, json_: bool, **wanted: str | None
 
 
 @command.command()
-@click.option("--from", "begin", type=click.IntRange(1), default=1, show_default=True, help="First position.")
+@click.option("--from", "begin", type=click.IntRange(1), help="First position (default: 1).")
+@since
 @click.option("--to", "end", type=click.IntRange(1), help="Last position (default: the end as it is now).")
 @_as_of
 @filters
@@ -65,7 +68,8 @@ def tail(begin: int | None, count: int | None, json_: bool, **wanted: str | None
 @click.option("--into", metavar="SERVICE.VIEW", help="Dry run: fold from position 1 into scratch tables, and compare.")
 @click.option("--json", "json_", is_flag=True, help="One stored event per line, as it is; with --into, one document.")
 def replay(
-    begin: int,
+    begin: int | None,
+    since_: str | None,
     end: int | None,
     as_of: str | None,
     out: Path | None,
@@ -74,8 +78,8 @@ def replay(
     **wanted: str | None,
 ) -> None:
     """Read a stretch of the log again, in order. Nothing is repeated: readers of events do not see a replay."""
-    if into is not None and (out is not None or begin != 1):
-        fail("--into folds from the beginning and writes nothing else; leave out --from and --out")
+    if into is not None and (out is not None or begin not in (None, 1) or since_ is not None):
+        fail("--into folds from the beginning and writes nothing else; leave out --from, --since and --out")
 
     async def work() -> Any:
         async with open_log() as log:
@@ -86,7 +90,7 @@ def replay(
                 return (await fold_into_scratch(log, into, last, wanted)).document()
             found = 0
             with out.open("wb") if out is not None else _Nowhere() as file:
-                async for event in read(log, begin - 1, last, wanted):
+                async for event in read(log, await _after(log, begin, since_), last, wanted):
                     if out is None:
                         _print(event, json_)
                     else:
@@ -99,6 +103,8 @@ def replay(
         _print_folded(done, json_)
     elif out is not None:
         click.echo(f"{done:,} events in {out}", err=True)
+    elif not done:
+        click.echo("no event there matches; `gpuaas events stats` counts what the log holds", err=True)
 
 
 class _Nowhere:
@@ -109,6 +115,12 @@ class _Nowhere:
 
     def __exit__(self, *_: object) -> None:
         """Nothing to close."""
+
+
+async def _after(log: JetStreamLog, begin: int | None, since_: str | None) -> int:
+    """The position behind which to read: the later one of those asked for."""
+    by_time = 0 if since_ is None else await position_before(log, since_)
+    return max((begin or 1) - 1, by_time)
 
 
 async def _end(log: JetStreamLog, end: int | None, as_of: str | None) -> int:
@@ -136,8 +148,11 @@ def _print_folded(told: dict[str, Any], json_: bool) -> None:
 
 @command.command()
 @click.argument("which")
+@click.option(
+    "--whole", is_flag=True, help="Everything of its correlation, also what is neither cause nor effect of it."
+)
 @as_json
-def show(which: str, json_: bool) -> None:
+def show(which: str, whole: bool, json_: bool) -> None:
     """One event, by position or id, with what caused it and what followed from it."""
 
     async def work() -> tuple[Recorded, list[Recorded]]:
@@ -163,10 +178,10 @@ def show(which: str, json_: bool) -> None:
         event = json.loads(chosen.payload) if family else chosen.payload.decode("utf-8", "replace")
         print_json({"position": chosen.position, "subject": chosen.subject, "event": event, "correlated": related})
         return
-    _print_one(chosen, family)
+    _print_one(chosen, family, whole)
 
 
-def _print_one(chosen: Recorded, family: Sequence[Recorded]) -> None:
+def _print_one(chosen: Recorded, family: Sequence[Recorded], whole: bool) -> None:
     envelope = _envelope(chosen)
     title = envelope.type if envelope else "no readable event; its bytes:"
     click.secho(f"{chosen.position}  {title}", bold=True, fg=None if envelope else "red")
@@ -176,38 +191,80 @@ def _print_one(chosen: Recorded, family: Sequence[Recorded]) -> None:
         return
     click.echo(json.dumps(json.loads(chosen.payload), indent=2, ensure_ascii=False))
     click.secho("\ncause and effect", bold=True)
-    for depth, event in _tree(family):
+    kin = family if whole else _kin(chosen, family)
+    for depth, event in _tree(kin):
         told = decode(event.payload)
-        what = click.style(told.type.removeprefix("gpuaas."), fg=_COLOURS.get(told.type.split(".")[1], "white"))
+        what = click.style(told.type.removeprefix("gpuaas."), fg=_colour(told.type))
         mark = click.style(" ◀", bold=True) if event.position == chosen.position else ""
         click.echo(f"{event.position:>9}  {told.time[11:19]}  {'  ' * depth}{what}  {told.subject}{mark}")
+    if len(kin) < len(family):
+        rest = len(family) - len(kin)
+        click.echo(f"{rest:,} more events have the same correlation {envelope.correlationid}: --whole shows them too")
 
 
 @command.command()
+@click.option(
+    "--by",
+    type=click.Choice(["type", "service", "tenant", "actor"]),
+    default="type",
+    show_default=True,
+    help="Counted.",
+)
+@since
 @_as_of
 @filters
 @as_json
-def stats(as_of: str | None, json_: bool, **wanted: str | None) -> None:
-    """Events by type, and how fast the log can be read here."""
+def stats(by: str, since_: str | None, as_of: str | None, json_: bool, **wanted: str | None) -> None:
+    """How many events of what, when the last came, and how fast the log can be read here."""
 
-    async def work() -> tuple[Counter[str], int, float]:
+    async def work() -> tuple[Counter[str], dict[str, Recorded], int, float]:
         async with open_log() as log:
-            last = await _end(log, None, as_of)
+            last, after = await _end(log, None, as_of), await _after(log, None, since_)
             began = time.perf_counter()
             kinds: Counter[str] = Counter()
+            newest: dict[str, Recorded] = {}
             size = 0
-            async for event in read(log, 0, last, wanted):
-                kinds[event.type or "(no type)"] += 1
+            async for event in read(log, after, last, wanted):
+                name = _counted(event, by)
+                kinds[name] += 1
+                newest[name] = event
                 size += len(event.payload)
-            return kinds, size, time.perf_counter() - began
+            return kinds, newest, size, time.perf_counter() - began
 
-    kinds, size, took_s = finish(work)
+    kinds, newest, size, took_s = finish(work)
     total = sum(kinds.values())
     if json_:
-        print_json({"events": total, "bytes": size, "read_s": round(took_s, 3), "by_type": dict(kinds.most_common())})
+        told = {"events": total, "bytes": size, "read_s": round(took_s, 3), f"by_{by}": dict(kinds.most_common())}
+        print_json(told | {"newest": {name: event.position for name, event in newest.items()}})
         return
     note = f"{total:,} events, {size / 1e6:,.1f} MB, read in {took_s:.2f} s ({total / max(took_s, 1e-9):,.0f}/s)"
-    print_table("Events by type", ["type", "events"], list(kinds.most_common()), note)
+    rows = [
+        [name, count, newest[name].position, newest[name].recorded_at.isoformat(" ", "seconds")[:19]]
+        for name, count in kinds.most_common()
+    ]
+    print_table(f"Events by {by}", [by, "events", "newest at", "recorded (UTC)"], rows, note)
+
+
+def _counted(event: Recorded, by: str) -> str:
+    """What an event counts as."""
+    tokens = event.subject.split(".")
+    match by:
+        case "type":
+            return event.type or "(no type)"
+        case "service":
+            return tokens[1] if len(tokens) > 1 else "(none)"
+        case "tenant":
+            return tokens[3] if len(tokens) == 5 else "(none)"
+        case _:
+            envelope = _envelope(event)
+            return "(unreadable)" if envelope is None else f"{envelope.actorkind}:{envelope.actor}"
+
+
+def _colour(event_type: str) -> str:
+    """Red for what did not work, else its service's."""
+    if outcome_of(event_type) == "failure":
+        return "red"
+    return _COLOURS.get(event_type.split(".")[1], "white")
 
 
 def _envelope(event: Recorded) -> Envelope | None:
@@ -227,9 +284,25 @@ def _print(event: Recorded, json_: bool) -> None:
         click.secho(f"{event.position:>9}  {event.subject}  {broken.detail}", fg="red")
         return
     _, service, fact, _ = envelope.type.split(".", 3)
-    what = click.style(f"{service:<12}{fact:<28}", fg=_COLOURS.get(service, "white"))
+    what = click.style(f"{service:<12}{fact:<28}", fg=_colour(envelope.type))
     who = f"{envelope.actorkind}:{envelope.actor}"
     click.echo(f"{event.position:>9}  {envelope.time[:19]}  {what}{envelope.subject}  {who}")
+
+
+def _kin(chosen: Recorded, family: Sequence[Recorded]) -> list[Recorded]:
+    """What led to the event and what followed from it, without its cousins."""
+    told = {event.position: decode(event.payload) for event in family}
+    by_id = {envelope.id: envelope for envelope in told.values()}
+    near = {told[chosen.position].id}
+    cause = told[chosen.position].causationid
+    while cause in by_id and cause not in near:
+        near.add(cause)
+        cause = by_id[cause].causationid
+    below = {told[chosen.position].id}
+    for event in family:  # in the order of the log an effect stands behind its cause
+        if told[event.position].causationid in below:
+            below.add(told[event.position].id)
+    return [event for event in family if told[event.position].id in near | below]
 
 
 def _tree(family: Sequence[Recorded]) -> list[tuple[int, Recorded]]:
