@@ -303,6 +303,15 @@ async def test_an_operators_look_stands_in_the_tenants_own_tree_once_an_hour(aud
     looks = (await audit.get("/v1/tenants/acme/trail", type=kind)).json()["items"]
     assert {look["tenant_id"] for look in looks} == {"acme"}
     assert len(looks) <= 2, "one, or two where the hour turned meanwhile"
+    assert (await audit.get("/v1/tenants/acme/checkpoint", operator)).status_code == 200
+    await audit.service.accesses.tell()
+    kind = "gpuaas.audit.operator-access-used.v1"
+    await eventually(lambda: _has_items(audit.get("/v1/tenants/acme/trail", type=kind)))
+    [counted] = (await audit.get("/v1/tenants/acme/trail", type=kind, proof=1)).json()["items"]
+    recorded = await audit.service.log.at(counted["position"])
+    assert recorded is not None
+    uses = json.loads(bytes(recorded.envelope().data))["uses"]
+    assert [each["permission"] for each in uses] == ["audit.tree.read"], "what stands there already is not counted too"
     assert (await audit.get("/v1/tenants/ghost/trail", operator)).status_code == 404
 
 

@@ -211,7 +211,7 @@ class Caller:
         return derived_id(self.request_id, *steps)
 
 
-def permit(permission: str, *, relief: bool = False) -> Callable[..., Awaitable[Caller]]:
+def permit(permission: str, *, relief: bool = False, told: bool = False) -> Callable[..., Awaitable[Caller]]:
     """Dependency: let the caller pass if they hold `permission` in the path's tenant and project, else refuse.
 
     The path's `tenant_id` and `project_id` are the scope; without them it is the platform. What the caller may not
@@ -219,6 +219,7 @@ def permit(permission: str, *, relief: bool = False) -> Callable[..., Awaitable[
 
     Args:
         relief: the route ends work or takes rights away; when the log is nearly full only such routes give commands.
+        told: the route itself has the log say that a right from above was used, so it is not counted besides.
     """
 
     async def permitted(
@@ -240,7 +241,7 @@ def permit(permission: str, *, relief: bool = False) -> Callable[..., Awaitable[
             principal, decision = _decide(service.access, authorization, permission, scope)
         request.state.asked = principal, decision
         decision.enforce()
-        if decision.from_above:
+        if decision.from_above and not told:
             service.accesses.used_from_above(decision.asked)
         request_id, wish = new_id(), None
         if idempotency_key:

@@ -15,7 +15,7 @@ from gpuaas.audit.projections.trail_examination import examined
 from gpuaas.common.errors import Unavailable
 from gpuaas.common.http import Caller, fresh, permit
 
-BundleReader = Annotated[Caller, Depends(permit("audit.bundle.read"))]
+BundleReader = Annotated[Caller, Depends(permit("audit.bundle.read", told=True))]
 
 
 def examination_routes(routes: APIRouter, desk: Desk) -> None:

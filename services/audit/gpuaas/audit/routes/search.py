@@ -20,7 +20,7 @@ WithProof = Annotated[
     bool, Query(description="1: rows with their exact bytes and a proof (c2sp.org/tlog-proof; null until sealed).")
 ]
 Wait = Annotated[int, Query(ge=0, le=WAIT_S_MAX, description="Seconds to wait for a row when there is none yet.")]
-TrailReader = Annotated[Caller, Depends(permit("audit.trail.read"))]
+TrailReader = Annotated[Caller, Depends(permit("audit.trail.read", told=True))]
 
 
 def sought(

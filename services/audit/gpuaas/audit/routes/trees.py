@@ -34,7 +34,7 @@ MUTABLE: Final = "private, no-cache"
 EPOCHS_TRIED: Final = 5
 """Newest epochs among which one is sought that is itself under a signed head."""
 
-TreeReader = Annotated[Caller, Depends(permit("audit.tree.read"))]
+TreeReader = Annotated[Caller, Depends(permit("audit.tree.read", told=True))]
 
 
 def tree_routes(routes: APIRouter, desk: Desk) -> None:
