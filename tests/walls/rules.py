@@ -28,6 +28,7 @@ SERVICE_EXTRAS: Final = {
     "billing/desk.py": "what its route files share",
     "billing/documents": "an invoice in the forms others read, pure renderings",
     "billing/routes": "its door beyond api.py, by what is asked for",
+    "billing/correcting.py": "corrections put together, for their door",
     "billing/settling.py": "credit notes and payments, for its door and a reaction",
     "billing/spending.py": "a background work of its own, with the reactions that hurry it",
     "billing/shapes.py": "what its door takes and gives, shared by api.py and its projections",

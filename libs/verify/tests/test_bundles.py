@@ -276,6 +276,29 @@ def test_a_later_invoice_of_the_period_continues_the_earlier_one(world: Any, jud
     assert judge(world.bundle(), world.vkey).reason == "wrong-order"
 
 
+def test_an_invoice_that_corrects_earlier_lines_is_recomputed_from_their_quantities(world: Any, judge: Any) -> None:
+    earlier = json.loads(json.dumps(world.events["invoice"]["data"])) | {"invoice_id": "inv-0"}
+    world.add("earlier", "billing.invoice-finalized", "invoice", "acme", "inv-0", earlier)
+    world.order.insert(0, world.order.pop())
+    corrects: Json = {"lines": [{"invoice_id": "inv-0", "line_id": "l1"}], "credited": "0.50"}
+    # 43,201,999 GPU-ms at 2.60 are 31.20; 30.00 less 0.50 stood.
+    world.line().update(gpu_ms="0", unit_price="2.60", amount="1.70", usage_count=0, usage_sha256=digest())
+    world.line()["corrects"] = corrects
+    world.events["invoice"]["data"]["total"] = "1.70"
+
+    def judged() -> Report:
+        world.seal_content()
+        bundle = world.bundle() | {"lines": {"l1": []}, "usages": [], "allocation_events": []}
+        told: Report = judge(bundle, world.vkey)
+        return told
+
+    assert (judged().verdict, judged().detail) == ("verified", "")
+    corrects["credited"] = "0.00"
+    assert judged().reason == "wrong-amount"
+    corrects.update(credited="0.50", lines=[{"invoice_id": "inv-0", "line_id": "l2"}])
+    assert judged().reason == "missing-event"
+
+
 def test_bytes_other_than_the_logged_ones_are_refuted(world: Any, judge: Any) -> None:
     bundle, changed = world.bundle(), world.bundle()
     other = world.events["u1"]["data"] | {"gpu_count": 9}

@@ -92,6 +92,59 @@ class BudgetThreshold(Part):
     """What is compared."""
 
 
+class LinePointer(Part):
+    """A line of an invoice."""
+
+    invoice_id: Label
+    """The invoice."""
+
+    line_id: Label
+    """Its line."""
+
+
+class CorrectedLines(Part):
+    """Lines of one project, model and price book version: together they should have come to the
+    rounded product of their quantities and this line's unit price.
+    """
+
+    lines: Annotated[tuple[LinePointer, ...], Field(min_length=1, max_length=1000)]
+    """The lines, in the order they were written."""
+
+    credited: NonNegativeDecimal
+    """What credit notes had given back of them, goodwill apart."""
+
+
+class CorrectionChange(Part):
+    """Lines of one project, GPU model and price book version."""
+
+    project_id: Label
+    """The project."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    price_book_id: Label
+    """The price book that had priced them."""
+
+    price_book_version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Its version."""
+
+    gpu_ms: Count64
+    """Their quantity in GPU-milliseconds, floored."""
+
+    gpu_us: Count64 | None = None
+    """Exact quantity in GPU-microseconds; absent: 1000 times `gpu_ms`."""
+
+    unit_price: NonNegativeDecimal
+    """The other price of one GPU-hour."""
+
+    before: ExactDecimal
+    """What stood: their amounts, earlier corrections counted in, goodwill not."""
+
+    after: ExactDecimal
+    """What they come to under the other price."""
+
+
 class CreditNoteLine(Part):
     """What is given back of one line of the invoice."""
 
@@ -155,6 +208,11 @@ class InvoiceLine(Part):
 
     usage_sha256: Sha256
     """Digest over these usage records, so that the line can be proved."""
+
+    corrects: CorrectedLines | None = None
+    """Of a line without usage of its own: the lines of earlier invoices whose quantity it prices anew;
+    `amount` is the rest. Absent: an ordinary line.
+    """
 
 
 class LedgerEntry(Part):
@@ -340,6 +398,11 @@ class BillingRunStarted(Event):
     code_version: Annotated[str, Field(min_length=1, max_length=64)]
     """Version of the code that rates."""
 
+    correction_id: Label | None = None
+    """The correction that this run carries out, on usage that is billed already; absent: it bills
+    usage.
+    """
+
 
 class BudgetSet(Event):
     """Budget set. How much a tenant, one of its projects or what carries a label may cost in a
@@ -435,6 +498,53 @@ class BudgetWithdrawn(Event):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why it counts no more, for people."""
+
+
+class CorrectionIssued(Event):
+    """Correction issued. A billed period was rated again under other prices and the difference was
+    told: what was too much as credit notes, what was missing as one more invoice, all in one step.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.correction-issued.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "correction"
+    SCHEMA: ClassVar[str] = "billing/correction-issued.v1.json"
+
+    correction_id: Label
+    """The correction."""
+
+    period_id: Label
+    """The period: all corrections of one period of a tenant are one history."""
+
+    tenant_id: Label
+    """The tenant."""
+
+    currency: Currency
+    """Currency of all amounts."""
+
+    period_start: Moment
+    """First instant of the corrected period."""
+
+    period_end: Moment
+    """First instant behind the corrected period."""
+
+    run_id: Label
+    """The newest run that billed the period."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for people."""
+
+    changes: Annotated[tuple[CorrectionChange, ...], Field(min_length=1, max_length=1000)]
+    """What changes, by project, GPU model and price book version."""
+
+    difference: ExactDecimal
+    """More (positive) or less to pay, without tax."""
+
+    credit_note_ids: Annotated[tuple[Label, ...], Field(max_length=1000)]
+    """The credit notes that give back what was too much."""
+
+    invoice_id: Label | None = None
+    """The invoice for what was missing; absent: nothing was."""
 
 
 class CreditNoteIssued(Event):
@@ -1012,6 +1122,7 @@ EVENTS: tuple[type[Event], ...] = (
     BudgetSet,
     BudgetThresholdCrossed,
     BudgetWithdrawn,
+    CorrectionIssued,
     CreditNoteIssued,
     InvoiceFinalized,
     InvoicePaymentRecorded,

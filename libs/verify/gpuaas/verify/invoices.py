@@ -190,6 +190,11 @@ def _fact(account: Account, usage: ProvedEvent, name: str, kind: str) -> ProvedE
 
 
 def _check_line(account: Account, line: Fields, part: Sequence[str], billed_ms: Counter[str]) -> None:
+    if line.text("unit") not in MS_PER_UNIT:
+        raise Unusable("unknown-unit", f"{line.text('unit')!r} is not a unit this verifier can price")
+    if line.raw.get("corrects") is not None:
+        _check_correction(account, line, part)
+        return
     if usage_digest(part) != line.text("usage_sha256") or len(part) != line.integer("usage_count"):
         raise Refuted("wrong-usage", f"{line.what} names another set of usages than the bundle gives")
     book = _book_of(account, line)
@@ -209,10 +214,13 @@ def _check_line(account: Account, line: Fields, part: Sequence[str], billed_ms: 
 
 def _check_amount(account: Account, line: Fields, gpu_us: int, price: Fraction) -> None:
     """The rounded price of everything booked for this line so far, less what earlier invoices of the period took."""
-    if line.text("unit") not in MS_PER_UNIT:
-        raise Unusable("unknown-unit", f"{line.text('unit')!r} is not a unit this verifier can price")
     currency = account.invoice.data.text("currency")
-    earlier = [each for before in account.earlier for each in _lines_like(account, before, line)]
+    earlier = [
+        each
+        for before in account.earlier
+        for each in _lines_like(account, before, line)
+        if each.raw.get("corrects") is None
+    ]
     total_us = gpu_us + sum(_quantity_us(each) for each in earlier)
     booked = sum((each.decimal("amount") for each in earlier), Fraction(0))
     amount = rounded(total_us * price / (MS_PER_UNIT[line.text("unit")] * _US_PER_MS), currency) - booked
@@ -220,6 +228,32 @@ def _check_amount(account: Account, line: Fields, gpu_us: int, price: Fraction) 
         raise Refuted(
             "wrong-amount", f"{line.what} says {line.text('amount')} {currency}; it comes to {_plain(amount)}"
         )
+
+
+def _check_correction(account: Account, line: Fields, part: Sequence[str]) -> None:
+    """A line without usage of its own: what the lines it names should have come to at its price, less what they are.
+
+    What credit notes had given back is taken as the line tells it; that the price is the right one is a person's word.
+    """
+    if part or line.integer("usage_count") or _quantity_us(line):
+        raise Refuted("wrong-line", f"{line.what} corrects others and has usage of its own")
+    corrects = line.inner("corrects")
+    named = [Fields(each, f"{corrects.what}.lines") for each in corrects.items("lines")]
+    wanted = {(each.text("invoice_id"), each.text("line_id")) for each in named}
+    found = [
+        each
+        for before in account.earlier
+        for each in _lines_like(account, before, line)
+        if (before.data.text("invoice_id"), each.text("line_id")) in wanted
+    ]
+    if len(found) != len(named) or len(wanted) != len(named):
+        raise Refuted("missing-event", f"{line.what} corrects lines that are not on earlier invoices of the period")
+    quantity_us = sum(_quantity_us(each) for each in found)
+    stood = sum((each.decimal("amount") for each in found), Fraction(0)) - corrects.decimal("credited")
+    per_unit = MS_PER_UNIT[line.text("unit")] * _US_PER_MS
+    amount = rounded(quantity_us * line.decimal("unit_price") / per_unit, account.invoice.data.text("currency")) - stood
+    if amount != line.decimal("amount"):
+        raise Refuted("wrong-amount", f"{line.what} says {line.text('amount')}; it comes to {_plain(amount)}")
 
 
 def _lines_like(account: Account, before: ProvedEvent, line: Fields) -> list[Fields]:

@@ -13,6 +13,7 @@ from gpuaas.billing.domain.rating import RATING_VERSION, Usage
 from gpuaas.billing.projections.metered_usage import Pinned
 from gpuaas.billing.reactions import RUNS, SERVICE
 from gpuaas.billing.routes.conservation import conservation_routes
+from gpuaas.billing.routes.corrections import correction_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.routes.documents import document_routes, party_routes
 from gpuaas.billing.routes.re_ratings import re_rating_routes
@@ -75,6 +76,7 @@ def router(desk: Desk) -> APIRouter:
         budget_routes,
         conservation_routes,
         re_rating_routes,
+        correction_routes,
         note_routes,
         payment_routes,
         tax_routes,

@@ -17,7 +17,17 @@ from gpuaas.billing.domain import kept
 from gpuaas.billing.domain.billing_run import BILLING_RUN, CompleteRun, RunCommand, RunState
 from gpuaas.billing.domain.invoice import INVOICE, FinalizeInvoice, InvoiceCommand, InvoiceState, Terms, invoice_id_of
 from gpuaas.billing.domain.invoice_series import INVOICE_SERIES, AssignNumbers, Series, printed, series_of
-from gpuaas.billing.domain.ledger import LEDGER, REVENUE, TAX, Entry, Ledger, PostTransfer, receivable_of, transfer_of
+from gpuaas.billing.domain.ledger import (
+    LEDGER,
+    REVENUE,
+    TAX,
+    Entry,
+    Ledger,
+    LedgerCommand,
+    PostTransfer,
+    receivable_of,
+    transfer_of,
+)
 from gpuaas.billing.domain.metering import WHOLE_MILLI, Began, Ended, Interval, Meter, instant_ms, read
 from gpuaas.billing.domain.price_book import PriceBook, digest_of
 from gpuaas.billing.domain.rating import RATING_VERSION, Line, rate
@@ -60,7 +70,7 @@ SERIES: Final[Entity[Series, AssignNumbers]] = Entity(
 INVOICES: Final[Entity[InvoiceState, InvoiceCommand]] = Entity(
     SERVICE, "invoice", INVOICE, Vocabulary(InvoiceFinalized, CreditNoteIssued, InvoicePaymentRecorded)
 )
-LEDGERS: Final[Entity[Ledger, PostTransfer]] = Entity(
+LEDGERS: Final[Entity[Ledger, LedgerCommand]] = Entity(
     SERVICE,
     "ledger",
     LEDGER,

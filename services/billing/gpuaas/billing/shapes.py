@@ -162,11 +162,28 @@ class ChargesShown(BaseModel):
     total: ExactDecimal
 
 
+class LinePointed(BaseModel):
+    """A line of an invoice."""
+
+    invoice_id: str
+    line_id: str
+
+
+class CorrectedShown(BaseModel):
+    """The lines that a line corrects, and what credit notes had given back of them."""
+
+    lines: list[LinePointed]
+    credited: ExactDecimal
+
+
 class InvoiceLineShown(DraftLine):
     """A line of a final invoice; `usage_sha256` proves which usage records it adds up."""
 
     line_id: str
     usage_sha256: str
+    corrects: CorrectedShown | None = Field(
+        None, description="Of a line that corrects others, without usage of its own."
+    )
 
 
 class InvoiceShown(BaseModel):
@@ -277,6 +294,7 @@ class RunShown(BaseModel):
     log_position: Count64
     price_book_sha256: str
     code_version: str
+    correction_id: str | None = Field(None, description="The correction that this run carries out.")
     started_at: Moment
     completed_at: Moment | None
     position: int

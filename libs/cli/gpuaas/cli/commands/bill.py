@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from gpuaas.cli.commands.bill_corrections import correction_commands
 from gpuaas.cli.commands.bill_credit import budget_commands, credit_commands
 from gpuaas.cli.commands.bill_documents import document_commands
 from gpuaas.cli.commands.bill_settling import settling_commands
@@ -89,5 +90,12 @@ def _summary(tenant: str, json_: bool) -> None:
     print_table("Ledger", ["account", "balance", "currency"], accounts)
 
 
-for _part in (*credit_commands, *budget_commands, *document_commands, *settling_commands, what_if):
+for _part in (
+    *credit_commands,
+    *budget_commands,
+    *document_commands,
+    *settling_commands,
+    *correction_commands,
+    what_if,
+):
     command.add_command(_part)

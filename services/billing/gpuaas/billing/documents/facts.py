@@ -29,6 +29,11 @@ class LineFacts:
     usage_count: int
     usage_sha256: str
 
+    @property
+    def is_correction(self) -> bool:
+        """Whether it has no usage of its own, and is the rest of what earlier lines should have come to."""
+        return self.usage_count == 0
+
 
 @dataclass(frozen=True, slots=True)
 class TaxFacts:

@@ -70,6 +70,9 @@ def _of(line: LineFacts) -> dict[str, str]:
     with localcontext(prec=_DIGITS):
         hours = (Decimal(line.gpu_us) / (MS_PER_HOUR * US_PER_MS)).quantize(_QUANTITY_STEP, ROUND_HALF_UP)
         cost = plain((hours * line.unit_price).quantize(_QUANTITY_STEP, ROUND_HALF_UP))
+    if line.is_correction:
+        # It has no quantity: what it lists is what it bills.
+        cost = plain(line.amount)
     quantity, price = plain(hours), plain(line.unit_price)
     return {
         "BilledCost": plain(line.amount),
@@ -82,6 +85,7 @@ def _of(line: LineFacts) -> dict[str, str]:
         "PricingUnit": "GPU-Hours",
         "ConsumedQuantity": quantity,
         "ConsumedUnit": "GPU-Hours",
+        "ChargeClass": "Correction" if line.is_correction else "",
         "ChargeDescription": f"{line.gpu_model} in project {line.project_id}, {line.usage_count} usage records",
         "ResourceId": f"{line.project_id}/{line.gpu_model}",
         "ResourceName": line.gpu_model,

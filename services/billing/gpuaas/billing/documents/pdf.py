@@ -124,8 +124,9 @@ def _table(paper: FPDF, invoice: InvoiceFacts) -> None:
         rows.row(["Project", "GPU model", "GPU-hours", "per GPU-hour", f"Amount {invoice.currency}"])
         for line in invoice.lines:
             hours = (Decimal(line.gpu_us) / (MS_PER_HOUR * US_PER_MS)).quantize(_HOURS_STEP, ROUND_HALF_UP)
+            shown = "correction" if line.is_correction else f"{hours:,f}"
             price, amount = plain(line.unit_price), f"{line.amount:,f}"
-            rows.row([line.project_id, line.gpu_model, f"{hours:,f}", price, amount])
+            rows.row([line.project_id, line.gpu_model, shown, price, amount])
     paper.ln(2)
 
 

@@ -28,6 +28,7 @@ _COMMERCIAL_INVOICE: Final = "380"
 _SEPA_CREDIT_TRANSFER: Final = "58"
 _MILLISECOND: Final = "C26"
 _MICROSECOND: Final = "B98"
+_ONE: Final = "C62"
 _OUTSIDE_SCOPE: Final = "O"
 _STANDARD: Final = "S"
 _DIGITS_MAX: Final = 2
@@ -141,6 +142,9 @@ def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) 
     element = _in(root, "InvoiceLine")
     _text(element, "ID", line.line_id)
     _text(element, "Note", f"{line.usage_count} usage records, SHA-256 {line.usage_sha256}")
+    if line.is_correction:
+        _correction(element, invoice, line, tax)
+        return
     whole = line.gpu_us % US_PER_MS == 0
     unit = {"unitCode": _MILLISECOND if whole else _MICROSECOND}
     _text(element, "InvoicedQuantity", str(line.gpu_us // US_PER_MS if whole else line.gpu_us), unit)
@@ -153,6 +157,17 @@ def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) 
     price = _in(element, "Price")
     _amount(price, "PriceAmount", line.unit_price, invoice)
     _text(price, "BaseQuantity", str(MS_PER_HOUR if whole else MS_PER_HOUR * US_PER_MS), unit)
+
+
+def _correction(element: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) -> None:
+    """A line without usage of its own: once what was missing."""
+    _text(element, "InvoicedQuantity", "1", {"unitCode": _ONE})
+    _amount(element, "LineExtensionAmount", line.amount, invoice)
+    item = _in(element, "Item")
+    _text(item, "Description", f"Correction to {plain(line.unit_price)} for a GPU-hour in project {line.project_id}")
+    _text(item, "Name", line.gpu_model)
+    _category(_in(item, "ClassifiedTaxCategory"), tax)
+    _amount(_in(element, "Price"), "PriceAmount", line.amount, invoice)
 
 
 def _vat(holder: Element) -> None:

@@ -29,6 +29,7 @@ class StartRun:
     log_position: int
     price_book_sha256: str
     code_version: str
+    correction_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def decide(command: RunCommand, state: RunState) -> list[Event]:
                     log_position=start.log_position,
                     price_book_sha256=start.price_book_sha256,
                     code_version=start.code_version,
+                    correction_id=start.correction_id,
                 )
             ]
         case ((Running() | Completed()), StartRun() as start):

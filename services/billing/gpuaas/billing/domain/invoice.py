@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from gpuaas.billing.domain.canonical import sha256_of
 from gpuaas.billing.domain.metering import instant_ms
 from gpuaas.billing.domain.price_book import UNIT
-from gpuaas.billing.domain.rating import US_PER_MS, Line
+from gpuaas.billing.domain.rating import US_PER_MS, Corrected, Line
 from gpuaas.billing.domain.taxes import Credited, Tax, TaxGroup, credit_due, grouped
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
@@ -20,12 +20,14 @@ from gpuaas.common.events import Event
 from gpuaas.common.ids import derived_id
 from gpuaas.common.money import minor_digits, rounded
 from gpuaas.contracts.billing import (
+    CorrectedLines,
     CreditNoteIssued,
     CreditNoteLine,
     CreditNoteReason,
     InvoiceFinalized,
     InvoiceLine,
     InvoicePaymentRecorded,
+    LinePointer,
 )
 from gpuaas.contracts.billing import TaxGroup as ContractGroup
 
@@ -133,6 +135,7 @@ class Finalized:
     Attributes:
         lines: amount by line id, as billed.
         credited: amount by line id that credit notes gave back.
+        goodwill: how much of that was a gift.
         given: net and tax of the credit notes together.
         payments: what each settled, by its id.
     """
@@ -145,7 +148,9 @@ class Finalized:
     gross: Decimal
     lines: Mapping[str, Decimal]
     tax: Tax | None = None
+    exemption_reason: str | None = None
     credited: Mapping[str, Decimal] = field(default_factory=dict)
+    goodwill: Mapping[str, Decimal] = field(default_factory=dict)
     given: Credited = NOTHING_CREDITED
     notes: frozenset[str] = frozenset()
     payments: Mapping[str, Decimal] = field(default_factory=dict)
@@ -193,11 +198,14 @@ def evolve(state: InvoiceState, event: Event) -> InvoiceState:
         case _, InvoiceFinalized() as final:
             return _final_of(final)
         case Finalized() as final_one, CreditNoteIssued() as note:
-            credited = dict(final_one.credited)
+            credited, goodwill = dict(final_one.credited), dict(final_one.goodwill)
             for line in note.lines:
                 credited[line.line_id] = credited.get(line.line_id, Decimal(0)) + line.amount
+                if note.reason == "goodwill":
+                    goodwill[line.line_id] = goodwill.get(line.line_id, Decimal(0)) + line.amount
             given = Credited(final_one.given.net + note.net, final_one.given.tax + note.gross - note.net)
-            return replace(final_one, credited=credited, given=given, notes=final_one.notes | {note.credit_note_id})
+            notes = final_one.notes | {note.credit_note_id}
+            return replace(final_one, credited=credited, goodwill=goodwill, given=given, notes=notes)
         case Finalized() as final_one, InvoicePaymentRecorded() as payment:
             return replace(final_one, payments={**final_one.payments, payment.payment_id: payment.amount})
         case _:
@@ -302,6 +310,7 @@ def _final_of(final: InvoiceFinalized) -> Finalized:
         gross=final.total if final.gross is None else final.gross,
         lines={line.line_id: line.amount for line in final.lines},
         tax=tax,
+        exemption_reason=final.exemption_reason,
     )
 
 
@@ -354,6 +363,14 @@ def _line(number: int, line: Line) -> InvoiceLine:
         amount=line.amount,
         usage_count=line.usage_count,
         usage_sha256=line.usage_sha256,
+        corrects=None if line.corrects is None else _corrected(line.corrects),
+    )
+
+
+def _corrected(corrects: Corrected) -> CorrectedLines:
+    return CorrectedLines(
+        lines=tuple(LinePointer(invoice_id=invoice_id, line_id=line_id) for invoice_id, line_id in corrects.lines),
+        credited=corrects.credited,
     )
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeAlias, assert_never
 
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
@@ -67,6 +67,16 @@ class PostTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class PostTransfers:
+    """Order several transfers of one tenant at once, in this order."""
+
+    transfers: tuple[PostTransfer, ...]
+
+
+LedgerCommand: TypeAlias = PostTransfer | PostTransfers
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """The balances by (currency, account), and how many transfers made them.
 
@@ -81,8 +91,23 @@ class Ledger:
     last_transfer_id: str = ""
 
 
-def decide(command: PostTransfer, ledger: Ledger) -> list[Event]:
-    """The transfer, or a refusal."""
+def decide(command: LedgerCommand, ledger: Ledger) -> list[Event]:
+    """The transfers, or a refusal."""
+    match command:
+        case PostTransfer():
+            return _posted(command, ledger)
+        case PostTransfers(transfers=transfers):
+            events: list[Event] = []
+            for transfer in transfers:
+                said = _posted(transfer, ledger)
+                ledger = evolve(ledger, said[0])
+                events += said
+            return events
+        case _:
+            assert_never(command)
+
+
+def _posted(command: PostTransfer, ledger: Ledger) -> list[Event]:
     if ledger.tenant_id not in ("", command.tenant_id):
         raise Rejected(f"this is the ledger of {ledger.tenant_id}; {command.tenant_id} has its own")
     if command.transfer_id == ledger.last_transfer_id:
@@ -134,4 +159,4 @@ def _check(command: PostTransfer) -> None:
         raise Invalid(f"the entries sum to {plain(total)} {command.currency}; they must sum to zero")
 
 
-LEDGER: Final = Decider(initial=Ledger(), decide=decide, evolve=evolve)
+LEDGER: Final[Decider[Ledger, LedgerCommand]] = Decider(initial=Ledger(), decide=decide, evolve=evolve)

@@ -49,11 +49,20 @@ class Booked:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrected:
+    """What a line that corrects others stands for: (invoice id, line id), and what credit notes had given back."""
+
+    lines: tuple[tuple[str, str], ...]
+    credited: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line: its quantity, its price and where both come from.
 
     Attributes:
         amount: rounded to the currency's minor unit.
+        corrects: of a line without usage of its own: the rest of what other lines should have come to.
         usage_sha256: over the ids of the `usage_count` usage records it adds up, see `canonical.sha256_of_ids`.
     """
 
@@ -66,6 +75,7 @@ class Line:
     amount: Decimal
     usage_count: int
     usage_sha256: str
+    corrects: Corrected | None = None
 
     @property
     def gpu_ms(self) -> int:

@@ -19,7 +19,7 @@ from gpuaas.contracts.billing import BillingRunCompleted, BillingRunStarted
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, func, select
 
 RUNS = Table(
-    "billing_runs_v1",
+    "billing_runs_v2",
     MetaData(),
     Column("run_id", Text, primary_key=True),
     Column("status", Text, nullable=False, comment="running, completed or void"),
@@ -30,6 +30,7 @@ RUNS = Table(
     Column("log_position", BigInteger, nullable=False),
     Column("price_book_sha256", Text, nullable=False),
     Column("code_version", Text, nullable=False),
+    Column("correction_id", Text),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("completed_at", DateTime(timezone=True)),
     Column("position", BigInteger, nullable=False),
@@ -40,7 +41,7 @@ class BillingRuns(Projection):
     """Billing runs and where each one began to read."""
 
     answer = "billing_runs"
-    version = 1
+    version = 2
     reads = (BillingRunStarted, BillingRunCompleted)
     tables = (RUNS,)
 
@@ -51,7 +52,7 @@ class BillingRuns(Projection):
                     await insert(rows, RUNS, [await _started(rows, fact, started)])
                 case BillingRunCompleted() as completed:
                     await rows.execute(
-                        "UPDATE billing_runs_v1 SET completed_at = $2, "
+                        "UPDATE billing_runs_v2 SET completed_at = $2, "
                         "status = CASE status WHEN 'void' THEN 'void' ELSE 'completed' END WHERE run_id = $1",
                         completed.run_id,
                         fact.time,
@@ -88,6 +89,16 @@ class BillingRuns(Projection):
             for row in await db.fetch(query.order_by(RUNS.c.period_start))
         ]
 
+    async def newest_of(self, db: Database, period_start: datetime, period_end: datetime) -> Record | None:
+        """The newest run that billed usage of exactly this period."""
+        query = select(RUNS).where(
+            RUNS.c.status != "void",
+            RUNS.c.correction_id.is_(None),
+            RUNS.c.period_start == period_start,
+            RUNS.c.period_end == period_end,
+        )
+        return await db.fetch_one(query.order_by(RUNS.c.position.desc()).limit(1))
+
     async def is_running(self, db: Database) -> bool:
         """Whether a run is writing invoices."""
         return await db.fetch_one(select(RUNS.c.run_id).where(RUNS.c.status == "running").limit(1)) is not None
@@ -100,7 +111,7 @@ class BillingRuns(Projection):
 
 async def _started(rows: Rows, fact: Fact, started: BillingRunStarted) -> dict[str, object]:
     earlier = await rows.fetch(
-        "SELECT run_id, status, period_start, period_end, log_position FROM billing_runs_v1 "
+        "SELECT run_id, status, period_start, period_end, log_position FROM billing_runs_v2 "
         "WHERE status <> 'void' AND period_start < $2 AND period_end > $1 ORDER BY position",
         started.period_start,
         started.period_end,
@@ -116,6 +127,7 @@ async def _started(rows: Rows, fact: Fact, started: BillingRunStarted) -> dict[s
         "log_position": started.log_position,
         "price_book_sha256": started.price_book_sha256,
         "code_version": started.code_version,
+        "correction_id": started.correction_id,
         "started_at": fact.time,
         "position": fact.position,
     }

@@ -11,7 +11,21 @@ from gpuaas.billing.domain.rating import US_PER_MS, Booked, LineKey
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
 from gpuaas.contracts.billing import InvoiceFinalized
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Numeric, Table, Text, cast, func, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    cast,
+    func,
+    select,
+)
 
 _META = MetaData()
 INVOICES = Table(
@@ -50,6 +64,13 @@ LINES = Table(
     Column("amount", Numeric, nullable=False),
     Column("usage_count", BigInteger, nullable=False),
     Column("usage_sha256", Text, nullable=False),
+    Column("corrects", JSON),
+)
+QUANTITY_US = func.coalesce(LINES.c.gpu_us, cast(LINES.c.gpu_ms, Numeric) * US_PER_MS)
+
+
+_BOTH = LINES.join(
+    INVOICES, (LINES.c.tenant_id == INVOICES.c.tenant_id) & (LINES.c.invoice_id == INVOICES.c.invoice_id)
 )
 
 
@@ -84,6 +105,21 @@ class Invoices(Projection):
         query = select(LINES).where(LINES.c.tenant_id == tenant_id, LINES.c.invoice_id == invoice_id)
         return await db.fetch(query.order_by(LINES.c.line_number))
 
+    async def lines_of_period(
+        self, db: Database, tenant_id: str, period_start: datetime, period_end: datetime
+    ) -> list[Record]:
+        """Every line of a tenant's invoices of exactly this period, in the order they were written.
+
+        Each with its invoice's `currency`, and `quantity_us`: its quantity in GPU-microseconds.
+        """
+        query = select(LINES, INVOICES.c.currency, QUANTITY_US.label("quantity_us")).select_from(_BOTH)
+        query = query.where(
+            INVOICES.c.tenant_id == tenant_id,
+            INVOICES.c.period_start == period_start,
+            INVOICES.c.period_end == period_end,
+        )
+        return await db.fetch(query.order_by(INVOICES.c.position, LINES.c.line_number))
+
     async def written_by(self, db: Database, run_id: str) -> list[Record]:
         """Per currency: how many invoices a run has written, and their sum."""
         query = select(
@@ -100,19 +136,17 @@ class Invoices(Projection):
         self, db: Database, tenant_ids: Sequence[str], period_start: datetime, period_end: datetime, before: int
     ) -> dict[str, dict[LineKey, Booked]]:
         """What invoices of exactly this period, written before position `before`, hold for each tenant's lines."""
-        both = LINES.join(
-            INVOICES, (LINES.c.tenant_id == INVOICES.c.tenant_id) & (LINES.c.invoice_id == INVOICES.c.invoice_id)
-        )
-        quantity_us = func.coalesce(LINES.c.gpu_us, cast(LINES.c.gpu_ms, Numeric) * US_PER_MS)
         keys = (LINES.c.tenant_id, LINES.c.project_id, LINES.c.gpu_model, LINES.c.price_book_version)
         query = (
-            select(*keys, func.sum(quantity_us).label("gpu_us"), func.sum(LINES.c.amount).label("amount"))
-            .select_from(both)
+            select(*keys, func.sum(QUANTITY_US).label("gpu_us"), func.sum(LINES.c.amount).label("amount"))
+            .select_from(_BOTH)
             .where(
                 INVOICES.c.tenant_id.in_(list(tenant_ids)),
                 INVOICES.c.period_start == period_start,
                 INVOICES.c.period_end == period_end,
                 INVOICES.c.position < before,
+                # A correction says what usage should have cost, not that there was more of it.
+                LINES.c.usage_count > 0,
             )
             .group_by(*keys)
         )
@@ -147,6 +181,7 @@ def _lines(invoice: InvoiceFinalized) -> list[dict[str, object]]:
             "invoice_id": invoice.invoice_id,
             "line_number": number,
             **{name: getattr(line, name) for name in type(line).model_fields},
+            "corrects": None if line.corrects is None else line.corrects.model_dump(mode="json"),
         }
         for number, line in enumerate(invoice.lines, start=1)
     ]

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Final, Literal
 
 from gpuaas.billing.domain.metering import Interval
@@ -102,11 +101,22 @@ class ReRatingQuestions:
                     f"there are no prices in {asked.book.currency} to compare with; publish a price book in it"
                 )
             return await asyncio.to_thread(_rated, usages, book, asked.pinned.period, "the list prices")
-        booked = await self._views.invoices.booked(
-            self._database, [tenant_id], asked.period_start, asked.period_end, _END
-        )
-        own = booked.get(tenant_id, {})
-        return [(project_id, model, each.gpu_us, Decimal(each.amount)) for (project_id, model, _), each in own.items()]
+        return await self._invoiced(asked, tenant_id)
+
+    async def _invoiced(self, asked: Asked, tenant_id: str) -> list[Part]:
+        """What stands for the period: its lines, corrections among them, less what corrections gave back."""
+        views, db = self._views, self._database
+        lines = await views.invoices.lines_of_period(db, tenant_id, asked.period_start, asked.period_end)
+        given = await views.settled.corrected_of(db, tenant_id, sorted({line["invoice_id"] for line in lines}))
+        return [
+            (
+                line["project_id"],
+                line["gpu_model"],
+                int(line["quantity_us"]),
+                line["amount"] - given.get((line["invoice_id"], line["line_id"]), line["amount"] * 0),
+            )
+            for line in lines
+        ]
 
 
 def _rated(usages: Sequence[Usage], book: PriceBook, period: Interval, which: str) -> list[Part]:

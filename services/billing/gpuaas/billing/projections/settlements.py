@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from gpuaas.common.envelope import Fact
@@ -65,6 +67,22 @@ class Settlements(Projection):
         own = (DUES.c.tenant_id == tenant_id) & (DUES.c.invoice_id == invoice_id)
         moved = select(SETTLED).where(SETTLED.c.tenant_id == tenant_id, SETTLED.c.invoice_id == invoice_id)
         return await db.fetch_one(select(DUES).where(own)), await db.fetch(moved.order_by(SETTLED.c.position))
+
+    async def corrected_of(
+        self, db: Database, tenant_id: str, invoice_ids: Sequence[str]
+    ) -> dict[tuple[str, str], Decimal]:
+        """What credit notes gave back of the lines of these invoices, goodwill apart, by (invoice id, line id)."""
+        notes = select(SETTLED.c.invoice_id, SETTLED.c.detail).where(
+            SETTLED.c.tenant_id == tenant_id,
+            SETTLED.c.invoice_id.in_(list(invoice_ids)),
+            SETTLED.c.kind.in_(("credit-note", "void")),
+        )
+        given: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        for row in await db.fetch(notes):
+            if row["detail"]["reason"] != "goodwill":
+                for line in row["detail"]["lines"]:
+                    given[row["invoice_id"], line["line_id"]] += Decimal(line["amount"])
+        return given
 
     async def notes_of(self, db: Database, tenant_id: str, before: int | None, limit: int) -> list[dict[str, Any]]:
         """Up to `limit` credit notes of a tenant below position `before`, newest first, as they were issued."""

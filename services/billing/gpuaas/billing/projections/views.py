@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gpuaas.billing.projections.billed_tenants import BilledTenants
 from gpuaas.billing.projections.billing_runs import BillingRuns
 from gpuaas.billing.projections.budgets import Budgets
+from gpuaas.billing.projections.corrections import CorrectionsIssued
 from gpuaas.billing.projections.held_allocations import HeldAllocations
 from gpuaas.billing.projections.invoice_parties import InvoiceParties
 from gpuaas.billing.projections.invoices import Invoices
@@ -39,6 +40,7 @@ class Views:
 
     settled: Settlements = field(default_factory=Settlements)
     taxes: TaxProfiles = field(default_factory=TaxProfiles)
+    corrections: CorrectionsIssued = field(default_factory=CorrectionsIssued)
 
     def all(self) -> tuple[Projection, ...]:
         ledger = (self.prices, self.invoices, self.parties, self.ledger, self.runs)
@@ -52,4 +54,5 @@ class Views:
             self.labels,
             self.settled,
             self.taxes,
+            self.corrections,
         )

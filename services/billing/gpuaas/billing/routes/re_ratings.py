@@ -80,7 +80,10 @@ class ReRatedPage(BaseModel):
 def re_rating_routes(routes: APIRouter, desk: Desk) -> None:
     """For one tenant, and for all."""
     views = desk.views
-    seen = [Depends(fresh(view)) for view in (views.usage, views.invoices, views.runs, views.prices, views.tenants)]
+    seen = [
+        Depends(fresh(view))
+        for view in (views.usage, views.invoices, views.runs, views.prices, views.tenants, views.settled)
+    ]
     questions = ReRatingQuestions(desk.database, views)
 
     @routes.post(
