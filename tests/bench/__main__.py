@@ -24,6 +24,7 @@ from gpuaas.common.testing.stack import TestStack, running_stack
 
 from tests.bench import (
     access,
+    artefacts,
     audit,
     audit_search,
     billing,
@@ -59,6 +60,7 @@ MEASURES: list[Measure] = [
     fleet.fleet_faults,
     titan.titan_failure_log,
     audit_search.audit_search,
+    artefacts.artefact_of_a_gigabyte,
     growth.growth_of_commands,
     growth.growth_of_rebuilds,
     scale.growth_with_the_log,

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from gpuaas.common.service import Service
 from gpuaas.contracts.evidence import Component
+from gpuaas.evidence.domain.claim import OPENED_WITH
 from gpuaas.evidence.domain.release import root_of
 
 COMPONENTS = [{"name": "gpuaas.whl", "kind": "wheel", "sha256": hashlib.sha256(b"wheel").hexdigest(), "size_bytes": 5}]
@@ -94,7 +95,7 @@ class House:
 
     async def open(self, **changed: Any) -> None:
         said = a_claim(**changed)
-        body = {name: said[name] for name in ("requirement_id", "subject_sha256", "profile", "procedure", "scope")}
+        body = {name: said[name] for name in OPENED_WITH if name in said}
         await self.send("POST", f"/v1/claims/{said['claim_id']}/opening", json=body | {"closes_at": in_a_day()})
 
     async def submit(self, **changed: Any) -> dict[str, Any]:
