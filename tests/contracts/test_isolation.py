@@ -23,6 +23,7 @@ from gpuaas.common.http import permissions
 from gpuaas.common.testing.neighbours import tell
 from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import TestStack
+from gpuaas.contracts.allocations import ReservationMade
 from gpuaas.contracts.billing import InvoiceFinalized
 from gpuaas.contracts.nodes import MaintenanceScheduled
 
@@ -113,6 +114,10 @@ MEANT: Final[dict[str, dict[str, Any]]] = {
     "/v1/waivers": {"expires_at": f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S.%fZ}"},
     "/v1/nodes/{node_id}/faults": {"xid": 79},
     "/v1/fault-rules": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
+    "/v1/tenants/{tenant_id}/projects/{project_id}/reservations": {
+        "starts_at": _TOMORROW,
+        "ends_at": (datetime.now(UTC) + timedelta(days=2)).isoformat(),
+    },
     "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
 }
 """Path → fields that make its body mean something, where the schema alone does not say so."""
@@ -312,6 +317,9 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
     example = catalogue_example("billing/invoice-finalized.v1.json") | {"tenant_id": "umbrella"}
     invoice = InvoiceFinalized.model_validate_json(json.dumps(example))
     position = await tell(world.suite.log, invoice, tenant_id="umbrella", entity_id=invoice.invoice_id)
+    kept = catalogue_example("allocations/reservation-made.v1.json") | {"tenant_id": "umbrella", "project_id": "hive"}
+    reservation = ReservationMade.model_validate_json(json.dumps(kept))
+    await tell(world.suite.log, reservation, tenant_id="umbrella", entity_id=reservation.reservation_id)
     ids = {
         "principal_id": account,
         "binding_id": await made("iam", f"{home}/bindings", **bound),
@@ -326,6 +334,7 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
             reason="for a test",
         ),
         "allocation_id": await made("allocations", allocations, **asked),
+        "reservation_id": reservation.reservation_id,
         "invoice_id": invoice.invoice_id,
         "grant_id": await made("billing", f"{home}/credits", amount="10.00", reference="for a test"),
         "budget_id": await made("billing", f"{home}/budgets", **_BUDGET),

@@ -10,6 +10,17 @@ from pydantic import Field
 from gpuaas.common.events import Event, Part
 from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, Unique
 
+ClosureCause = Literal["maintenance", "burn-in"]
+"""Why machines are closed for a time. maintenance: work on them; burn-in: they prove themselves under
+load before they take work.
+"""
+
+DeferralReason = Literal["not-before", "reservation-not-open", "promised-to-others"]
+"""Why an allocation does not start yet. not-before: it asked for a later start; reservation-not-open:
+the reservation it names has no open window; promised-to-others: GPUs are free, and a reservation or
+a maintenance window needs them before it would end.
+"""
+
 Discipline = Literal["best-effort", "strict-fifo"]
 """Who may overtake whom in a waiting line. best-effort: who does not fit lets others pass where that
 does not delay it; strict-fifo: nobody passes it.
@@ -100,16 +111,6 @@ class AccessUse(Part):
     """How often."""
 
 
-class Exclusion(Part):
-    """Machines that were left out of a decision, by reason."""
-
-    reason: Label
-    """Why they were left out, such as `insufficient-free-gpus`."""
-
-    nodes: Annotated[int, Field(strict=True, ge=0, le=1000000)]
-    """How many machines."""
-
-
 class Member(Part):
     """One replica of a gang: which GPUs of which machine it holds."""
 
@@ -124,6 +125,32 @@ class Member(Part):
 
     share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     """Thousandths of each of these GPUs that it holds; absent: all of them (1000)."""
+
+
+class BookedWindow(Part):
+    """One window of a reservation and the GPUs kept for it."""
+
+    window: Annotated[int, Field(strict=True, ge=0, le=63)]
+    """Which of the reservation's windows, from 0."""
+
+    starts_at: Moment
+    """When the GPUs are to be free."""
+
+    ends_at: Moment
+    """Until when they are kept; not part of it."""
+
+    members: Annotated[tuple[Member, ...], Field(max_length=1024)]
+    """The GPUs kept, by group. Fewer than promised where capacity was lost."""
+
+
+class Exclusion(Part):
+    """Machines that were left out of a decision, by reason."""
+
+    reason: Label
+    """Why they were left out, such as `insufficient-free-gpus`."""
+
+    nodes: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """How many machines."""
 
 
 class Receipt(Part):
@@ -309,6 +336,30 @@ class AllocationCommandOrdered(Event):
     """After this many seconds it is ended."""
 
 
+class AllocationDeferred(Event):
+    """Allocation deferred. An allocation does not start yet, and time is the reason: it asked for a
+    later start, its reservation is not open, or the GPUs that are free now are promised to others
+    before it would end. It keeps its place in the line.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-deferred.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-deferred.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    reason: DeferralReason
+    """Why it does not start yet."""
+
+    until: Moment | None = None
+    """When that is over; absent: not known."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """The same in a sentence, with times."""
+
+
 class AllocationLeaseRenewed(Event):
     """Allocation lease renewed. An active allocation keeps its GPUs for longer than it first asked
     for. The newest renewal counts; a lease never gets shorter.
@@ -370,6 +421,11 @@ class AllocationPlaced(Event):
 
     members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=1024)]
     """Which GPUs, replica by replica."""
+
+    ends_by: Moment | None = None
+    """When it ends even if its lease is longer: the reservation it uses ends then; absent: the lease
+    alone.
+    """
 
 
 class AllocationPreempted(Event):
@@ -561,6 +617,22 @@ class AllocationRequested(Event):
     lease_s: Annotated[int, Field(strict=True, ge=1, le=31622400)]
     """For how long the GPUs are lent from the start, in seconds; then they are taken back."""
 
+    start_at: Moment | None = None
+    """Not before this instant; absent: as soon as possible."""
+
+    reservation_id: Label | None = None
+    """Use what this reservation of the same project keeps, and nothing else; absent: use what is free."""
+
+    gpu_ms_max: Count64 | None = None
+    """Most GPU-time it may use, in GPU-milliseconds: its lease ends earlier where this is used up;
+    absent: the lease alone.
+    """
+
+    idle_after_s: Annotated[int, Field(strict=True, ge=0, le=2592000)] | None = None
+    """Seconds without use after which its GPUs are taken back; 0: never; absent: what the project's
+    policy says.
+    """
+
     workload: Workload
     """What to run."""
 
@@ -604,6 +676,26 @@ class AllocationStarted(Event):
     """Which GPUs, replica by replica."""
 
 
+class ClaimExtended(Event):
+    """Claim extended. A claim stands longer in the calendar of its pool: its lease was renewed, and
+    nobody was promised these GPUs in that time.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.claim-extended.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/claim-extended.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    allocation_id: Label
+    """The allocation."""
+
+    ends_by: Moment
+    """When it will have ended at the latest now."""
+
+
 class ClaimGranted(Event):
     """Claim granted. The pool gave GPUs to an allocation, all members of its gang at once. This is the
     one fact that says who holds a GPU: it is decided on the pool's own history, so no GPU is ever
@@ -635,6 +727,12 @@ class ClaimGranted(Event):
 
     receipt: Receipt
     """How it was decided."""
+
+    ends_by: Moment | None = None
+    """When it will have ended at the latest: the lease and a margin for the start; absent: not known."""
+
+    reservation_id: Label | None = None
+    """The reservation whose GPUs it uses; absent: none."""
 
 
 class ClaimReturned(Event):
@@ -699,6 +797,125 @@ class PoolCapacityWithdrawn(Event):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why, such as a hold or a lost heartbeat."""
+
+
+class PoolTimeBooked(Event):
+    """Pool time booked. GPUs of a pool are kept for windows of a reservation: no claim of anybody else
+    that would still stand when a window begins is granted on them. A window that was booked before
+    is booked anew by this.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.pool-time-booked.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/pool-time-booked.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    reservation_id: Label
+    """The reservation."""
+
+    tenant_id: Label
+    """The tenant it is promised to."""
+
+    project_id: Label
+    """The project whose requests may use it."""
+
+    gpu_model: Label
+    """The GPU model."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=1024)]
+    """Groups of GPUs promised."""
+
+    gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=64)]
+    """GPUs of each group, on one machine."""
+
+    topology_level: TopologyLevel | None = None
+    """How close together the groups stand; absent: anywhere in the pool."""
+
+    topology_mode: TopologyMode | None = None
+    """Whether the level is a condition or a wish; absent: a wish."""
+
+    windows: Annotated[tuple[BookedWindow, ...], Field(min_length=1, max_length=64)]
+    """The windows booked by this, in order."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why now: made, or moved and what made it move."""
+
+
+class PoolTimeClosed(Event):
+    """Pool time closed. Machines of a pool will not be there for a time: nobody is placed on them who
+    would still be there when it begins, and no reservation counts on them in it. A closure that is
+    known already is replaced.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.pool-time-closed.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/pool-time-closed.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    closure_id: Label
+    """The closure; for a maintenance window its id."""
+
+    node_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=1000), Unique]
+    """The machines of this pool that it is about."""
+
+    starts_at: Moment
+    """When they are to be empty."""
+
+    ends_at: Moment
+    """When they are expected back; not part of it."""
+
+    cause: ClosureCause
+    """What kind of work it is."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """What is done and why, in a sentence that tenants may read."""
+
+
+class PoolTimeFreed(Event):
+    """Pool time freed. GPUs of a pool are no longer kept for a reservation, or for some of its
+    windows.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.pool-time-freed.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/pool-time-freed.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    reservation_id: Label
+    """The reservation."""
+
+    windows: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=63)], ...], Field(min_length=1, max_length=64), Unique] | None = None
+    """The windows that are free again; absent: all that are left."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
+
+
+class PoolTimeOpened(Event):
+    """Pool time opened. A closure of machines is over or was called off."""
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.pool-time-opened.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "pool"
+    SCHEMA: ClassVar[str] = "allocations/pool-time-opened.v1.json"
+
+    pool_id: Label
+    """The pool."""
+
+    closure_id: Label
+    """The closure."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in a sentence."""
 
 
 class PreemptionOrdered(Event):
@@ -952,6 +1169,7 @@ EVENTS: tuple[type[Event], ...] = (
     AccessesRefused,
     OperatorAccessUsed,
     AllocationCommandOrdered,
+    AllocationDeferred,
     AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
@@ -962,10 +1180,15 @@ EVENTS: tuple[type[Event], ...] = (
     AllocationReleased,
     AllocationRequested,
     AllocationStarted,
+    ClaimExtended,
     ClaimGranted,
     ClaimReturned,
     PoolCapacityAdded,
     PoolCapacityWithdrawn,
+    PoolTimeBooked,
+    PoolTimeClosed,
+    PoolTimeFreed,
+    PoolTimeOpened,
     PreemptionOrdered,
     QueueRulesSet,
     QuotaSet,

@@ -5,27 +5,36 @@ that tenant's things, and what is not there looks like what may not be seen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.purse import Purse
-from gpuaas.allocations.domain.allocation import Allocation, Unknown
+from gpuaas.allocations.domain.allocation import LEASE_S_MAX, Active, Allocation, Unknown
+from gpuaas.allocations.domain.booking import ExtendClaim
 from gpuaas.allocations.domain.orders import ReleaseAllocation, RenewLease, RequestAllocation
+from gpuaas.allocations.domain.reservation import Standing
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.domain.spending import refusal
 from gpuaas.allocations.projections.allocations import STATES, Allocations, Sought, members_of
 from gpuaas.allocations.projections.history import explained
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
-from gpuaas.allocations.reactions import ALLOCATION
+from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION
 from gpuaas.common.access import ABSENT
+from gpuaas.common.commands import Order
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import Invalid, NotFound, Rejected
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.service import Service
-from gpuaas.contracts.allocations import Label, ReleaseReason, TopologyLevel, TopologyMode
-from pydantic import Field
+from gpuaas.contracts.allocations import DeferralReason, Label, ReleaseReason, TopologyLevel, TopologyMode
+from pydantic import AwareDatetime, Field
 
 LEASE_DEFAULT_S: Final = 86_400
+GPU_HOURS_MAX: Final = 1_000_000_000
+GPU_HOUR_MS: Final = 3_600_000
+IDLE_AFTER_MAX_S: Final = 2_592_000
+START_AHEAD_MAX: Final = timedelta(days=366)
 Count = Annotated[int, Field(strict=True)]
 AllocationId = Annotated[str, Path(min_length=1, max_length=63)]
 States = Annotated[list[str] | None, Query(alias="state", description=f"Any of {', '.join(STATES)}.")]
@@ -44,6 +53,11 @@ class AskForGpus(Body):
         preemptible: true: may be ended early for higher priority too; false: never, so it waits until it is within the
             quota; absent: only while it runs beyond the quota, by who is entitled.
         lease_s: the GPUs are taken back this many seconds after the start.
+        start_at: not before this, with a time zone; it waits for its time and holds nobody up.
+        reservation_id: use what this reservation of the project keeps, in its window, and nothing else; it ends with
+            the window at the latest.
+        gpu_hours_max: most GPU-hours it may use; its lease is cut to that and cannot be renewed beyond it.
+        idle_after_s: seconds without use after which its GPUs are taken back; 0: never; absent: the project's policy.
         command: program and arguments; keep secrets out, events are kept for ever.
     """
 
@@ -57,6 +71,10 @@ class AskForGpus(Body):
     priority: Count = 0
     preemptible: bool | None = None
     lease_s: Count = LEASE_DEFAULT_S
+    start_at: AwareDatetime | None = None
+    reservation_id: Label | None = None
+    gpu_hours_max: Annotated[Decimal, Field(gt=0, le=GPU_HOURS_MAX, max_digits=18)] | None = None
+    idle_after_s: Annotated[int, Field(ge=0, le=IDLE_AFTER_MAX_S, strict=True)] | None = None
     image: str
     command: tuple[str, ...] = ()
     labels: Mapping[str, str] = Field(default_factory=dict)
@@ -82,8 +100,10 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
     ) -> Accepted:
         if (said := purse.levels.bars(tenant_id, project_id)) is not None:
             raise Rejected(refusal(said), reason="spending-blocked")
+        if ask.reservation_id is not None:
+            await _demand_own(service, ask.reservation_id, tenant_id, project_id)
         allocation_id = f"alloc-{caller.derived_id('allocation')}"
-        command = _command(ask, allocation_id, tenant_id, project_id)
+        command = _command(ask, allocation_id, tenant_id, project_id, service.clock.now())
         outcome = await service.commands.execute(
             ALLOCATION, tenant_id, allocation_id, command, caller.cause("request"), fresh=True
         )
@@ -149,9 +169,16 @@ def _leases(router: APIRouter, service: Service) -> None:
     ) -> Accepted:
         state, _ = await service.commands.state(ALLOCATION, tenant_id, allocation_id)
         _demand_visible(state, project_id)
-        command = RenewLease(ask.lease_s)
-        outcome = await service.commands.execute(ALLOCATION, tenant_id, allocation_id, command, caller.cause("renew"))
-        return caller.accepted(outcome, allocation_id)
+        orders: list[Order[Any, Any]] = [Order(ALLOCATION, tenant_id, allocation_id, RenewLease(ask.lease_s))]
+        if isinstance(state, Active):
+            pool_id, ends_by = (
+                state.placement.pool_id,
+                state.started_at + timedelta(seconds=max(0, min(ask.lease_s, LEASE_S_MAX))),
+            )
+            longer = ExtendClaim(pool_id, allocation_id, service.clock.now(), ends_by)
+            orders.append(Order(POOL, PLATFORM, pool_id, longer))
+        outcomes = await service.commands.execute_together(orders, caller.cause("renew"))
+        return caller.accepted(outcomes[0], allocation_id)
 
 
 def operators_door(service: Service, allocations: Allocations, capacity: PoolCapacity) -> APIRouter:
@@ -204,7 +231,9 @@ def operators_door(service: Service, allocations: Allocations, capacity: PoolCap
     return router
 
 
-def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: str) -> RequestAllocation:
+def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: str, now: datetime) -> RequestAllocation:
+    if ask.start_at is not None and ask.start_at > now + START_AHEAD_MAX:
+        raise Invalid(f"start_at must be within {START_AHEAD_MAX.days} days from now", field="start_at")
     return RequestAllocation(
         allocation_id=allocation_id,
         tenant_id=tenant_id,
@@ -224,7 +253,18 @@ def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: st
         image=ask.image,
         command=ask.command,
         labels=ask.labels,
+        start_at=ask.start_at if ask.start_at and ask.start_at > now else None,
+        reservation_id=ask.reservation_id,
+        gpu_ms_max=None if ask.gpu_hours_max is None else int(ask.gpu_hours_max * GPU_HOUR_MS),
+        idle_after_s=ask.idle_after_s,
     )
+
+
+async def _demand_own(service: Service, reservation_id: str, tenant_id: str, project_id: str) -> None:
+    """Raises Rejected where the project has no such reservation, whoever else has."""
+    state, _ = await service.commands.state(RESERVATION, tenant_id, reservation_id)
+    if not isinstance(state, Standing) or state.made.project_id != project_id:
+        raise Rejected(f"the project has no reservation {reservation_id} that stands; see its reservations")
 
 
 def _demand_visible(state: Allocation, project_id: str) -> None:
@@ -270,11 +310,13 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "gpu_count": row["replicas"] * row["gpus_per_replica"],
         "gpu_model": row["held_model"] or row["gpu_model"],
         "pending_reason": row["pending_reason"] if pending else None,
+        "deferred_until": row["deferred_until"] if pending and row["pending_reason"] in DEFERRALS else None,
         "detail": row["detail"] if pending or row["state"] == "rejected" else None,
         "members": [member.model_dump() for member in members_of(row)] if held else [],
     }
 
 
+DEFERRALS: Final = frozenset(get_args(DeferralReason))
 _INNER: Final = frozenset(
     {
         "request_event_id",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from gpuaas.allocations import api
+from gpuaas.allocations.adapters.alarm import AlarmClock
 from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.lately import Lately
+from gpuaas.allocations.adapters.offering import Capacity
 from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.process import ProcessRuntime
+from gpuaas.allocations.adapters.promises import Promises
 from gpuaas.allocations.adapters.purse import Purse, Stopper
 from gpuaas.allocations.adapters.sim import SimRuntime
 from gpuaas.allocations.adapters.supervisor import Supervisor
@@ -16,8 +19,9 @@ from gpuaas.allocations.projections.allocations import Allocations
 from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.quotas import QuotasInForce
-from gpuaas.allocations.reactions import ALLOCATION, POOL, Capacity, Lives, Scheduler
-from gpuaas.allocations.routes import answers, rules, workloads
+from gpuaas.allocations.projections.reservations import Reservations
+from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION, Lives, Scheduler
+from gpuaas.allocations.routes import answers, reservations, rules, workloads
 from gpuaas.allocations.routes import quotas as quota_routes
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
@@ -30,18 +34,22 @@ def build(settings: AllocationsSettings) -> Service:
     service = Service(SERVICE, settings)
     allocations, capacity, quotas = Allocations(), PoolCapacity(), QuotasInForce()
     runtime = _runtime(service, settings)
-    supervisor = Supervisor(service.commands, ALLOCATION, runtime, service.clock)
+    notice = settings.lease_notice_s
+    supervisor = Supervisor(service.commands, ALLOCATION, runtime, service.clock, notice)
     board = Board(service.log, service.database, allocations, supervisor)
-    machines = Reactor(Capacity(service.commands, service.log), service.log, service.database)
+    machines = Reactor(Capacity(service.commands, service.log, POOL), service.log, service.database)
     purse, entitlements = Purse(service.log, board), Entitlements(service.log, board)
     preempter, lately = Preempter(board, entitlements, service.clock), Lately(service.log, service.clock)
+    alarm = AlarmClock(board, service.clock)
     scheduler = Scheduler(
-        service.commands, board, machines, settings.placement_policy, purse, entitlements, preempter, lately
+        service.commands, board, machines, settings.placement_policy, purse, entitlements, preempter, lately, alarm
     )
     stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
     drains = Drains(service.log)
     evictor = Evictor(service.commands, ALLOCATION, POOL, board, drains, service.clock)
-    service.project(allocations, capacity, quotas)
+    promised = Reservations()
+    promises = Promises(service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock)
+    service.project(allocations, capacity, quotas, promised)
     service.follow(board)
     service.follow(machines)
     service.follow(purse)
@@ -50,13 +58,16 @@ def build(settings: AllocationsSettings) -> Service:
     service.follow(lately)
     service.react(Lives(service.commands, scheduler, board, runtime))
     service.background("scheduler", scheduler.schedule)
+    service.background("alarm clock", alarm.watch)
     service.background("teller", scheduler.tell)
+    service.background("promises", promises.keep)
     service.background("evictor", evictor.evict)
     service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations, purse))
     service.serve(quota_routes.door(service, quotas))
     service.serve(rules.door(service))
+    service.serve(reservations.door(service, promised))
     service.serve(workloads.door(service, runtime))
     service.serve(answers.tenants_door(service, allocations, settings.placement_policy))
     service.serve(answers.operators_door(service, allocations, settings.placement_policy))

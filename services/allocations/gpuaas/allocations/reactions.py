@@ -1,7 +1,7 @@
 """What allocations does about events: machines become capacity, requests claims, claims runs, ends free GPUs.
 One law: each step is ordered by the event before it, once; whoever is late is told so by a guard.
 
-Three workers. `Capacity` follows inventory and nodes. The `Scheduler` goes through the waiting line in cycles and is
+Two workers here. The `Scheduler` goes through the waiting line in cycles and is
 the one part of this process that claims and returns GPUs. `Lives` carries each allocation from claim to end.
 """
 
@@ -14,28 +14,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from gpuaas.allocations.adapters.alarm import AlarmClock
 from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.lately import Lately
 from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.domain import allocation as life
-from gpuaas.allocations.domain import kept, orders, quota, rules
+from gpuaas.allocations.domain import kept, orders, quota, reservation, rules
 from gpuaas.allocations.domain import pool as pools
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.fair import plan_with_quotas
-from gpuaas.allocations.domain.offer import ABOUT_MACHINES, ABOUT_NODES, VOCABULARY, offer_of
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS
 from gpuaas.allocations.domain.queue import Kept, Line, Plan, Refusal, Waiting, plan
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.allocations.ports import Ended, Run, Runtime
 from gpuaas.allocations.projections.board import SERVICE, Board, Desk
+from gpuaas.common.clock import WallClock
 from gpuaas.common.commands import Cause, Commands, Entity
-from gpuaas.common.envelope import PLATFORM, Fact, subject_of
+from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.errors import Conflict, Rejected, Unavailable
-from gpuaas.common.events import Event
 from gpuaas.common.ids import new_id
-from gpuaas.common.log import EventLog
-from gpuaas.common.projections import decoded
 from gpuaas.common.reactions import Reaction
 from gpuaas.common.readers import Reader
 from gpuaas.common.snapshots import Keep
@@ -46,9 +44,7 @@ from gpuaas.contracts.allocations import (
     AllocationReleaseRequested,
     ClaimGranted,
     PreemptionOrdered,
-    Topology,
 )
-from gpuaas.contracts.inventory import MachineAccepted
 
 ALLOCATION: Final[Entity[life.Allocation, orders.AllocationCommand]] = Entity(
     SERVICE, "allocation", life.ALLOCATION, life.VOCABULARY
@@ -58,6 +54,9 @@ POOL: Final[Entity[Pool, pools.PoolCommand]] = Entity(
 )
 
 RULES: Final[Entity[rules.Standing, rules.SetRules]] = Entity(SERVICE, "queue-rules", rules.RULES, rules.VOCABULARY)
+RESERVATION: Final[Entity[reservation.Reservation, reservation.ReservationCommand]] = Entity(
+    SERVICE, "reservation", reservation.RESERVATION, reservation.VOCABULARY
+)
 QUOTA: Final[Entity[quota.Entitled, quota.SetQuota]] = Entity(SERVICE, "quota", quota.QUOTA, quota.VOCABULARY)
 
 ONE_BY_ONE_MAX: Final = 8
@@ -71,58 +70,9 @@ LATE_S: Final = 0.01
 _log = logging.getLogger(__name__)
 
 
-class Capacity(Reaction):
-    """Offers and withdraws machines, each time by what both neighbours' histories say now."""
-
-    name = "capacity"
-    reads = (*ABOUT_MACHINES, *ABOUT_NODES)
-
-    def __init__(self, commands: Commands, log: EventLog) -> None:
-        self._commands = commands
-        self._log = log
-
-    def key(self, fact: Fact) -> str:
-        """The machine: what inventory and nodes say of it is handled in order."""
-        return _id_in(fact)
-
-    async def react(self, fact: Fact) -> None:
-        node_id = _id_in(fact)
-        machine, node = await asyncio.gather(
-            self._said_of("inventory", "machine", node_id, fact), self._said_of("nodes", "node", node_id, fact)
-        )
-        offer = offer_of(machine, node)
-        if offer is None:
-            return
-        command: pools.AddCapacity | pools.WithdrawCapacity
-        if offer.closed is None:
-            command = _offered(offer.machine)
-        else:
-            command = pools.WithdrawCapacity(offer.machine.pool_id, node_id, offer.closed[:500])
-        cause = Cause.of(fact, SERVICE, "capacity")
-        try:
-            await self._commands.execute(POOL, PLATFORM, offer.machine.pool_id, command, cause)
-        except Rejected as refused:
-            _log.warning("capacity of %s stays as it is: %s", node_id, refused.detail)
-
-    async def _said_of(self, service: str, entity: str, node_id: str, fact: Fact) -> Sequence[Event]:
-        subject = subject_of(service, entity, PLATFORM, node_id)
-        history = await self._log.history(subject, reaching=fact.position if subject == fact.subject else 0)
-        return [fact.event for fact in decoded(VOCABULARY, history)]
-
-
 def _id_in(fact: Fact) -> str:
     """The id of the entity that a fact is about: the last token of its subject."""
     return fact.subject.rpartition(".")[2]
-
-
-def _offered(machine: MachineAccepted) -> pools.AddCapacity:
-    return pools.AddCapacity(
-        pool_id=machine.pool_id,
-        node_id=machine.machine_id,
-        gpu_model=machine.gpu_model,
-        device_ids=tuple(device.device_id for device in machine.devices),
-        topology=Topology(**machine.topology.model_dump()),
-    )
 
 
 @dataclass(slots=True)
@@ -174,6 +124,7 @@ class Scheduler:
         entitlements: Entitlements | None = None,
         preempter: Preempter | None = None,
         lately: Lately | None = None,
+        alarm: AlarmClock | None = None,
     ) -> None:
         self._lately = lately
         self._preempter = preempter
@@ -181,6 +132,7 @@ class Scheduler:
         self._board = board
         self._purse = purse
         self._entitlements = entitlements
+        self._alarm = alarm or AlarmClock(board, WallClock())
         self._capacity = capacity
         self._policy = policy
         self._counters: defaultdict[str, _Counter] = defaultdict(_Counter)
@@ -234,6 +186,7 @@ class Scheduler:
             elif counter.learning is None:
                 counter.learning = asyncio.create_task(self._learn(counter, refusal.waiting.arrival))
         self._explain(desk, decided)
+        self._alarm.set(pool_id, pool, decided)
         return decided.full or bool(counter.returns)
 
     async def _learn(self, counter: _Counter, position: int) -> None:
@@ -266,15 +219,24 @@ class Scheduler:
             counter.kept.setdefault(promise.gpu_model, Kept(gainer, promise.nodes))
         for back in returns:
             pool = pool.returned(back.command.allocation_id)
-        line, kept = desk.line, counter.kept
+        line, kept, outlook = desk.line, counter.kept, self._alarm.outlook()
         if self._entitlements is None:
-            return plan(pool_id, pool, line, kept, self._policy, barred=self._barred)
+            return plan(pool_id, pool, line, kept, self._policy, barred=self._barred, outlook=outlook)
         quotas, strict = self._entitlements.in_pool(pool_id), self._entitlements.rules(pool_id).strict
         if not quotas:
-            return plan(pool_id, pool, line, kept, self._policy, barred=self._barred, strict=strict)
+            return plan(pool_id, pool, line, kept, self._policy, barred=self._barred, strict=strict, outlook=outlook)
         lately = self._lately.in_pool(pool_id) if self._lately is not None else {}
         return plan_with_quotas(
-            pool_id, pool, line, kept, quotas, self._policy, barred=self._barred, strict=strict, lately=lately
+            pool_id,
+            pool,
+            line,
+            kept,
+            quotas,
+            self._policy,
+            barred=self._barred,
+            strict=strict,
+            lately=lately,
+            outlook=outlook,
         )
 
     def _barred(self, waiting: Waiting) -> bool:
@@ -345,7 +307,10 @@ class Scheduler:
         self._tell(waiting.allocation_id, command, "rejected")
 
     def _explain(self, desk: Desk, decided: Plan) -> None:
-        """Newcomers that could not go on are told why, once."""
+        """Newcomers that could not go on are told why, once; those whose time has not come, until when."""
+        for allocation_id, said in desk.news_of_time(decided.deferred):
+            command = orders.DeferAllocation(said.reason, said.until, said.detail[:500])
+            self._tell(allocation_id, command, f"deferred {said.until}")
         for allocation_id in list(desk.untold):
             lane = desk.line.lane_of(allocation_id)
             obstacle = decided.exhausted.get(allocation_id)
@@ -428,7 +393,8 @@ class Lives(Reaction):
                 await self._scheduler.give_back(over.pool_id, over.allocation_id, why, cause)
 
     async def _place(self, fact: Fact, claim: ClaimGranted) -> None:
-        command = orders.PlaceAllocation(claim.pool_id, claim.gpu_model, claim.members)
+        last = claim.ends_by if claim.reservation_id is not None else None
+        command = orders.PlaceAllocation(claim.pool_id, claim.gpu_model, claim.members, last)
         cause = Cause.of(fact, SERVICE, "placed")
         try:
             await self._commands.execute(ALLOCATION, claim.tenant_id, claim.allocation_id, command, cause)

@@ -18,12 +18,15 @@ class AllocationsSettings(Settings):
         runtime: what runs the workloads: `sim` only keeps time, `process` starts a real process here for each.
         stop_grace_s: with `process`: real seconds between asking a workload to end and ending it.
         exec_policy: with `process`: whether those who may, may run commands beside a workload.
+        lease_notice_s: a tenant is told this long before a lease ends, or when three quarters of a shorter one are
+            over; 0: never.
     """
 
     placement_policy: Policy = LEAST_FRAGMENTS
     runtime: Literal["sim", "process"] = "sim"
     stop_grace_s: float = Field(default=10.0, ge=0, le=600)
     exec_policy: Literal["refused", "allowed"] = "refused"
+    lease_notice_s: int = Field(default=3_600, ge=0, le=604_800)
 
     @model_validator(mode="after")
     def _runs_safely(self) -> Self:

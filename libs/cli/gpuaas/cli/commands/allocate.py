@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import click
+from gpuaas.cli.commands.reservations import moment
 from gpuaas.cli.here import in_project, open_suite, project_path
 from gpuaas.cli.output import as_json, fail, finish, print_json
 
@@ -29,6 +30,10 @@ _DONE = frozenset({"active", "released", "rejected"})
     help="May it end early for higher priority too, or never? Left out: only while it runs beyond the quota.",
 )
 @click.option("--lease", "lease_s", type=click.IntRange(1), default=3_600, show_default=True, help="Seconds.")
+@click.option("--start-at", help="Not before this time; UTC where no zone is given.")
+@click.option("--reservation", help="Use what this reservation keeps, and nothing else.")
+@click.option("--gpu-hours-max", help="Most GPU-hours it may use; the lease is cut to that.")
+@click.option("--idle-after", type=click.IntRange(0, 2_592_000), help="Give back after so many idle seconds; 0: never.")
 @click.option("--image", default="sim", show_default=True, help="What the runtime starts; `sim` is the simulated one.")
 @click.option("--key", help="Idempotency key; a repeat with the same key asks for nothing new.")
 @click.option("--wait", "wait_s", type=float, default=0.0, help="Wait up to this many seconds until it is active.")
@@ -45,6 +50,10 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         "priority": ask["priority"],
         "preemptible": ask["preemptible"],
         "lease_s": ask["lease_s"],
+        "start_at": moment(ask["start_at"]) if ask["start_at"] else None,
+        "reservation_id": ask["reservation"],
+        "gpu_hours_max": ask["gpu_hours_max"],
+        "idle_after_s": ask["idle_after"],
         "image": ask["image"],
         "command": list(ask["workload"]) or ["sleep", str(ask["lease_s"])],
     }

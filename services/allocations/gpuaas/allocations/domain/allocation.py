@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 from gpuaas.allocations.domain.orders import (
     AllocationCommand,
+    DeferAllocation,
     EndAllocation,
     NotifyAllocation,
     OrderCommand,
@@ -33,6 +34,7 @@ from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.contracts.allocations import (
     AllocationCommandOrdered,
+    AllocationDeferred,
     AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
@@ -43,6 +45,7 @@ from gpuaas.contracts.allocations import (
     AllocationReleaseRequested,
     AllocationRequested,
     AllocationStarted,
+    DeferralReason,
     EndCause,
     EndReason,
     Member,
@@ -77,7 +80,8 @@ class Requested:
 class Queued:
     name: ClassVar[str] = "queued"
     request: AllocationRequested
-    reason: PendingReason
+    reason: PendingReason | DeferralReason
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +140,9 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
         case Unknown(), RequestAllocation() as ask:
             return [_requested(ask)]
         case (Requested() | Queued()) as asked, QueueAllocation() as waiting:
-            if isinstance(asked, Queued) and asked.reason == waiting.reason:
-                return []
-            return [
-                AllocationQueued(
-                    allocation_id=asked.request.allocation_id,
-                    pending_reason=waiting.reason,
-                    detail=waiting.detail,
-                )
-            ]
+            return _queued(asked, waiting)
+        case (Requested() | Queued()) as asked, DeferAllocation() as later:
+            return _deferred(asked, later)
         case (Requested() | Queued()) as asked, RejectAllocation() as refusal:
             return [
                 AllocationRejected(
@@ -244,12 +242,44 @@ def _requested(ask: RequestAllocation) -> AllocationRequested:
             topology_mode=ask.shape.topology_mode,
             priority=ask.priority,
             preemptible=ask.preemptible,
-            lease_s=ask.lease_s,
+            lease_s=_lease_within(ask),
+            start_at=ask.start_at,
+            reservation_id=ask.reservation_id,
+            gpu_ms_max=ask.gpu_ms_max,
+            idle_after_s=ask.idle_after_s,
             workload=Workload(image=ask.image, command=ask.command),
             labels=ask.labels,
         )
     except ValidationError as refused:
         raise Invalid(first_complaint(refused)) from refused
+
+
+def _queued(asked: Requested | Queued, waiting: QueueAllocation) -> list[Event]:
+    if isinstance(asked, Queued) and asked.reason == waiting.reason:
+        return []
+    name = asked.request.allocation_id
+    return [AllocationQueued(allocation_id=name, pending_reason=waiting.reason, detail=waiting.detail)]
+
+
+def _deferred(asked: Requested | Queued, later: DeferAllocation) -> list[Event]:
+    if isinstance(asked, Queued) and (asked.reason, asked.until) == (later.reason, later.until):
+        return []
+    name = asked.request.allocation_id
+    return [AllocationDeferred(allocation_id=name, reason=later.reason, until=later.until, detail=later.detail)]
+
+
+def _lease_within(ask: RequestAllocation) -> int:
+    """The lease asked for, cut to what the ceiling on GPU-time allows."""
+    if ask.gpu_ms_max is None:
+        return ask.lease_s
+    each_second = ask.shape.gpu_count * ask.shape.share_milli
+    if ask.gpu_ms_max < each_second:
+        raise Invalid(
+            f"a ceiling of {ask.gpu_ms_max} GPU-ms is used up in less than a second by {ask.shape}; "
+            f"the least that makes sense is {each_second}",
+            field="gpu_ms_max",
+        )
+    return min(ask.lease_s, ask.gpu_ms_max // each_second)
 
 
 def _placed(request: AllocationRequested, placement: PlaceAllocation) -> AllocationPlaced:
@@ -258,6 +288,7 @@ def _placed(request: AllocationRequested, placement: PlaceAllocation) -> Allocat
         pool_id=placement.pool_id,
         gpu_model=placement.gpu_model,
         members=placement.members,
+        ends_by=placement.ends_by,
     )
 
 
@@ -291,6 +322,11 @@ def _renewed(held: Active, renewal: RenewLease) -> list[Event]:
         raise Rejected(f"the lease is {held.lease_s} s already; to have it shorter, release the allocation then")
     if renewal.lease_s == held.lease_s:
         return []
+    ceiling, shape_ms = held.request.gpu_ms_max, gpu_count(held.placement.members) * (held.request.share_milli or 1_000)
+    if ceiling is not None and renewal.lease_s * shape_ms > ceiling:
+        raise Rejected(f"its ceiling of {ceiling} GPU-ms allows {ceiling // shape_ms} s at most; it cannot be raised")
+    if (last := held.placement.ends_by) is not None and held.started_at + timedelta(seconds=renewal.lease_s) > last:
+        raise Rejected(f"it ends with its reservation {held.request.reservation_id} at {last}; reserve for longer")
     return [AllocationLeaseRenewed(allocation_id=held.request.allocation_id, lease_s=renewal.lease_s)]
 
 
@@ -359,7 +395,8 @@ def lease_end(allocation: Active | Releasing) -> datetime:
     """When its lease runs out; the end of time if it never started."""
     if allocation.started_at is None:
         return datetime.max.replace(tzinfo=UTC)
-    return allocation.started_at + timedelta(seconds=allocation.lease_s)
+    ends = allocation.started_at + timedelta(seconds=allocation.lease_s)
+    return min(ends, allocation.placement.ends_by or ends)
 
 
 def gpu_count(members: tuple[Member, ...]) -> int:
@@ -377,6 +414,8 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
             return Requested(request)
         case (Requested() | Queued()) as asked, AllocationQueued() as waiting:
             return Queued(asked.request, waiting.pending_reason)
+        case (Requested() | Queued()) as asked, AllocationDeferred() as later:
+            return Queued(asked.request, later.reason, later.until)
         case (Requested() | Queued()) as asked, AllocationRejected() as refusal:
             return TurnedDown(asked.request, refusal.reason)
         case (Requested() | Queued()) as asked, AllocationPlaced() as placement:
@@ -405,6 +444,7 @@ ALLOCATION: Final[Decider[Allocation, AllocationCommand]] = Decider(initial=Unkn
 VOCABULARY: Final = Vocabulary(
     AllocationRequested,
     AllocationQueued,
+    AllocationDeferred,
     AllocationRejected,
     AllocationPlaced,
     AllocationStarted,

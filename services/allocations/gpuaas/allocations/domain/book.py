@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Literal
 
 from gpuaas.allocations.domain.room import Bits, Room
@@ -65,6 +66,8 @@ class Claim:
 
     Attributes:
         since: the version of the pool that it was granted on: of two claims the lower is the older.
+        ends_by: when it will have ended at the latest; None: nobody said, so it is believed to stay.
+        reservation_id: the reservation whose GPUs it uses.
     """
 
     allocation_id: str
@@ -74,6 +77,8 @@ class Claim:
     holdings: tuple[tuple[int, Bits], ...]
     share_milli: int = WHOLE_MILLI
     since: int = field(default=0, compare=False)
+    ends_by: datetime | None = field(default=None, compare=False)
+    reservation_id: str | None = None
 
     @property
     def gpu_count(self) -> int:

@@ -18,16 +18,22 @@ from gpuaas.allocations.domain.book import (
     Promise,
     Version,
 )
+from gpuaas.allocations.domain.calendar import NO_CALENDAR, Calendar, booked, closed, freed, opened
 from gpuaas.allocations.domain.room import Bits, lowest
 from gpuaas.allocations.domain.shape import WHOLE_MILLI
 from gpuaas.allocations.domain.sharing import with_share
 from gpuaas.common.events import Event
 from gpuaas.contracts.allocations import (
+    ClaimExtended,
     ClaimGranted,
     ClaimReturned,
     Member,
     PoolCapacityAdded,
     PoolCapacityWithdrawn,
+    PoolTimeBooked,
+    PoolTimeClosed,
+    PoolTimeFreed,
+    PoolTimeOpened,
     PreemptionOrdered,
     Topology,
 )
@@ -35,10 +41,11 @@ from gpuaas.contracts.allocations import (
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool at one version: `events` are behind it, `gpus` is what they add up to."""
+    """A pool at one version: `events` are behind it, `gpus` is what they add up to, `calendar` what is promised."""
 
     events: int
     gpus: Version
+    calendar: Calendar = NO_CALENDAR
 
     @property
     def book(self) -> Book:
@@ -56,7 +63,11 @@ class Pool:
 
     def after(self, changes: Sequence[Change]) -> Pool:
         """The pool one event later."""
-        return Pool(events=self.events + 1, gpus=self.gpus.after(changes))
+        return Pool(events=self.events + 1, gpus=self.gpus.after(changes), calendar=self.calendar)
+
+    def at_time(self, calendar: Calendar) -> Pool:
+        """The pool one event later, with other promises."""
+        return Pool(events=self.events + 1, gpus=self.gpus, calendar=calendar)
 
 
 EMPTY_POOL: Final = Pool(events=0, gpus=EMPTY)
@@ -99,9 +110,26 @@ def evolve(pool: Pool, event: Event) -> Pool:
             number = book.number[closing.node_id]
             node = book.nodes[number]
             changes = [("node", number, _with_withdrawal(node, closing.reason))]
+        case ClaimExtended() as longer:
+            claim = replace(book.claims[longer.allocation_id], ends_by=longer.ends_by)
+            changes = [("claim", longer.allocation_id, claim)]
+        case PoolTimeBooked() | PoolTimeFreed() | PoolTimeClosed() | PoolTimeOpened():
+            return pool.at_time(_calendar_after(pool, event))
         case _:
             raise AssertionError(f"{event.TYPE} is not an event of a pool")
     return pool.after(changes)
+
+
+def _calendar_after(pool: Pool, event: PoolTimeBooked | PoolTimeFreed | PoolTimeClosed | PoolTimeOpened) -> Calendar:
+    match event:
+        case PoolTimeBooked():
+            return booked(pool.calendar, pool.book, event)
+        case PoolTimeFreed():
+            return freed(pool.calendar, event)
+        case PoolTimeClosed():
+            return closed(pool.calendar, pool.book, event)
+        case PoolTimeOpened():
+            return opened(pool.calendar, event.closure_id)
 
 
 def _claim_in(book: Book, grant: ClaimGranted) -> Claim:
@@ -113,8 +141,16 @@ def _claim_in(book: Book, grant: ClaimGranted) -> Claim:
         if mask is None or (whole and mask & book.held[number]):
             raise AssertionError(f"allocation {grant.allocation_id} was granted GPUs that were not free")
         holdings.append((number, mask))
-    share = share_of(grant.members[0])
-    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings), share)
+    return Claim(
+        grant.allocation_id,
+        grant.tenant_id,
+        grant.project_id,
+        grant.gpu_model,
+        tuple(holdings),
+        share_of(grant.members[0]),
+        ends_by=grant.ends_by,
+        reservation_id=grant.reservation_id,
+    )
 
 
 def share_of(member: Member) -> int:

@@ -15,7 +15,8 @@ from heapq import heapify, heappop, heappush
 from typing import cast
 
 from gpuaas.allocations.domain.capacity import Pool
-from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement, place
+from gpuaas.allocations.domain.outlook import ANY_TIME, Deferral, Outlook
+from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement
 from gpuaas.allocations.domain.pool import GrantClaim, checked
 from gpuaas.allocations.domain.queue import (
     GRANTS_MAX,
@@ -29,6 +30,7 @@ from gpuaas.allocations.domain.queue import (
     grant_of,
     keep_for,
     nobody,
+    not_yet,
 )
 from gpuaas.allocations.domain.quota import Scope, Standing, Usage, milli_of
 from gpuaas.allocations.domain.sharing import Policy
@@ -43,6 +45,7 @@ class _Round:
     policy: Policy
     before: Mapping[str, Kept]
     strict: bool = False
+    outlook: Outlook = ANY_TIME
     grants: list[GrantClaim] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     obstacles: dict[Lane, Obstacle] = field(default_factory=dict)
@@ -66,9 +69,10 @@ class _Round:
         refused: NoPlacement | None = None
         for model in models:
             shape = replace(waiting.shape, gpu_model=model)
-            found = place(self.pool.book, shape, self.pool.events, self.policy, held_back)
+            wants = replace(waiting, shape=shape)
+            found = self.outlook.find(self.pool, wants, self.policy, held_back)
             if isinstance(found, Placement):
-                grant = grant_of(self.pool_id, waiting, found)
+                grant = grant_of(self.pool_id, waiting, found, *self.outlook.times(waiting, self.pool))
                 self.pool = self.pool.granted(checked(self.pool.book, grant))
                 self.usage.add(waiting.tenant_id, waiting.project_id, model, milli_of(shape))
                 self.grants.append(grant)
@@ -79,7 +83,10 @@ class _Round:
         return refused
 
     def keep_for(self, head: Waiting, found: NoPlacement) -> None:
-        keep_for(head, found, self.pool, self.kept, self.before, strict=self.strict)
+        """Keep nodes for it if it is the first of its model; what waits for its time needs no room."""
+        if head.reservation_id is None and (self.strict or not found.promised):
+            sight = self.outlook.seen(self.pool, head)
+            keep_for(head, found, sight, self.kept, self.before, strict=self.strict)
 
     def turn_down(self, waiting: Waiting, reason: RejectionReason, detail: str) -> None:
         self.refusals.append(Refusal(waiting, reason, detail))
@@ -106,20 +113,35 @@ def plan_with_quotas(
     *,
     strict: bool = False,
     lately: Mapping[tuple[str, str], float] | None = None,
+    outlook: Outlook = ANY_TIME,
 ) -> Plan:
     """One cycle's decisions. Neither `pool` nor `line` is changed; O(waiting) where `plan` is O(grants + lanes).
 
     Args:
-        strict, barred: as in `plan`.
+        strict, barred, outlook: as in `plan`.
         lately: what tenants held on average; who borrowed much goes behind who borrowed little.
     """
     usage = Usage.of(quotas, pool.book.claims.values(), lately)
-    cycle = _Round(pool_id, pool, usage, policy, kept_before, strict)
-    waiting = [each for _, lane in line.lanes() for each in lane if not barred(each)]
+    cycle = _Round(pool_id, pool, usage, policy, kept_before, strict, outlook)
+    deferred: dict[str, Deferral] = {}
+    waiting = [
+        each
+        for _, lane in line.lanes()
+        for each in lane
+        if not barred(each) and not not_yet(each, pool, outlook, deferred, cycle.refusals)
+    ]
     waiting.sort(key=lambda each: (-each.priority, each.arrival))
     later = _entitled(cycle, waiting, grants_max)
     full = _borrowing(cycle, later, grants_max)
-    return Plan(tuple(cycle.grants), tuple(cycle.refusals), cycle.obstacles, cycle.kept, full=full, exhausted=cycle.own)
+    return Plan(
+        tuple(cycle.grants),
+        tuple(cycle.refusals),
+        cycle.obstacles,
+        cycle.kept,
+        full=full,
+        exhausted=cycle.own,
+        deferred=deferred,
+    )
 
 
 def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Waiting]:
@@ -127,7 +149,7 @@ def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Wa
     later: list[Waiting] = []
     stuck: set[tuple[Lane, str | None]] = set()
     for each in waiting:
-        lane = (each.priority, each.shape)
+        lane = each.lane
         models = cycle.models(each, ("within",))
         if not models:
             later.append(each)
@@ -140,7 +162,7 @@ def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Wa
         if found.forever:
             cycle.turn_down(each, cast(RejectionReason, found.reason), found.detail)
             continue
-        if each.shape.gpu_model is not None:
+        if each.shape.gpu_model is not None and not found.promised:
             stuck.add((lane, each.shape.gpu_model))
         cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
         cycle.keep_for(each, found)
@@ -163,7 +185,7 @@ def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
     stuck: set[Lane] = set()
     while heap and len(cycle.grants) < grants_max:
         _, believed, _, number, each = heappop(heap)
-        lane = (each.priority, each.shape)
+        lane = each.lane
         models = cycle.models(each, _MAY)
         if not models:
             cycle.exhausted(each)
@@ -173,7 +195,8 @@ def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
             if found.forever:
                 cycle.turn_down(each, cast(RejectionReason, found.reason), found.detail)
             else:
-                stuck.add(lane)
+                if not found.promised:
+                    stuck.add(lane)
                 cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
                 cycle.keep_for(each, found)
     return len(cycle.grants) >= grants_max

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from gpuaas.allocations.domain.shape import Shape
 from gpuaas.contracts.allocations import (
+    DeferralReason,
     Member,
     PendingReason,
     PreemptionCause,
@@ -20,7 +21,14 @@ from gpuaas.contracts.allocations import (
 
 @dataclass(frozen=True, slots=True)
 class RequestAllocation:
-    """Ask for a gang of GPUs and say what to run on them."""
+    """Ask for a gang of GPUs and say what to run on them.
+
+    Attributes:
+        start_at: not before this; None: as soon as possible.
+        reservation_id: use what this reservation keeps, and nothing else.
+        gpu_ms_max: most GPU-time it may use, in GPU-milliseconds; its lease is cut to that.
+        idle_after_s: seconds without use after which it is taken back; 0: never; None: as the project's policy says.
+    """
 
     verb: ClassVar[str] = "requested again"
     allocation_id: str
@@ -34,6 +42,10 @@ class RequestAllocation:
     command: tuple[str, ...]
     labels: Mapping[str, str]
     preemptible: bool | None = None
+    start_at: datetime | None = None
+    reservation_id: str | None = None
+    gpu_ms_max: int | None = None
+    idle_after_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,16 @@ class QueueAllocation:
 
     verb: ClassVar[str] = "queued"
     reason: PendingReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeferAllocation:
+    """Its time has not come."""
+
+    verb: ClassVar[str] = "deferred"
+    reason: DeferralReason
+    until: datetime | None
     detail: str
 
 
@@ -56,12 +78,17 @@ class RejectAllocation:
 
 @dataclass(frozen=True, slots=True)
 class PlaceAllocation:
-    """The pool has granted it these GPUs."""
+    """The pool has granted it these GPUs.
+
+    Attributes:
+        ends_by: it ends then even if its lease is longer.
+    """
 
     verb: ClassVar[str] = "placed"
     pool_id: str
     gpu_model: str
     members: tuple[Member, ...]
+    ends_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +163,7 @@ class OrderCommand:
 AllocationCommand = (
     RequestAllocation
     | QueueAllocation
+    | DeferAllocation
     | RejectAllocation
     | PlaceAllocation
     | StartAllocation

@@ -51,10 +51,15 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class NoPlacement:
-    """Why a gang cannot be placed now, or at all."""
+    """Why a gang cannot be placed now, or at all.
+
+    Attributes:
+        promised: it would fit, but not for as long as it would stand.
+    """
 
     reason: Obstacle
     detail: str
+    promised: bool = False
 
     @property
     def forever(self) -> bool:

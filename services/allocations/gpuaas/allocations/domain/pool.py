@@ -8,9 +8,11 @@ the pool as it is. `Settle` decides many returns and grants as one: a cycle of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NoReturn
 
 from gpuaas.allocations.domain.book import Book, Claim
+from gpuaas.allocations.domain.booking import BOOKING_EVENTS, BookingCommand, decide_booking
 from gpuaas.allocations.domain.capacity import (
     EMPTY_POOL,
     Pool,
@@ -21,6 +23,7 @@ from gpuaas.allocations.domain.capacity import (
     share_of,
     shares_of,
 )
+from gpuaas.allocations.domain.foresight import refuse_promised
 from gpuaas.allocations.domain.room import Bits, lowest
 from gpuaas.allocations.domain.shape import WHOLE_MILLI
 from gpuaas.common.decider import Decider
@@ -65,7 +68,12 @@ class WithdrawCapacity:
 
 @dataclass(frozen=True, slots=True)
 class GrantClaim:
-    """Give exactly these GPUs to an allocation."""
+    """Give exactly these GPUs to an allocation.
+
+    Attributes:
+        at, ends_by: from when to when at the latest; None: not known, so nothing promised to others may be in it.
+        reservation_id: it uses what this reservation keeps.
+    """
 
     pool_id: str
     allocation_id: str
@@ -74,6 +82,9 @@ class GrantClaim:
     gpu_model: str
     members: tuple[Member, ...]
     receipt: Receipt
+    at: datetime | None = None
+    ends_by: datetime | None = None
+    reservation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,7 @@ class OrderPreemption:
     pool_version: int
 
 
-PoolCommand = AddCapacity | WithdrawCapacity | GrantClaim | ReturnClaim | OrderPreemption | Settle
+PoolCommand = AddCapacity | WithdrawCapacity | GrantClaim | ReturnClaim | OrderPreemption | Settle | BookingCommand
 
 
 def decide(command: PoolCommand, pool: Pool) -> list[Event]:
@@ -126,13 +137,15 @@ def decide(command: PoolCommand, pool: Pool) -> list[Event]:
         case WithdrawCapacity() as closing:
             return _withdraw(closing, pool.book)
         case GrantClaim() as grant:
-            return _grant(grant, pool.book)
+            return _grant(grant, pool)
         case ReturnClaim() as back:
             return _return(back, pool.book)
         case OrderPreemption() as order:
             return _preempt(order, pool)
         case Settle() as cycle:
             return _settle(cycle, pool)
+        case _:
+            return decide_booking(command, pool)
 
 
 def _add(offer: AddCapacity, book: Book) -> list[Event]:
@@ -173,7 +186,8 @@ def _withdraw(closing: WithdrawCapacity, book: Book) -> list[Event]:
     return [PoolCapacityWithdrawn(pool_id=closing.pool_id, node_id=closing.node_id, reason=closing.reason)]
 
 
-def _grant(grant: GrantClaim, book: Book) -> list[Event]:
+def _grant(grant: GrantClaim, pool: Pool) -> list[Event]:
+    book = pool.book
     asked = checked(book, grant)
     if (standing := book.claims.get(grant.allocation_id)) is not None:
         if standing == asked:
@@ -182,6 +196,7 @@ def _grant(grant: GrantClaim, book: Book) -> list[Event]:
             f"allocation {grant.allocation_id} already holds {standing.gpu_count} GPUs of pool {grant.pool_id}",
             allocation_id=grant.allocation_id,
         )
+    refuse_promised(pool, asked, grant.at, grant.ends_by)
     return [
         ClaimGranted(
             pool_id=grant.pool_id,
@@ -191,6 +206,8 @@ def _grant(grant: GrantClaim, book: Book) -> list[Event]:
             gpu_model=grant.gpu_model,
             members=grant.members,
             receipt=grant.receipt,
+            ends_by=grant.ends_by,
+            reservation_id=grant.reservation_id,
         )
     ]
 
@@ -272,7 +289,16 @@ def checked(book: Book, grant: GrantClaim) -> Claim:
             _no(grant, f"a GPU of {', '.join(member.device_ids)} on machine {node.node_id} is not offered")
         taken[number] = taken.get(number, 0) | mask
         holdings.append((number, mask))
-    return Claim(grant.allocation_id, grant.tenant_id, grant.project_id, grant.gpu_model, tuple(holdings), share)
+    return Claim(
+        grant.allocation_id,
+        grant.tenant_id,
+        grant.project_id,
+        grant.gpu_model,
+        tuple(holdings),
+        share,
+        ends_by=grant.ends_by,
+        reservation_id=grant.reservation_id,
+    )
 
 
 def _has_room(book: Book, node: int, bit: int, share: int, parts: dict[tuple[int, int], int]) -> bool:
@@ -288,4 +314,6 @@ def _no(grant: GrantClaim, why: str) -> NoReturn:
 
 
 POOL: Final[Decider[Pool, PoolCommand]] = Decider(initial=EMPTY_POOL, decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(PoolCapacityAdded, PoolCapacityWithdrawn, ClaimGranted, ClaimReturned, PreemptionOrdered)
+VOCABULARY: Final = Vocabulary(
+    PoolCapacityAdded, PoolCapacityWithdrawn, ClaimGranted, ClaimReturned, PreemptionOrdered, *BOOKING_EVENTS
+)

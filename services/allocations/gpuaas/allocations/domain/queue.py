@@ -18,16 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import Final, cast
 
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.outlook import ANY_TIME, Deferral, Outlook
 from gpuaas.allocations.domain.placement import (
     LEAST_FRAGMENTS,
     NoPlacement,
     Placement,
     hold_back,
-    place,
 )
 from gpuaas.allocations.domain.pool import GrantClaim, checked
 from gpuaas.allocations.domain.room import Bits
@@ -47,6 +48,8 @@ class Waiting:
         arrival: its position in the log.
         preemptible: True: gives way to higher priority too; False: never, and so never borrows; None: only what it
             borrows can be taken back.
+        start_at: not before this.
+        reservation_id: it wants what this reservation keeps, and nothing else.
     """
 
     allocation_id: str
@@ -56,10 +59,17 @@ class Waiting:
     priority: int
     arrival: int
     preemptible: bool | None = None
+    lease_s: int = 0
+    start_at: datetime | None = None
+    reservation_id: str | None = None
+
+    @property
+    def lane(self) -> Lane:
+        return (self.priority, self.shape, self.reservation_id)
 
 
-Lane = tuple[int, Shape]
-"""(priority, shape): requests that only their arrival tells apart."""
+Lane = tuple[int, Shape, str | None]
+"""(priority, shape, reservation): requests that only their arrival and their times tell apart."""
 
 
 class Line:
@@ -79,7 +89,7 @@ class Line:
         """Stand in the lane of its shape; joining twice changes nothing."""
         if waiting.allocation_id in self._lane_of:
             return
-        key = (waiting.priority, waiting.shape)
+        key = waiting.lane
         lane = self._lanes.setdefault(key, {})
         late = bool(lane) and next(reversed(lane.values())).arrival > waiting.arrival
         lane[waiting.allocation_id] = waiting
@@ -144,6 +154,7 @@ class Plan:
         obstacles: lanes that cannot move now; a lane that is in neither list waits for the next cycle.
         kept: what is kept for whom, by GPU model; the next cycle is to be given it.
         exhausted: requests that their quota holds back, each with its own obstacle.
+        deferred: requests whose time has not come.
         full: `GRANTS_MAX` was reached, more could be granted at once.
     """
 
@@ -153,6 +164,7 @@ class Plan:
     kept: Mapping[str, Kept]
     full: bool
     exhausted: Mapping[str, Obstacle] = field(default_factory=dict)
+    deferred: Mapping[str, Deferral] = field(default_factory=dict)
 
 
 def nobody(_: Waiting) -> bool:
@@ -170,45 +182,71 @@ def plan(
     barred: Callable[[Waiting], bool] = nobody,
     *,
     strict: bool = False,
+    outlook: Outlook = ANY_TIME,
 ) -> Plan:
     """Go through the line once, granting in thought. Neither `pool` nor `line` is changed.
 
     Args:
         barred: who may not start now; they keep their place and nobody waits for them.
         strict: nobody passes the head.
+        outlook: the calendar as of now.
     """
     lanes = list(line.lanes())
     grants: list[GrantClaim] = []
     refusals: list[Refusal] = []
     obstacles: dict[Lane, Obstacle] = {}
     kept: dict[str, Kept] = {}
+    deferred: dict[str, Deferral] = {}
     heads = [(-head.priority, head.arrival, i, head) for i, (_, lane) in enumerate(lanes) if (head := next(lane, None))]
     heapify(heads)
     while heads and len(grants) < grants_max:
         _, _, i, waiting = heappop(heads)
-        if barred(waiting):
+        if barred(waiting) or not_yet(waiting, pool, outlook, deferred, refusals):
             if (following := next(lanes[i][1], None)) is not None:
                 heappush(heads, (-following.priority, following.arrival, i, following))
             continue
         held_back = {model: keep.nodes for model, keep in kept.items()}
-        found = place(pool.book, waiting.shape, pool.events, policy, held_back)
+        found = outlook.find(pool, waiting, policy, held_back)
         if isinstance(found, Placement):
-            grant = grant_of(pool_id, waiting, found)
+            grant = grant_of(pool_id, waiting, found, *outlook.times(waiting, pool))
             pool = pool.granted(checked(pool.book, grant))
             grants.append(grant)
         elif found.forever:
             refusals.append(Refusal(waiting, cast(RejectionReason, found.reason), found.detail))
         else:
-            obstacles[lanes[i][0]] = Obstacle(cast(PendingReason, found.reason), found.detail)
-            keep_for(waiting, found, pool, kept, kept_before, strict=strict)
+            obstacles.setdefault(lanes[i][0], Obstacle(cast(PendingReason, found.reason), found.detail))
+            if strict or not found.promised:
+                if waiting.reservation_id is None:
+                    keep_for(waiting, found, outlook.seen(pool, waiting), kept, kept_before, strict=strict)
+                continue
+            # It waits for its time, not for room: nothing is kept for it, and a shorter lease behind it may fit.
+            shorter = (each for each in lanes[i][1] if each.lease_s < waiting.lease_s)
+            if (following := next(shorter, None)) is not None:
+                heappush(heads, (-following.priority, following.arrival, i, following))
             continue
         if (following := next(lanes[i][1], None)) is not None:
             heappush(heads, (-following.priority, following.arrival, i, following))
-    return Plan(tuple(grants), tuple(refusals), obstacles, kept, full=bool(heads))
+    return Plan(tuple(grants), tuple(refusals), obstacles, kept, full=bool(heads), deferred=deferred)
 
 
-def grant_of(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
-    """The order for the pool."""
+def not_yet(
+    waiting: Waiting, pool: Pool, outlook: Outlook, deferred: dict[str, Deferral], refusals: list[Refusal]
+) -> bool:
+    """Whether its time has not come, which is noted; one whose time will never come is refused."""
+    said = outlook.deferral(waiting, pool)
+    if said is None:
+        return False
+    if said.never:
+        refusals.append(Refusal(waiting, "never-satisfiable", said.detail))
+    else:
+        deferred[waiting.allocation_id] = said
+    return True
+
+
+def grant_of(
+    pool_id: str, waiting: Waiting, found: Placement, at: datetime | None = None, ends_by: datetime | None = None
+) -> GrantClaim:
+    """The order for the pool; the claim would stand from `at` to `ends_by` at the latest."""
     return GrantClaim(
         pool_id=pool_id,
         allocation_id=waiting.allocation_id,
@@ -217,6 +255,9 @@ def grant_of(pool_id: str, waiting: Waiting, found: Placement) -> GrantClaim:
         gpu_model=found.gpu_model,
         members=found.members,
         receipt=found.receipt,
+        at=at,
+        ends_by=ends_by,
+        reservation_id=waiting.reservation_id,
     )
 
 

@@ -15,7 +15,9 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.events import Event
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.allocations import (
+    AllocationDeferred,
     AllocationLeaseRenewed,
+    AllocationNotified,
     AllocationPlaced,
     AllocationPreempted,
     AllocationQueued,
@@ -46,6 +48,10 @@ TABLE: Final = Table(
     Column("priority", Integer),
     Column("preemptible", Boolean),
     Column("lease_s", Integer),
+    Column("start_at", TIMESTAMP(timezone=True)),
+    Column("reservation_id", Text),
+    Column("gpu_ms_max", BigInteger),
+    Column("idle_after_s", Integer),
     Column("workload", JSONB),
     Column("labels", JSONB),
     Column("requested_at", TIMESTAMP(timezone=True)),
@@ -55,6 +61,7 @@ TABLE: Final = Table(
     Column("state", Text),
     Column("pending_reason", Text),
     Column("detail", Text),
+    Column("deferred_until", TIMESTAMP(timezone=True)),
     Column("claim_position", BigInteger),
     Column("held_model", Text),
     Column("members", JSONB),
@@ -62,6 +69,9 @@ TABLE: Final = Table(
     Column("started_at", TIMESTAMP(timezone=True)),
     Column("start_event_id", Text),
     Column("renewed_lease_s", Integer),
+    Column("ends_by", TIMESTAMP(timezone=True)),
+    Column("notice_ends_at", TIMESTAMP(timezone=True)),
+    Column("notice", Text),
     Column("release_reason", Text),
     Column("ended_at", TIMESTAMP(timezone=True)),
     Column("end_reason", Text),
@@ -111,6 +121,8 @@ class Allocations(Projection):
     reads = (
         AllocationRequested,
         AllocationQueued,
+        AllocationDeferred,
+        AllocationNotified,
         AllocationRejected,
         AllocationPlaced,
         AllocationStarted,
@@ -261,6 +273,10 @@ def _request(fact: Fact, event: AllocationRequested) -> dict[str, Any]:
         "priority": event.priority,
         "preemptible": event.preemptible,
         "lease_s": event.lease_s,
+        "start_at": event.start_at,
+        "reservation_id": event.reservation_id,
+        "gpu_ms_max": event.gpu_ms_max,
+        "idle_after_s": event.idle_after_s,
         "workload": {"image": event.workload.image, "command": event.workload.command},
         "labels": dict(event.labels),
         "requested_at": fact.time,
@@ -279,6 +295,11 @@ def _change(fact: Fact, event: Event) -> dict[str, Any]:
     match event:
         case AllocationQueued():
             change = {"state": "queued", "pending_reason": event.pending_reason, "detail": event.detail}
+        case AllocationDeferred():
+            change = {"state": "queued", "pending_reason": event.reason, "detail": event.detail}
+            change["deferred_until"] = event.until
+        case AllocationNotified():
+            change = {"notice_ends_at": event.ends_at, "notice": event.detail}
         case AllocationRejected():
             change = {"state": "rejected", "end_reason": event.reason, "detail": event.detail, "ended_at": fact.time}
         case ClaimGranted():
@@ -286,6 +307,7 @@ def _change(fact: Fact, event: Event) -> dict[str, Any]:
             return {"claim_position": fact.position}
         case AllocationPlaced():
             change = {"state": "placed", "held_model": event.gpu_model, "placed_at": fact.time}
+            change["ends_by"] = event.ends_by
             change["members"] = {
                 str(member.member): {
                     "node_id": member.node_id,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from gpuaas.allocations.domain.outlook import Deferral
+from gpuaas.allocations.domain.pool import VOCABULARY as POOL_WORDS
 from gpuaas.allocations.domain.preemption import Running
 from gpuaas.allocations.domain.queue import Line, Waiting
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
@@ -26,16 +28,7 @@ from gpuaas.common.tables import LIVE, Database
 from gpuaas.contracts import allocations as said
 
 SERVICE: Final = "allocations"
-_POOL_EVENTS: Final = frozenset(
-    event.TYPE
-    for event in (
-        said.PoolCapacityAdded,
-        said.PoolCapacityWithdrawn,
-        said.ClaimGranted,
-        said.ClaimReturned,
-        said.PreemptionOrdered,
-    )
-)
+_POOL_EVENTS: Final = frozenset(event.TYPE for event in POOL_WORDS.types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +41,7 @@ class Ask:
     image: str
     command: tuple[str, ...]
     cause: Cause
+    ends_by: datetime | None = None
 
     def run(self, members: tuple[said.Member, ...]) -> Run:
         return Run(self.waiting.allocation_id, self.image, self.command, members)
@@ -61,20 +55,44 @@ class Desk:
         untold: in the line, and not yet told why they wait.
         pool_version: the newest version of the pool that the log has shown.
         own_version: the newest version that this process itself has made; up to there the line knows it already.
+        deferred: in the line, and told that their time has not come.
         recovered: the line was just read from the table, which may lag behind the pool's claims.
     """
 
     line: Line = field(default_factory=Line)
     untold: dict[str, None] = field(default_factory=dict)
+    deferred: dict[str, Deferral] = field(default_factory=dict)
     pool_version: int = 0
     own_version: int = 0
     recovered: bool = True
+
+    def news_of_time(self, deferred: Mapping[str, Deferral]) -> list[tuple[str, Deferral]]:
+        """Who is to be told until when; those whose time has come and who still wait are newcomers again."""
+        told = [(name, said) for name, said in deferred.items() if self.deferred.get(name) != said]
+        for name in [name for name in self.deferred if name not in deferred and name in self.line]:
+            self.untold[name] = None
+        for name in deferred:
+            self.untold.pop(name, None)
+        self.deferred = dict(deferred)
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """For how long GPUs are lent: `lease_s` from the start, and not beyond `ends_by`."""
+
+    lease_s: int
+    ends_by: datetime | None = None
+
+    def end(self, started_at: datetime) -> datetime:
+        ends = started_at + timedelta(seconds=self.lease_s)
+        return min(ends, self.ends_by or ends)
 
 
 class Supervision(Protocol):
     """Who is told of runs that begin and end."""
 
-    def begin(self, run: Run, started_at: datetime, lease_s: int, tenant_id: str, cause: Cause) -> None: ...
+    def begin(self, run: Run, started_at: datetime, lease: Lease, tenant_id: str, cause: Cause) -> None: ...
 
     def renew(self, allocation_id: str, lease_s: int) -> None: ...
 
@@ -148,12 +166,16 @@ class Board(Reader):
                 row["priority"],
                 arrival,
                 row["preemptible"],
+                row["lease_s"],
+                row["start_at"],
+                row["reservation_id"],
             ),
             row["pool_id"],
             row["renewed_lease_s"] or row["lease_s"],
             row["workload"]["image"],
             tuple(row["workload"]["command"]),
             cause,
+            row["ends_by"],
         )
         self.asks[allocation_id] = ask
         match row["state"]:
@@ -179,11 +201,14 @@ class Board(Reader):
         match envelope.type:
             case said.AllocationRequested.TYPE:
                 self._requested(recorded.position, envelope)
-            case said.AllocationQueued.TYPE:
+            case said.AllocationQueued.TYPE | said.AllocationDeferred.TYPE:
                 if (ask := self.asks.get(last_token)) is not None:
                     self.desk(ask.pool_id).untold.pop(last_token, None)
             case said.AllocationPlaced.TYPE:
                 self._leave(last_token)
+                if (ask := self.asks.get(last_token)) is not None and ask.waiting.reservation_id is not None:
+                    placed = said.AllocationPlaced.model_validate_json(bytes(envelope.data))
+                    self.asks[last_token] = replace(ask, ends_by=placed.ends_by)
             case said.AllocationLeaseRenewed.TYPE:
                 renewed = said.AllocationLeaseRenewed.model_validate_json(bytes(envelope.data))
                 self._supervision.renew(last_token, renewed.lease_s)
@@ -226,6 +251,9 @@ class Board(Reader):
                 event.priority,
                 position,
                 event.preemptible,
+                event.lease_s,
+                event.start_at,
+                event.reservation_id,
             ),
             event.pool_id,
             event.lease_s,
@@ -258,7 +286,9 @@ class Board(Reader):
     def _begin_run(self, ask: Ask, members: tuple[said.Member, ...], started_at: datetime, cause: Cause) -> None:
         waiting = ask.waiting
         self.running[waiting.allocation_id] = Running(waiting.priority, waiting.preemptible, started_at)
-        self._supervision.begin(ask.run(members), started_at, ask.lease_s, ask.waiting.tenant_id, cause)
+        self._supervision.begin(
+            ask.run(members), started_at, Lease(ask.lease_s, ask.ends_by), ask.waiting.tenant_id, cause
+        )
 
     def _pool_changed(self, desk: Desk, kind: str, envelope: Envelope) -> None:
         """What another process did to the pool, or another part of this one; our own cycles are known already."""

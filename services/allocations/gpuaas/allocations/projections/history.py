@@ -17,6 +17,7 @@ from gpuaas.common.events import Event, Vocabulary, vocabulary_of
 from gpuaas.common.projections import decoded
 from gpuaas.contracts.allocations import (
     AllocationCommandOrdered,
+    AllocationDeferred,
     AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
@@ -70,6 +71,8 @@ def sentence(event: Event) -> str:
             return f"{ask.replicas} × {ask.gpus_per_replica} GPUs of {model}{share} asked for, priority {ask.priority}"
         case AllocationQueued() as waiting:
             return f"waits ({waiting.pending_reason}): {waiting.detail}"
+        case AllocationDeferred() as later:
+            return f"its time has not come ({later.reason}): {later.detail}"
         case AllocationRejected() as refusal:
             return f"turned down ({refusal.reason}): {refusal.detail}"
         case ClaimGranted() as claim:

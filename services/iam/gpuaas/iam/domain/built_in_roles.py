@@ -29,6 +29,7 @@ _MEMBER: Final = (
 )
 _PROJECT_ADMIN: Final = (
     *_MEMBER,
+    "allocations.reservation.*",
     "iam.service-account.*",
     "iam.binding.*",
     "iam.key.*",
