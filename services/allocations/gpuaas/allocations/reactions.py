@@ -1,8 +1,8 @@
-"""What allocations does about events: machines become capacity, requests claims, claims runs, ends free GPUs.
-One law: each step is ordered by the event before it, once; whoever is late is told so by a guard.
+"""What allocations does about events: requests become claims, claims runs, ends free GPUs. One law: each step is
+ordered by the event before it, once; whoever is late is told so by a guard.
 
-Two workers here. The `Scheduler` goes through the waiting line in cycles and is
-the one part of this process that claims and returns GPUs. `Lives` carries each allocation from claim to end.
+The `Scheduler` goes through the waiting line in cycles and is the one part of this process that claims and returns
+GPUs. `Lives` carries each allocation from claim to end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Machines become capacity. One law: a machine is offered by what inventory and nodes say of it now, whoever spoke first."""
+"""Machines become capacity. One law: a machine is offered by what its neighbours say now, whoever spoke first."""
 
 from __future__ import annotations
 
