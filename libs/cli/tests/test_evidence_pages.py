@@ -46,8 +46,8 @@ def test_a_report_stands_alone_and_escapes_what_people_wrote() -> None:
                 "title": "The walls & more",
                 "standing": "unknown",
                 "why": "no-claim: nobody has claimed this",
-                "statement_sha256": None,
-                "artefacts": [],
+                "statement_sha256": "ef" * 32,
+                "artefacts": [{"name": "<junit>", "media_type": "text/xml", "size_bytes": 1_024, "sha256": "12" * 32}],
             }
         ],
         "waivers": [],
@@ -57,5 +57,9 @@ def test_a_report_stands_alone_and_escapes_what_people_wrote() -> None:
     page = as_html(status)
     assert "<script" not in page
     assert "The walls &amp; more" in page
+    assert "0 satisfied, 0 waived, 1 unknown, 0 violated" in page
+    assert "&lt;junit&gt;, text/xml, 1,024 bytes" in page
+    assert "ef" * 32 in page
+    assert "12" * 32 in page
     assert "cd" * 32 in page
     assert "http" not in page

@@ -168,7 +168,9 @@ def _print_status(release: str, told: dict[str, Any]) -> None:
         else [each["requirement_id"], each["standing"], each["why"], None]
         for each in told["requirements"]
     ]
-    title = f"{release} in {told['profile']}: {told['verdict']}"
+    from gpuaas.cli.evidence_report import counted
+
+    title = f"{release} in {told['profile']}: {told['verdict']} ({counted(told['requirements'])})"
     print_table(title, ["requirement", "stands", "why", "bytes"], rows)
     for each in told["revocations"]:
         click.echo(f"revoked {each['revoked_at']} by {each['gate_id']}: {each['cause']}")
