@@ -17,7 +17,7 @@ from gpuaas.common.projections import decoded
 from gpuaas.common.testing.neighbours import tell
 from gpuaas.common.testing.running import eventually, fresh_settings
 from gpuaas.common.testing.stack import TestStack
-from gpuaas.contracts.nodes import NodeHoldPlaced
+from gpuaas.contracts.nodes import MaintenanceEnded, MaintenanceScheduled, NodeHoldPlaced
 
 NOON = datetime(2026, 8, 5, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -180,3 +180,52 @@ async def test_a_lease_is_renewed_as_far_as_the_calendar_allows_and_its_end_is_a
     ended = await here.until("released", name)
     assert (ended["end_reason"], ended["notice_ends_at"]) == ("lease-expired", ended["ended_at"])
     assert (await here.said_of(name)).count("notified") == 1
+
+
+async def test_what_nodes_plans_is_on_the_calendar_and_the_calendar_is_asked_as_of_any_time(here: World) -> None:
+    await here.machines(2)
+    before = await here.service.log.last_position()
+    plan = MaintenanceScheduled(
+        window_id="mw-1",
+        node_ids=("n0",),
+        starts_at=NOON + HOUR,
+        ends_at=NOON + HOUR * 2,
+        notice_s=0,
+        reason="new firmware",
+        mode="notice-then-stop",
+        postpone_max_s=0,
+        postponements_max=0,
+    )
+    await tell(here.service.log, plan, entity_id="mw-1")
+
+    async def closed() -> bool:
+        return "mw-1" in (await here.pool()).calendar.closures
+
+    await eventually(closed)
+    name = await _reserve(here, HOUR * 3, HOUR)
+    span: dict[str, Any] = {"from": (NOON + HOUR / 2).isoformat(), "until": (NOON + HOUR * 5).isoformat()}
+    whole = await here.get("/v1/pools/main/calendar", **span)
+    assert [item["closed_gpus"] for item in whole["items"]][:3] == [0, 8, 0]
+    assert whole["items"][1]["closures"][0]["detail"] == "new firmware"
+    first = await here.get("/v1/pools/main/calendar", limit=2, **span)
+    rest = await here.get("/v1/pools/main/calendar", limit=20, cursor=first["next_cursor"], **span)
+    assert first["items"] + rest["items"] == whole["items"]
+    then = await here.get("/v1/pools/main/calendar", as_of=before, **span)
+    assert [item["free_gpus"] for item in then["items"]] == [16]
+    mine = await here.get(f"{HOME}/calendar", await here.as_member("acme"), pool_id="main", **span)
+    kept = [item for item in mine["items"] if item["own_reservation_ids"] == [name]]
+    assert sum(item["own_reserved_gpus"] for item in kept) == 8 * len(kept) > 0
+    theirs = await here.get(
+        "/v1/tenants/kyoto/projects/research/calendar", await here.as_member("kyoto"), pool_id="main"
+    )
+    assert all(item["own_reservation_ids"] == [] for item in theirs["items"])
+    await here.get("/v1/pools/main/calendar", status=422, until="2026-08-01T00:00:00Z")
+    end = MaintenanceEnded(
+        window_id="mw-1", node_ids=("n0",), ended_at=NOON, outcome="cancelled", returned_node_ids=(), reason="not now"
+    )
+    await tell(here.service.log, end, entity_id="mw-1")
+
+    async def opened() -> bool:
+        return not (await here.pool()).calendar.closures
+
+    await eventually(opened)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpuaas.allocations import api
 from gpuaas.allocations.adapters.alarm import AlarmClock
+from gpuaas.allocations.adapters.closures import Closures
 from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.lately import Lately
@@ -21,7 +22,7 @@ from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.quotas import QuotasInForce
 from gpuaas.allocations.projections.reservations import Reservations
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION, Lives, Scheduler
-from gpuaas.allocations.routes import answers, reservations, rules, workloads
+from gpuaas.allocations.routes import answers, calendar, reservations, rules, workloads
 from gpuaas.allocations.routes import quotas as quota_routes
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
@@ -48,7 +49,10 @@ def build(settings: AllocationsSettings) -> Service:
     drains = Drains(service.log)
     evictor = Evictor(service.commands, ALLOCATION, POOL, board, drains, service.clock)
     promised = Reservations()
-    promises = Promises(service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock)
+    promises = Promises(
+        service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock, service.database, capacity
+    )
+    closures = Closures(service.commands, service.log, service.database, capacity, POOL)
     service.project(allocations, capacity, quotas, promised)
     service.follow(board)
     service.follow(machines)
@@ -56,6 +60,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.follow(drains)
     service.follow(entitlements)
     service.follow(lately)
+    service.react(closures)
     service.react(Lives(service.commands, scheduler, board, runtime))
     service.background("scheduler", scheduler.schedule)
     service.background("alarm clock", alarm.watch)
@@ -68,6 +73,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.serve(quota_routes.door(service, quotas))
     service.serve(rules.door(service))
     service.serve(reservations.door(service, promised))
+    service.serve(calendar.door(service))
     service.serve(workloads.door(service, runtime))
     service.serve(answers.tenants_door(service, allocations, settings.placement_policy))
     service.serve(answers.operators_door(service, allocations, settings.placement_policy))

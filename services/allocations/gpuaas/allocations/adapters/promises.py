@@ -9,7 +9,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from gpuaas.allocations.domain.booking import FreeTime, MendTime
+from gpuaas.allocations.domain.booking import FreeTime, MendTime, OpenTime
 from gpuaas.allocations.domain.calendar import Booking, Window
 from gpuaas.allocations.domain.capacity import Pool, per_node
 from gpuaas.allocations.domain.foresight import missing, spelled, unsound
@@ -17,13 +17,17 @@ from gpuaas.allocations.domain.orders import AllocationCommand, ReleaseAllocatio
 from gpuaas.allocations.domain.pool import PoolCommand
 from gpuaas.allocations.domain.reservation import FinishReservation, NoteMissing, Reservation, ReservationCommand
 from gpuaas.allocations.projections.board import SERVICE, Board
+from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands, Entity, Order
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import Conflict, Rejected, Unavailable
 from gpuaas.common.ids import new_id
+from gpuaas.common.projections import Database
 
 LOOK_AGAIN_S: Final = 0.5
+ALL_POOLS_EVERY: Final = 20
+"""Looks between two at the table of all pools; those in which something happens are looked at every time."""
 MEND_AHEAD: Final = timedelta(days=1)
 """Windows that begin sooner are moved off machines that are withdrawn now; for later ones there is hope."""
 _log = logging.getLogger(__name__)
@@ -40,7 +44,11 @@ class Promises:
         allocation: Entity[Any, AllocationCommand],
         board: Board,
         clock: Clock,
+        database: Database,
+        capacity: PoolCapacity,
     ) -> None:
+        self._database = database
+        self._capacity = capacity
         self._commands = commands
         self._pool = pool
         self._reservation = reservation
@@ -52,18 +60,28 @@ class Promises:
 
     async def keep(self) -> None:
         """For ever: look at every pool that has promised anything."""
+        looks, all_pools = 0, list[str]()
         while True:
             await asyncio.sleep(LOOK_AGAIN_S)
-            for pool_id in list(self._board.desks):
+            if looks % ALL_POOLS_EVERY == 0:
+                all_pools = await self._capacity.pool_ids(self._database)
+            looks += 1
+            for pool_id in {*all_pools, *self._board.desks}:
                 try:
                     pool, _ = await self._commands.state(self._pool, PLATFORM, pool_id)
-                    if pool.calendar.bookings:
+                    if pool.calendar:
                         await self._look(pool_id, pool)
                 except (Conflict, Rejected, Unavailable) as late:
                     _log.info("promises of pool %s wait: %s", pool_id, late.detail)
 
     async def _look(self, pool_id: str, pool: Pool) -> None:
         now = self._clock.now()
+        for closure in list(pool.calendar.closures.values()):
+            if closure.ends_at <= now:
+                order = OpenTime(pool_id, closure.closure_id, "its time is over")
+                cause = Cause(new_id(), SERVICE, "service", step="opened")
+                await self._commands.execute(self._pool, PLATFORM, pool_id, order, cause)
+                self._board.news.set()
         for booking in list(pool.calendar.bookings.values()):
             over = tuple(window.number for window in booking.windows if window.ends_at <= now)
             if over:

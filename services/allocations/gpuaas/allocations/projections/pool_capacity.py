@@ -88,6 +88,11 @@ class PoolCapacity(Projection):
         )
         return await db.fetch(query if pool_id is None else query.where(m.pool_id == pool_id))
 
+    async def pool_ids(self, db: Database) -> list[str]:
+        """Every pool that has, or has had, a machine."""
+        query = select(MACHINES.c.pool_id).distinct().order_by(MACHINES.c.pool_id)
+        return [str(row["pool_id"]) for row in await db.fetch(query)]
+
     async def machines(self, db: Database, pool_id: str, after: str, limit: int) -> list[Record]:
         """Machines of a pool by id, beginning after `after`."""
         m = MACHINES.c

@@ -100,7 +100,7 @@ def tenants_door(service: Service, allocations: Allocations, policy: Policy) -> 
         ask: CheckRequest,
         caller: Annotated[Caller, Depends(permit("allocations.allocation.read"))],
     ) -> Check:
-        found = _supposed(await _pool(service, ask.pool_id, None), ask, policy, ask.pool_id)
+        found = _supposed(await pool_as_of(service, ask.pool_id, None), ask, policy, ask.pool_id)
         return Check(verdict=found.verdict, reason=found.reason, detail=found.detail)
 
     return router
@@ -118,7 +118,7 @@ def operators_door(service: Service, allocations: Allocations, policy: Policy) -
 
     @router.post("/v1/pools/{pool_id}/suppositions", dependencies=[reads_pools], summary="What if?")
     async def what_if(pool_id: str, ask: Suppose, as_of: AsOf = None) -> dict[str, Any]:
-        pool = await _pool(service, pool_id, as_of)
+        pool = await pool_as_of(service, pool_id, as_of)
         found = _supposed(pool, ask, ask.policy or policy, pool_id)
         placed = found.placement
         return {
@@ -145,7 +145,7 @@ def operators_door(service: Service, allocations: Allocations, policy: Policy) -
         row = await allocations.known(service.database, allocation_id)
         if row is None:
             raise NotFound(ABSENT)
-        pool = await _pool(service, row["pool_id"], as_of)
+        pool = await pool_as_of(service, row["pool_id"], as_of)
         claim = pool.book.claims.get(allocation_id)
         there = claim is not None and any(pool.book.nodes[n].node_id == node_id for n, _ in claim.holdings)
         shape = shape_of(row)
@@ -179,7 +179,7 @@ def _machines(pool_id: str, more: MoreMachines | None) -> list[AddCapacity]:
     ]
 
 
-async def _pool(service: Service, pool_id: str, as_of: int | None) -> Pool:
+async def pool_as_of(service: Service, pool_id: str, as_of: int | None) -> Pool:
     """The pool as it is, or as it was.
 
     Raises:
