@@ -58,7 +58,7 @@ async def _shown(here: World, name: str) -> Any:
 
 async def test_a_reservation_is_kept_free_used_by_its_project_and_over_in_time(here: World) -> None:
     await here.machines(1)
-    name = await _reserve(here, HOUR, HOUR)
+    name = await _reserve(here, HOUR, HOUR * 4)
     refused = await _reserve(here, HOUR * 1.5, HOUR, status=409)
     assert "not to be had" in refused["detail"]
     long = await here.ask(command=["sleep", "infinity"], lease_s=7_200)
@@ -70,7 +70,7 @@ async def test_a_reservation_is_kept_free_used_by_its_project_and_over_in_time(h
     short = await here.ask(command=["sleep", "600"], lease_s=1_200)
     await here.until("active", short)
     here.pace(3_000)
-    ended = await here.until("released", short, inside, long)
+    ended = await here.until("released", short, inside, long, within_s=60)
     assert (await here.one(short))["end_reason"] == "completed"
     used = await here.one(inside)
     window = (await _shown(here, name))["windows"][0]
