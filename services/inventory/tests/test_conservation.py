@@ -15,9 +15,12 @@ from gpuaas.common.events import Event
 from gpuaas.contracts.allocations import (
     AllocationReleased,
     AllocationStarted,
+    BookedWindow,
     ClaimGranted,
     ClaimReturned,
     Member,
+    PoolTimeBooked,
+    PoolTimeFreed,
     Receipt,
 )
 from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved, Mismatch
@@ -224,6 +227,10 @@ def interleaved(told: Sequence[Sequence[Told]], dice: random.Random) -> list[Fac
     return facts
 
 
+def _may_change(row: dict[str, Any]) -> bool:
+    return row["until_ms"] is None or row.get("kind") == "booking"
+
+
 def folded(facts: Iterable[Fact], dice: random.Random) -> GpuTimeBooks:
     """In batches of any size, as the projection does: open spans are handed from one batch to the next."""
     rows: list[dict[tuple[Any, ...], dict[str, Any]]] = [{}, {}, {}]
@@ -236,7 +243,7 @@ def folded(facts: Iterable[Fact], dice: random.Random) -> GpuTimeBooks:
     while waiting:
         size = dice.randint(1, 9)
         batch, waiting = waiting[:size], waiting[size:]
-        still = [[dict(row) for row in table.values() if row["until_ms"] is None] for table in rows]
+        still = [[dict(row) for row in table.values() if _may_change(row)] for table in rows]
         books = GpuTimeBooks(*still)
         for each in batch:
             books.apply(each)
@@ -260,6 +267,59 @@ def test_a_machine_that_is_wiped_is_down_until_it_is_available_again() -> None:
     books = folded([fact(number, *step) for number, step in enumerate(steps, 1)], random.Random(1))
     window = Window(instant_ms(at(0)), instant_ms(at(60)))
     assert {gpu.down_us for gpu in times(books, window).values()} == {(instant_ms(at(25)) - instant_ms(at(10))) * WHOLE}
+
+
+def between_us(since: int, until: int) -> int:
+    """All of one GPU between two minutes."""
+    return (instant_ms(at(until)) - instant_ms(at(since))) * WHOLE
+
+
+def booked(start: int, end: int, *slots: int) -> PoolTimeBooked:
+    devices = tuple(found("m-0").devices[slot].device_id for slot in slots)
+    members = (Member(member=0, node_id="m-0", device_ids=devices),)
+    window = BookedWindow(window=0, starts_at=at(start), ends_at=at(end), members=members)
+    said = {"pool_id": "p", "reservation_id": "r-1", "tenant_id": "acme", "project_id": "ml", "gpu_model": "g"}
+    return PoolTimeBooked(**said, replicas=1, gpus_per_replica=1, windows=(window,), detail="made")
+
+
+@pytest.mark.parametrize(
+    ("steps", "reserved"),
+    [
+        ([(5, booked(10, 40, 0))], {0: (10, 40), 1: (0, 0)}),
+        ([(5, booked(10, 40, 0)), (20, booked(10, 40, 1))], {0: (10, 20), 1: (20, 40)}),
+        ([(5, booked(10, 40, 0)), (7, booked(10, 40, 1))], {0: (0, 0), 1: (10, 40)}),
+        (
+            [(5, booked(10, 40, 0)), (25, PoolTimeFreed(pool_id="p", reservation_id="r-1", reason="given up"))],
+            {0: (10, 25)},
+        ),
+        ([(5, booked(10, 40, 0)), (6, PoolTimeFreed(pool_id="p", reservation_id="r-1", reason="no"))], {0: (0, 0)}),
+        (
+            [(5, booked(10, 40, 0)), (50, PoolTimeFreed(pool_id="p", reservation_id="r-1", reason="over"))],
+            {0: (10, 40)},
+        ),
+    ],
+)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_is_kept_for_a_reservation_and_not_used_is_reserved(
+    steps: list[tuple[int, Event]], reserved: dict[int, tuple[int, int]], seed: int
+) -> None:
+    pool = "events.allocations.pool.platform.p"
+    told = [*machine_history("m-0", [0]), *((pool, event, at(minute)) for minute, event in steps)]
+    books = folded([fact(number, *step) for number, step in enumerate(told, 1)], random.Random(seed))
+    spent = times(books, Window(instant_ms(at(0)), instant_ms(at(60))))
+    for slot, (since, until) in reserved.items():
+        gpu = spent[found("m-0").devices[slot].device_id]
+        assert (gpu.reserved_us, gpu.difference_us) == (between_us(since, until), 0)
+
+
+def test_what_runs_in_a_reservation_is_sold_and_only_the_rest_of_its_window_is_reserved() -> None:
+    pool, own = allocation_histories("a-1", "m-0", 0, (10, 12, 30, 31))
+    kept = ("events.allocations.pool.platform.p", booked(10, 40, 0), at(5))
+    told = [*machine_history("m-0", [0]), kept, *pool, *own]
+    books = folded([fact(number, *step) for number, step in enumerate(told, 1)], random.Random(1))
+    gpu = times(books, Window(instant_ms(at(0)), instant_ms(at(60))))[found("m-0").devices[0].device_id]
+    assert (gpu.sold_us, gpu.reserved_us) == (between_us(12, 30), between_us(10, 12) + between_us(30, 40))
+    assert (gpu.elapsed_us, gpu.difference_us) == (between_us(0, 60), 0)
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,7 +7,7 @@ Of every moment that a GPU is in the books, or is sold, its thousandths go, in t
 
     sold      a tenant's work runs there (what is billed)
     down      the machine is silent, mismatched or being wiped: nobody could use it
-    reserved  claimed for an allocation whose work does not run (yet, or any more)
+    reserved  claimed for an allocation whose work does not run (yet, or any more), or kept for a reservation's window
     held      closed to new work, and nobody was promised it
     idle      the rest: it could have been sold
 

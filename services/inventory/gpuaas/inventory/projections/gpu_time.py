@@ -1,7 +1,7 @@
 """Where every GPU's time went, now and at any moment before. One law: spans come from events, sums from spans.
 
-Spans of presence (inventory), closure (nodes, inventory), claim and sale (allocations) are kept for good; what they
-add up to is reckoned when it is asked, by `domain.conservation`. What billing metered stands beside them.
+Spans of presence (inventory), closure (nodes, inventory), claim, booking and sale (allocations) are kept for good; what
+they add up to is reckoned when it is asked, by `domain.conservation`. What billing metered stands beside them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ from sqlalchemy import and_, func, or_, select
 
 FILTERS: Final = (*DIMENSIONS, "machine_id", "serial")
 GPUS_AT_ONCE: Final = 500
-_KINDS: Final[Mapping[str, Kind]] = {"sale": "sale", "claim": "claim", "down": "down", "hold": "hold"}
+_KINDS: Final[Mapping[str, Kind]] = {
+    "sale": "sale",
+    "claim": "claim",
+    "booking": "claim",
+    "down": "down",
+    "hold": "hold",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class GpuTimes(Projection):
     """Answers where the time of GPUs went, and how the fleet stood at a moment."""
 
     answer = "gpu_times"
-    version = 1
+    version = 2
     reads = READS
     tables = (PRESENCES, CLOSURES, USES, METERED)
 

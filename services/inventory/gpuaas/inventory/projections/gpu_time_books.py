@@ -9,7 +9,16 @@ from typing import Any, Final
 
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Rows, upsert
-from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted, ClaimGranted, ClaimReturned, Member
+from gpuaas.contracts.allocations import (
+    AllocationReleased,
+    AllocationStarted,
+    BookedWindow,
+    ClaimGranted,
+    ClaimReturned,
+    Member,
+    PoolTimeBooked,
+    PoolTimeFreed,
+)
 from gpuaas.contracts.billing import UsageMetered
 from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved
 from gpuaas.contracts.nodes import (
@@ -26,7 +35,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
 _META: Final = MetaData()
 DIMENSIONS: Final = ("region", "site", "pod", "rack", "pool_id", "gpu_model")
 PRESENCES: Final = Table(
-    "gpu_presences_v1",
+    "gpu_presences_v2",
     _META,
     Column("device_id", Text, primary_key=True),
     Column("since_position", BigInteger, primary_key=True),
@@ -36,10 +45,10 @@ PRESENCES: Final = Table(
     *(Column(name, Text, nullable=False) for name in DIMENSIONS),
     Column("since_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger),
-    Index("gpu_presences_v1_by_machine", "machine_id"),
+    Index("gpu_presences_v2_by_machine", "machine_id"),
 )
 CLOSURES: Final = Table(
-    "machine_closures_v1",
+    "machine_closures_v2",
     _META,
     Column("machine_id", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
@@ -50,7 +59,7 @@ CLOSURES: Final = Table(
     Column("why", Text, nullable=False),
 )
 USES: Final = Table(
-    "gpu_uses_v1",
+    "gpu_uses_v2",
     _META,
     Column("kind", Text, primary_key=True),
     Column("allocation_id", Text, primary_key=True),
@@ -59,11 +68,11 @@ USES: Final = Table(
     Column("share_milli", Integer, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger),
-    Index("gpu_uses_v1_by_device", "device_id"),
-    Index("gpu_uses_v1_by_allocation", "allocation_id"),
+    Index("gpu_uses_v2_by_device", "device_id"),
+    Index("gpu_uses_v2_by_allocation", "allocation_id"),
 )
 METERED: Final = Table(
-    "metered_gpu_time_v1",
+    "metered_gpu_time_v2",
     _META,
     Column("usage_id", Text, primary_key=True),
     Column("allocation_id", Text, nullable=False),
@@ -83,11 +92,15 @@ READS: Final = (
     NodeBecameAvailable,
     ClaimGranted,
     ClaimReturned,
+    PoolTimeBooked,
+    PoolTimeFreed,
     AllocationStarted,
     AllocationReleased,
     UsageMetered,
 )
 Row = dict[str, Any]
+WINDOWS_MAX: Final = 64
+"""Windows of one reservation, as its schema says."""
 
 
 class GpuTimeBooks:
@@ -116,6 +129,10 @@ class GpuTimeBooks:
             match fact.event:
                 case ClaimGranted() | ClaimReturned() | AllocationStarted() | AllocationReleased() as event:
                     allocations.add(event.allocation_id)
+                case PoolTimeBooked() as event:
+                    allocations.update(_booking(event.reservation_id, each.window) for each in event.windows)
+                case PoolTimeFreed() as event:
+                    allocations.update(_booking(event.reservation_id, number) for number in _freed(event))
                 case UsageMetered():
                     pass
                 case _:
@@ -123,10 +140,11 @@ class GpuTimeBooks:
         still = "until_ms IS NULL"
         here = f"WHERE machine_id = ANY($1) AND {still}"
         names = sorted(machines)
-        presences = await rows.fetch(f"SELECT * FROM gpu_presences_v1 {here}", names)  # noqa: S608
-        closures = await rows.fetch(f"SELECT * FROM machine_closures_v1 {here}", names)  # noqa: S608
+        presences = await rows.fetch(f"SELECT * FROM gpu_presences_v2 {here}", names)  # noqa: S608
+        closures = await rows.fetch(f"SELECT * FROM machine_closures_v2 {here}", names)  # noqa: S608
         uses = await rows.fetch(
-            f"SELECT * FROM gpu_uses_v1 WHERE allocation_id = ANY($1) AND {still}",  # noqa: S608
+            # A booking knows its end from the start, and may yet be moved or given up.
+            f"SELECT * FROM gpu_uses_v2 WHERE allocation_id = ANY($1) AND ({still} OR kind = 'booking')",  # noqa: S608
             sorted(allocations),
         )
         return cls(map(dict, presences), map(dict, closures), map(dict, uses))
@@ -172,6 +190,12 @@ class GpuTimeBooks:
                 self._begin("claim", event.allocation_id, event.members, _share(event), at_ms, position)
             case ClaimReturned():
                 self._finish("claim", event.allocation_id, at_ms)
+            case PoolTimeBooked():
+                for window in event.windows:
+                    self._book(_booking(event.reservation_id, window.window), window, at_ms, position)
+            case PoolTimeFreed():
+                for number in _freed(event):
+                    self._unbook(_booking(event.reservation_id, number), at_ms)
             case AllocationStarted():
                 since_ms = instant_ms(event.started_at)
                 self._begin("sale", event.allocation_id, event.members, _share(event), since_ms, position)
@@ -233,13 +257,36 @@ class GpuTimeBooks:
     # -- uses ----------------------------------------------------------------------------------------------------
 
     def _begin(
-        self, kind: str, allocation_id: str, members: Iterable[Member], share: int, since_ms: int, position: int
+        self,
+        kind: str,
+        allocation_id: str,
+        members: Iterable[Member],
+        share: int,
+        since_ms: int,
+        position: int,
+        until_ms: int | None = None,
     ) -> None:
         for device_id in sorted({device for member in members for device in member.device_ids}):
             row = {"kind": kind, "allocation_id": allocation_id, "device_id": device_id, "since_position": position}
-            row |= {"share_milli": share, "since_ms": since_ms, "until_ms": None}
+            row |= {"share_milli": share, "since_ms": since_ms, "until_ms": until_ms}
             self._note_use(row)
             self.uses.append(row)
+
+    def _book(self, key: str, window: BookedWindow, at_ms: int, position: int) -> None:
+        """Keep these GPUs for the window; those that were kept for it until now are no more."""
+        since_ms, until_ms = instant_ms(window.starts_at), instant_ms(window.ends_at)
+        if self._unbook(key, at_ms):
+            since_ms = max(since_ms, at_ms)
+        if since_ms < until_ms:
+            self._begin("booking", key, window.members, WHOLE, since_ms, position, until_ms)
+
+    def _unbook(self, key: str, at_ms: int) -> bool:
+        """End what is kept for a window at `at_ms`, before it begins at the earliest; whether there was anything."""
+        kept = self._used.pop(("booking", key), [])
+        for row in kept:
+            row["until_ms"] = max(row["since_ms"], min(row["until_ms"], at_ms))
+            self.uses.append(row)
+        return bool(kept)
 
     def _note_use(self, row: Row) -> None:
         self._used[row["kind"], row["allocation_id"]].append(row)
@@ -252,6 +299,15 @@ class GpuTimeBooks:
         """A clock that went back does not make a span negative."""
         row["until_ms"] = max(row["since_ms"], at_ms)
         changed.append(row)
+
+
+def _booking(reservation_id: str, window: int) -> str:
+    """The name under which a window's GPUs are kept; no allocation can have it."""
+    return f"{reservation_id}.{window}"
+
+
+def _freed(event: PoolTimeFreed) -> Iterable[int]:
+    return range(WINDOWS_MAX) if event.windows is None else event.windows
 
 
 def _share(event: ClaimGranted | AllocationStarted) -> int:
