@@ -22,7 +22,7 @@ from gpuaas.nodes.domain.hardware import Field
 from gpuaas.nodes.domain.orders import RecordBurnInStep, RecordHardware, RecordUnusableHardware, ValidateNode
 from gpuaas.nodes.domain.proofs import Load, Occasion, Plan, Trial
 from gpuaas.nodes.settings import NodesSettings
-from node_facts import AVAILABLE, REGISTER, at, hardware, last_of, node_after
+from node_facts import AVAILABLE, REGISTER, at, device, hardware, last_of, node_after
 
 PLAN = Plan("short", "1", (Trial(Load.GPU_MEMORY, 60), Trial(Load.GPU_COMPUTE, 60)))
 BURNT = (REGISTER, RecordHardware(hardware()), ValidateNode(PLAN, at(1)))
@@ -76,6 +76,13 @@ def test_a_repaired_machine_runs_one_of_its_own() -> None:
     (started,) = last_of(*swapped)
     assert isinstance(started, NodeBurnInStarted)
     assert started.occasion == "repaired"
+
+
+def test_a_look_that_asks_for_no_proof_begins_no_burn_in() -> None:
+    gone = tuple(device(slot, serial="SWAP" if slot == 0 else None) for slot in range(8))
+    looks = (RecordHardware(hardware(*gone, observed_at=at(5))), RecordHardware(hardware(observed_at=at(6))))
+    (available,) = last_of(*AVAILABLE, *looks, ValidateNode(PLAN, at(6)))
+    assert isinstance(available, NodeBecameAvailable), "it is what it was when it was proved"
 
 
 def test_the_policy_is_by_profile_pool_and_occasion() -> None:

@@ -114,7 +114,8 @@ def validated(node: Node, order: ValidateNode) -> list[Event]:
         return sanitizing_again(node)
     if node.burn_in is not None and not node.burn_in.done:
         return []
-    if node.burn_in is None and order.burn_in is not None and order.now is not None:
+    due = node.proof_due is not None and node.burn_in is None
+    if due and order.burn_in is not None and order.now is not None:
         return [started(node, order.burn_in, order.now)]
     available = NodeBecameAvailable(
         node_id=node.node_id,
