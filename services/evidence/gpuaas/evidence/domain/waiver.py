@@ -174,8 +174,13 @@ def withdrawn(end: WithdrawWaiver) -> WaiverWithdrawn:
     )
 
 
+def may_waive(kind: str, profile: str) -> bool:
+    """Whether a principal of this kind may stand behind a waiver in this profile."""
+    return kind == "user" or profile not in STRICT_PROFILES
+
+
 def _demand_person(kind: str, profile: str) -> None:
-    if profile in STRICT_PROFILES and kind != "user":
+    if not may_waive(kind, profile):
         raise Rejected(f"in {profile} people waive, not a {kind}; sign in as a person")
 
 

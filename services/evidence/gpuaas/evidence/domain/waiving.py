@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gpuaas.evidence.domain.inputs import ClaimOnFile, Inputs, RequirementOnFile, WaiverOnFile, demand_of
-from gpuaas.evidence.domain.waiver import STRICT_PROFILES
+from gpuaas.evidence.domain.waiver import may_waive
 
 PEOPLE_MIN: Final = 2
 
@@ -38,6 +38,6 @@ def flaw(waiver: WaiverOnFile, required: RequirementOnFile, about: Sequence[Clai
         "waiver-from-the-future": said.requested_at > inputs.now,
         "waiver-one-person": len(waiver.people) < PEOPLE_MIN,
         "waiver-self-approved": bool(waiver.people & {one.submitted_by for one in about}),
-        "waiver-not-people": inputs.profile in STRICT_PROFILES and kinds != {"user"},
+        "waiver-not-people": not all(may_waive(kind, inputs.profile) for kind in kinds),
     }
     return next((word for word, found in checks.items() if found), None)
