@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from gpuaas.cli.client import Suite
+from gpuaas.cli.client import Refused, Suite
 from gpuaas.common.clock import rfc3339
 from gpuaas.evidence.domain.claim import REASON_CHARS_MAX
 from gpuaas.evidence.domain.rederivation import LIVE_STATE
@@ -60,7 +60,7 @@ class Claimer:
         collector = self._collector(name)
         said = self._said(required, collector)
         entry = self._journal.entries.get(name)
-        if entry is None or entry.state != "opened":
+        if entry is None or entry.state != "opened" or not await self._still_open(entry.claim_id, said):
             entry = await self._opened(name, said)
         told(collector.procedure)
         began = monotonic()
@@ -72,12 +72,19 @@ class Claimer:
                 "evidence", f"/v1/claims/{entry.claim_id}/abandonment", {"reason": entry.why or "no reason was given"}
             )
         else:
-            await self._submit(entry.claim_id, said, found)
-            entry.state = "passed" if found.passed else "failed"
+            entry.why = await self._submit(entry.claim_id, said, found)
+            entry.state = "passed" if found.passed and not entry.why else "failed"
         entry.took_s = round(monotonic() - began, 1)
         self._journal.write(name, entry)
         told(f"{entry.state} after {entry.took_s:,} s{': ' if entry.why else ''}{entry.why}")
         return entry
+
+    async def _still_open(self, claim_id: str, said: Mapping[str, Any]) -> bool:
+        """Whether the run that broke off can begin again under its claim: nothing was said under it, or otherwise."""
+        async for one in self._suite.items("evidence", "/v1/openings"):
+            if one["claim_id"] == claim_id:
+                return bool(one["procedure"] == said["procedure"] and one["scope"] == said["scope"])
+        return False
 
     def _said(self, required: Mapping[str, Any], collector: Collector) -> dict[str, Any]:
         return {
@@ -96,7 +103,8 @@ class Claimer:
         self._journal.write(name, entry)
         return entry
 
-    async def _submit(self, claim_id: str, said: Mapping[str, Any], found: Collected) -> None:
+    async def _submit(self, claim_id: str, said: Mapping[str, Any], found: Collected) -> str:
+        """Submit and read back; what the reading found to be wrong, or nothing."""
         digest = hashlib.sha256(found.content).hexdigest()
         await self._suite.put_bytes("evidence", f"/v1/artefacts/{digest}", found.content, found.media_type)
         named = {"name": "report", "sha256": digest, "size_bytes": len(found.content), "media_type": found.media_type}
@@ -114,7 +122,13 @@ class Claimer:
         }
         await self._suite.post("evidence", "/v1/claims", claim)
         level = "R4" if found.media_type == LIVE_STATE else "R2"
-        await self._suite.post("evidence", f"/v1/claims/{claim_id}/readbacks", {"level": level})
+        try:
+            told = await self._suite.post("evidence", f"/v1/claims/{claim_id}/readbacks", {"level": level})
+        except Refused as contradicted:
+            # The service has read it back by itself already, and has found otherwise.
+            return str(contradicted)[:REASON_CHARS_MAX]
+        wrong = [one["detail"] for one in told["readbacks"] if one["outcome"] == "contradicted"]
+        return str(wrong[0])[:REASON_CHARS_MAX] if wrong else ""
 
     def _collector(self, name: str) -> Collector:
         if name == LIVE:
