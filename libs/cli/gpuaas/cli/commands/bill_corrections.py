@@ -30,7 +30,7 @@ def correct(tenant: str, start: str, end: str, prices: tuple[str, ...], detail: 
 
 @click.command()
 @in_tenant
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most this many.")
 @as_json
 def corrections(tenant: str, limit: int, json_: bool) -> None:
     """Corrections of a tenant, newest first."""

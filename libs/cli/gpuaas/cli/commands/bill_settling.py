@@ -29,7 +29,13 @@ def due(tenant: str, invoice_id: str, json_: bool) -> None:
 @in_tenant
 @click.argument("invoice_id")
 @click.option("--line", "lines", multiple=True, required=True, help="line=amount, such as l-1=2.49; may repeat.")
-@click.option("--reason", type=click.Choice(["correction", "goodwill"]), default="correction", show_default=True)
+@click.option(
+    "--reason",
+    type=click.Choice(["correction", "goodwill"]),
+    default="correction",
+    show_default=True,
+    help="What kind of note it is.",
+)
 @click.option("--detail", required=True, help="What happened; the tenant reads it.")
 @as_json
 def credit_note(tenant: str, invoice_id: str, lines: tuple[str, ...], reason: str, detail: str, json_: bool) -> None:
@@ -46,7 +52,7 @@ def credit_note(tenant: str, invoice_id: str, lines: tuple[str, ...], reason: st
 
 @click.command(name="credit-notes")
 @in_tenant
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most this many.")
 @as_json
 def credit_notes(tenant: str, limit: int, json_: bool) -> None:
     """Credit notes of a tenant, newest first."""
@@ -84,9 +90,11 @@ def pay(
 @click.command()
 @in_tenant
 @click.option("--category", type=click.Choice(["S", "Z", "E", "AE", "O"]), help="Set it: UNCL5305 category.")
-@click.option("--percent", default="0", show_default=True)
+@click.option("--percent", default="0", show_default=True, help="Tax rate.")
 @click.option("--exemption-reason", help="Why no tax is due, for E, AE and O.")
-@click.option("--payment-days", type=click.IntRange(0, 365), default=30, show_default=True)
+@click.option(
+    "--payment-days", type=click.IntRange(0, 365), default=30, show_default=True, help="Until an invoice is due."
+)
 @as_json
 def tax(
     tenant: str, category: str | None, percent: str, exemption_reason: str | None, payment_days: int, json_: bool
