@@ -22,6 +22,7 @@ from gpuaas.common.testing.running import eventually, fresh_settings, running
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.verify.bundles import verify_bundle
 from gpuaas.verify.epochs import verify_epoch
+from gpuaas.verify.exports import verify_export
 from gpuaas.verify.mirrors import tile_path, verify_mirror
 from gpuaas.verify.policy import Policy, read_policy
 from gpuaas.verify.rows import verify_growth, verify_rows
@@ -292,6 +293,13 @@ async def test_a_tarball_is_verified_offline_under_its_own_policy_with_quorum(au
     assert policy.accept((tmp_path / "checkpoint").read_text()).tree == "tenants/acme"
     report = verify_rows(tmp_path / "rows-000001.json", policy)
     assert (report.verdict, report.detail) == ("verified", "")
+    (tmp_path / "trail.tar").write_bytes(answer.content)
+    whole = verify_export(tmp_path / "trail.tar", policy, whole=True)
+    assert (whole.verdict, whole.detail, whole.checks[-1].name) == ("verified", "", "whole")
+    part = await audit.get("/v1/tenants/acme/export", format="tar", type="gpuaas.billing.usage-metered.v1")
+    (tmp_path / "part.tar").write_bytes(part.content)
+    assert verify_export(tmp_path / "part.tar", policy).checks[-1].name == "inclusion"
+    assert verify_export(tmp_path / "part.tar", policy, whole=True).reason == "left-out"
 
 
 async def test_an_operators_look_stands_in_the_tenants_own_tree_once_an_hour(audit: Running) -> None:

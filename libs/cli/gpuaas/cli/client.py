@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -88,6 +89,13 @@ class Suite:
         """The body of an answer as it is."""
         return (await self._send("GET", service, path, headers={"Accept": accept})).content
 
+    async def save(self, service: str, path: str, file: Path) -> int:
+        """Write the body of an answer to a file as it comes, whole or not at all; how many bytes."""
+        part = file.with_name(f"{file.name}.part")
+        await self._send("GET", service, path, into=part)
+        part.replace(file)
+        return file.stat().st_size
+
     async def post(self, service: str, path: str, body: Any = None, *, key: str | None = None) -> Any:
         """Give a command; `key` makes a later repeat by another process the same command."""
         headers = {"Idempotency-Key": key or new_id()}
@@ -158,6 +166,7 @@ class Suite:
         *,
         at_least: int | None = None,
         headers: Mapping[str, str] | None = None,
+        into: Path | None = None,
         **rest: Any,
     ) -> httpx.Response:
         said: Exception = Unreachable(f"{service} did not answer")
@@ -170,7 +179,7 @@ class Suite:
                 **(headers or {}),
             }
             try:
-                answer = await self._http.request(method, self._url(service, path), headers=given, **rest)
+                answer = await self._answered(method, self._url(service, path), into, headers=given, **rest)
             except httpx.TransportError as lost:
                 said = Unreachable(
                     f"{service} does not answer at {self._url(service, '')}: {lost or type(lost).__name__}"
@@ -185,6 +194,19 @@ class Suite:
             elif answer.status_code not in _AGAIN:
                 break
         raise said
+
+    async def _answered(self, method: str, url: str, into: Path | None, **rest: Any) -> httpx.Response:
+        """The answer; with `into`, its body goes there and not into memory."""
+        if into is None:
+            return await self._http.request(method, url, **rest)
+        async with self._http.stream(method, url, **rest) as answer:
+            if answer.status_code >= 400:
+                await answer.aread()
+            else:
+                with into.open("wb") as file:
+                    async for piece in answer.aiter_bytes():
+                        file.write(piece)
+        return answer
 
     async def _bearer(self) -> str:
         async with self._signing_in:

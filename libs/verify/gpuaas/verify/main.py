@@ -14,6 +14,7 @@ from gpuaas.verify.bundles import verify_bundle
 from gpuaas.verify.decisions import verify_decision
 from gpuaas.verify.epochs import verify_epoch
 from gpuaas.verify.erasures import verify_erasure
+from gpuaas.verify.exports import verify_export
 from gpuaas.verify.handovers import verify_handover
 from gpuaas.verify.mirrors import verify_mirror
 from gpuaas.verify.policy import Policy, read_policy, trusting
@@ -45,6 +46,8 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
             return verify_erasure(options.certificate, policy)
         case "epoch":
             return verify_epoch(options.epoch, policy, options.tenant)
+        case "export":
+            return verify_export(options.tarball, policy, options.whole)
         case "handover":
             return verify_handover(options.note, policy)
         case "tree":
@@ -110,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     epoch = commands.add_parser("epoch", parents=[trust], help="an epoch is balanced and commits to a tenant's tree")
     epoch.add_argument("epoch", help="a JSON file, as `gpuaas audit epoch` saves it")
     epoch.add_argument("--tenant", metavar="ID", help="refuse a document of any other tenant")
+    export = commands.add_parser("export", parents=[trust], help="a trail taken home (`--format tar`) is in the log")
+    export.add_argument("tarball", help="as `gpuaas audit export --format tar` saves it")
+    export.add_argument("--whole", action="store_true", help="refuse one that lacks a leaf of the signed tree")
     handover = commands.add_parser("handover", parents=[trust], help="a trusted key names the log's next one")
     handover.add_argument("note", help="a file: the handover note of a log-key-announced event")
     growth = commands.add_parser("growth", parents=[trust], help="a newer checkpoint continues an older one")

@@ -13,7 +13,7 @@ from typing import Any
 from gpuaas.verify.encodings import hash_bytes
 from gpuaas.verify.fields import Fields
 from gpuaas.verify.leaves import Leaf, check_bytes, read_leaf
-from gpuaas.verify.policy import Policy
+from gpuaas.verify.policy import Head, Policy
 from gpuaas.verify.proofs import read_proof
 from gpuaas.verify.refusals import Refuted, Unusable
 from gpuaas.verify.reports import Report
@@ -32,7 +32,7 @@ def verify_rows(path: str | Path, policy: Policy) -> Report:
         if not rows:
             raise Unusable("malformed", "no rows to verify")
         for number, row in enumerate(rows, 1):
-            _verify_row(Fields(row, f"row {number}"), policy)
+            verify_row(Fields(row, f"row {number}"), policy)
         report.held("inclusion", f"{len(rows):,} rows are in the log, byte for byte")
     return report
 
@@ -57,13 +57,19 @@ def verify_growth(old: str | Path, new: str | Path, proof: str | Path, policy: P
     return report
 
 
-def _verify_row(row: Fields, policy: Policy) -> None:
+def verify_row(row: Fields, policy: Policy) -> tuple[int, Head]:
+    """One row is in the tree it belongs to: its leaf index, and the head it was judged under.
+
+    Raises:
+        Refuted: it is not.
+    """
     proof = read_proof(row.text("proof"))
     leaf = _leaf(row)
     check_bytes(leaf)
     head = proof.verify(canonical(dict(leaf.entry.raw)), policy)
     if head.tree != leaf.tree:
         raise Refuted("wrong-tree", f"{row.what}: {leaf.subject} does not belong in the tree {head.tree}")
+    return proof.index, head
 
 
 def _leaf(row: Fields) -> Leaf:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import click
@@ -13,7 +14,12 @@ from gpuaas.cli.commands import personal_data
 from gpuaas.cli.here import in_tenant, open_suite, tenant_path
 from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, print_table
 
+if TYPE_CHECKING:
+    from gpuaas.cli.client import Suite
+
 FOLLOW_WAIT_S: Final = 20
+PAGE_LIMIT: Final = 500
+ROWS_MAX: Final = 100_000
 
 
 @click.group()
@@ -56,9 +62,8 @@ def search(
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
-            given: dict[str, Any] = {**sought, "type": type_, "limit": limit, "proof": 1 if proof else None}
-            page: dict[str, Any] = await suite.get("audit", path, **given)
-            return page
+            given: dict[str, Any] = {**sought, "type": type_, "proof": 1 if proof else None}
+            return {"items": await _rows(suite, path, limit, given)}
 
     page = finish(work)
     if proof is not None:
@@ -68,9 +73,21 @@ def search(
     print_items("Trail", columns, page["items"], json_)
 
 
+async def _rows(suite: Suite, path: str, limit: int, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first rows, page by page: what arrives meanwhile changes none of them."""
+    rows: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        page = await suite.get("audit", path, limit=min(limit - len(rows), PAGE_LIMIT), cursor=cursor, **given)
+        rows += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None or len(rows) >= limit:
+            return rows
+
+
 async def _follow(path: str, limit: int, json_: bool, sought: dict[str, Any]) -> None:
     async with open_suite() as suite:
-        newest = (await suite.get("audit", path, limit=limit, **sought))["items"][::-1]
+        newest = (await _rows(suite, path, limit, sought))[::-1]
         last = 0
         while True:
             for row in newest:
@@ -102,16 +119,15 @@ def export(file: Path, tenant: str, format_: str, type_: str | None, json_: bool
     given = {"format": format_, "type": type_, **sought}
     asked = urlencode({name: value for name, value in given.items() if value is not None})
 
-    async def work() -> bytes:
+    async def work() -> int:
         async with open_suite() as suite:
-            return await suite.get_bytes("audit", f"{tenant_path(tenant, 'export')}?{asked}")
+            return await suite.save("audit", f"{tenant_path(tenant, 'export')}?{asked}", file)
 
-    content = finish(work)
-    file.write_bytes(content)
+    size = finish(work)
     if json_:
-        print_json({"file": str(file), "bytes": len(content), "format": format_})
+        print_json({"file": str(file), "bytes": size, "format": format_})
     else:
-        click.echo(f"{len(content):,} bytes in {file}", err=True)
+        click.echo(f"{size:,} bytes in {file}", err=True)
 
 
 @command.command()
