@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -49,11 +50,32 @@ async def audit_leaves(stack: TestStack) -> list[Row]:
     """Events of 50 tenants from the log into rows, trees and tiles, beside COPY of their bytes alone."""
     async with fresh_log(stack) as log, open_database(stack) as database:
         await fill(log, EVENTS, TENANTS)
+        before_mib = resident_mib()
         async with kept(AuditTrail(), log, database) as projector:
             rate = await rebuild_rate_of(projector, EVENTS)
+            grew_mib = resident_mib() - before_mib
         payloads = [(number, PAYLOAD) for number in range(EVENTS)]
         copied = await copy_rate(database, "position bigint PRIMARY KEY, payload bytea", payloads)
-    return [at_least("audit trail", rate, "leaves/s", 20_000, copied)]
+    return [
+        at_least("audit trail", rate, "leaves/s", 20_000, copied),
+        Row(f"audit trail, memory that folding {EVENTS:,} events four times took", grew_mib, "MiB"),
+    ]
+
+
+def resident_mib() -> float:
+    """Memory of this process now."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / KIB
+
+
+def appending_kib(edge: Frontier, leaves: list[bytes]) -> float:
+    """Most memory that appending these leaves needs."""
+    tracemalloc.start()
+    try:
+        grown(edge, leaves)
+        return tracemalloc.get_traced_memory()[1] / KIB
+    finally:
+        tracemalloc.stop()
 
 
 def entry(number: int) -> Entry:
@@ -73,11 +95,16 @@ async def audit_proofs(_: TestStack) -> list[Row]:
     for leaf in hashes:
         sha256(b"\x01" + leaf + leaf)
     hashed_s = time.perf_counter() - began
+    empty_kib, large_kib = (appending_kib(edge, hashes[:1_000]) for edge in (Frontier(), growth.frontier))
+    growth_in = large_kib / empty_kib
     stored: dict[Tile, bytes] = {}
     for part in tile_rows(Frontier(), growth):
         stored[part.level, part.index] = part.hashes
     return [
         beside("audit, a tree grows, against one hash a leaf", LEAVES / grown_s, "leaves/s", LEAVES / hashed_s),
+        Row(
+            "audit, memory to append 1,000 leaves at 10⁶, against an empty tree", large_kib, "KiB", empty_kib, growth_in
+        ),
         *_proofs(stored, growth.frontier),
     ]
 
