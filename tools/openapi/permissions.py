@@ -19,6 +19,7 @@ KEY: Final = "x-permission"
 QUESTIONS_BY_POST: Final = frozenset(
     {
         "POST /v1/fault-rules/replays",
+        "POST /v1/pools/{pool_id}/policy-labs",
         "POST /v1/pools/{pool_id}/suppositions",
         "POST /v1/re-ratings",
         "POST /v1/tenants/{tenant_id}/estimates",

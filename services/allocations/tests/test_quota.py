@@ -138,7 +138,7 @@ def test_whatever_is_asked_no_limit_is_passed_and_no_entitled_request_waits_behi
     tenants = ["acme/x", "acme/y", "rival", "third"]
     asks = [(dice.choice(tenants), gpus(dice.choice([1, 2, 4])), dice.choice([0, 5])) for _ in range(60)]
     decided = cycle(fleet(5), line(*asks), set_)
-    usage = Usage.of(set_, ())
+    usage = Usage(set_)
     for grant in decided.grants:
         usage.add(grant.tenant_id, grant.project_id, "h100", 1_000 * sum(len(m.device_ids) for m in grant.members))
     assert usage.held["acme", "h100", None] <= 12_000

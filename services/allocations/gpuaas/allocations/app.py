@@ -22,7 +22,7 @@ from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.quotas import QuotasInForce
 from gpuaas.allocations.projections.reservations import Reservations
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION, Lives, Scheduler
-from gpuaas.allocations.routes import answers, calendar, reservations, rules, workloads
+from gpuaas.allocations.routes import answers, calendar, lab, reservations, rules, workloads
 from gpuaas.allocations.routes import quotas as quota_routes
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
@@ -74,6 +74,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.serve(rules.door(service))
     service.serve(reservations.door(service, promised))
     service.serve(calendar.door(service))
+    service.serve(lab.door(service, allocations, entitlements, settings.placement_policy))
     service.serve(workloads.door(service, runtime))
     service.serve(answers.tenants_door(service, allocations, settings.placement_policy))
     service.serve(answers.operators_door(service, allocations, settings.placement_policy))

@@ -13,6 +13,7 @@ The empty version owns no book: each fold that begins there gets a book of its o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,10 +80,15 @@ class Claim:
     since: int = field(default=0, compare=False)
     ends_by: datetime | None = field(default=None, compare=False)
     reservation_id: str | None = None
+    gpu_count: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gpu_count", sum(mask.bit_count() for _, mask in self.holdings))
 
     @property
-    def gpu_count(self) -> int:
-        return sum(mask.bit_count() for _, mask in self.holdings)
+    def milli(self) -> int:
+        """Thousandths of GPUs that it holds."""
+        return self.gpu_count * self.share_milli
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,7 @@ class Book:
         self.held: list[Bits] = []
         self.claims: dict[str, Claim] = {}
         self.promises: dict[str, Promise] = {}
+        self.in_use: Counter[tuple[str, str, str | None]] = Counter()
         self.used: list[dict[int, int]] = []
         self.demand: Demand = ()
         self.share_demand: ShareDemand = ()
@@ -185,8 +192,11 @@ class Book:
                 return ("held", node, before)
             case ("claim", allocation_id, claim):
                 was_held = self.claims.pop(allocation_id, None)
+                if was_held is not None:
+                    self._use(was_held, -was_held.milli)
                 if claim is not None:
                     self.claims[allocation_id] = claim
+                    self._use(claim, claim.milli)
                 return ("claim", allocation_id, was_held)
             case ("promise", gainer, promise):
                 kept = self.promises.pop(gainer, None)
@@ -204,6 +214,14 @@ class Book:
             case ("node", node, record):
                 return ("node", node, self._set_node(node, record))
         raise AssertionError(change)
+
+    def _use(self, claim: Claim, milli: int) -> None:
+        """`in_use`: thousandths of GPUs held by (tenant, model, project), and by the tenant as a whole (None)."""
+        for project_id in (None, claim.project_id):
+            key = (claim.tenant_id, claim.gpu_model, project_id)
+            self.in_use[key] += milli
+            if not self.in_use[key]:
+                del self.in_use[key]
 
     def _set_part(self, node: int, bit: int, used: int) -> int:
         """That many thousandths of a shared GPU are in use, none: it is whole again. What it was before."""

@@ -9,6 +9,7 @@ could never hold is turned down.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
@@ -36,6 +37,11 @@ from gpuaas.allocations.domain.quota import Scope, Standing, Usage, milli_of
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.contracts.allocations import PendingReason, QuotaSet, RejectionReason
 
+Group = tuple[str, str, bool | None, Lane]
+"""Requests that only their arrival tells apart: tenant, project, preemptible, lane."""
+_Rank = tuple[int, float, int, int, "deque[Waiting]"]
+"""Of a group of those that borrow: priority, share, arrival of its first; its number."""
+
 
 @dataclass(slots=True)
 class _Round:
@@ -51,6 +57,7 @@ class _Round:
     obstacles: dict[Lane, Obstacle] = field(default_factory=dict)
     own: dict[str, Obstacle] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
+    known: dict[str, dict[tuple[str, str, int], Standing]] = field(default_factory=dict)
 
     def models(self, waiting: Waiting, wanted: tuple[Standing, ...]) -> list[str]:
         """The models that it would take and stands so with."""
@@ -59,7 +66,10 @@ class _Round:
         return [model for model in models if self.standing(waiting, model) in wanted]
 
     def standing(self, waiting: Waiting, model: str) -> Standing:
-        said = self.usage.standing(waiting.tenant_id, waiting.project_id, model, milli_of(waiting.shape))
+        key = (waiting.project_id, model, milli_of(waiting.shape))
+        known = self.known.setdefault(waiting.tenant_id, {})
+        if (said := known.get(key)) is None:
+            said = known[key] = self.usage.standing(waiting.tenant_id, *key)
         # What may never be taken back is not lent.
         return "exhausted" if said == "borrows" and waiting.preemptible is False else said
 
@@ -74,6 +84,7 @@ class _Round:
             if isinstance(found, Placement):
                 grant = grant_of(self.pool_id, waiting, found, *self.outlook.times(waiting, self.pool))
                 self.pool = self.pool.granted(checked(self.pool.book, grant))
+                self.known.pop(waiting.tenant_id, None)
                 self.usage.add(waiting.tenant_id, waiting.project_id, model, milli_of(shape))
                 self.grants.append(grant)
                 return None
@@ -91,14 +102,16 @@ class _Round:
     def turn_down(self, waiting: Waiting, reason: RejectionReason, detail: str) -> None:
         self.refusals.append(Refusal(waiting, reason, detail))
 
-    def exhausted(self, waiting: Waiting) -> None:
-        """No model is left to it: for now, or for ever."""
-        model = waiting.shape.gpu_model or next(iter(sorted(self.pool.book.models)))
-        detail = self.usage.told(waiting.tenant_id, waiting.project_id, model, milli_of(waiting.shape))
-        if self.models(waiting, ("exhausted",)):
-            self.own[waiting.allocation_id] = Obstacle("quota-exhausted", detail)
+    def exhausted(self, group: deque[Waiting]) -> None:
+        """No model is left to these, which are alike: for now, or for ever."""
+        head = group[0]
+        model = head.shape.gpu_model or next(iter(sorted(self.pool.book.models)))
+        detail = self.usage.told(head.tenant_id, head.project_id, model, milli_of(head.shape))
+        if self.models(head, ("exhausted",)):
+            self.own.update(dict.fromkeys((each.allocation_id for each in group), Obstacle("quota-exhausted", detail)))
         else:
-            self.turn_down(waiting, "quota-exceeded", detail)
+            for each in group:
+                self.turn_down(each, "quota-exceeded", detail)
 
 
 def plan_with_quotas(
@@ -115,13 +128,13 @@ def plan_with_quotas(
     lately: Mapping[tuple[str, str], float] | None = None,
     outlook: Outlook = ANY_TIME,
 ) -> Plan:
-    """One cycle's decisions. Neither `pool` nor `line` is changed; O(waiting) where `plan` is O(grants + lanes).
+    """One cycle's decisions. Neither `pool` nor `line` is changed; O(waiting), where `plan` is O(grants + lanes).
 
     Args:
         strict, barred, outlook: as in `plan`.
         lately: what tenants held on average; who borrowed much goes behind who borrowed little.
     """
-    usage = Usage.of(quotas, pool.book.claims.values(), lately)
+    usage = Usage.of(quotas, pool.book, lately)
     cycle = _Round(pool_id, pool, usage, policy, kept_before, strict, outlook)
     deferred: dict[str, Deferral] = {}
     waiting = [
@@ -148,10 +161,15 @@ def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Wa
     """Those within their quota; who is left to borrow."""
     later: list[Waiting] = []
     stuck: set[tuple[Lane, str | None]] = set()
+    beyond: set[Group] = set()
     for each in waiting:
-        lane = each.lane
+        lane, group = each.lane, _group(each)
+        if group in beyond:
+            later.append(each)
+            continue
         models = cycle.models(each, ("within",))
         if not models:
+            beyond.add(group)
             later.append(each)
             continue
         if len(cycle.grants) >= grants_max or (lane, each.shape.gpu_model) in stuck:
@@ -172,34 +190,53 @@ def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Wa
 def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
     """Those that borrow, the one whose tenant has borrowed least first; whether there is more to do at once."""
 
-    def share(each: Waiting) -> float:
-        return min(cycle.usage.share(each.tenant_id, model) for model in cycle.models(each, _MAY))
+    def rank(number: int, group: deque[Waiting], models: list[str]) -> _Rank:
+        share = min(cycle.usage.share(group[0].tenant_id, model) for model in models)
+        return -group[0].priority, share, group[0].arrival, number, group
 
-    heap = []
-    for number, each in enumerate(later):
-        if cycle.models(each, _MAY):
-            heap.append((-each.priority, share(each), each.arrival, number, each))
+    alike: defaultdict[Group, deque[Waiting]] = defaultdict(deque)
+    for each in later:
+        alike[_group(each)].append(each)
+    heap: list[_Rank] = []
+    for number, group in enumerate(alike.values()):
+        if models := cycle.models(group[0], _MAY):
+            heap.append(rank(number, group, models))
         else:
-            cycle.exhausted(each)
+            cycle.exhausted(group)
     heapify(heap)
     stuck: set[Lane] = set()
     while heap and len(cycle.grants) < grants_max:
-        _, believed, _, number, each = heappop(heap)
-        lane = each.lane
-        models = cycle.models(each, _MAY)
+        _, believed, _, number, group = heappop(heap)
+        head, lane = group[0], group[0].lane
+        models = cycle.models(head, _MAY)
         if not models:
-            cycle.exhausted(each)
-        elif (now := share(each)) > believed:
-            heappush(heap, (-each.priority, now, each.arrival, number, each))
-        elif lane not in stuck and (found := cycle.put(each, models)) is not None:
-            if found.forever:
+            cycle.exhausted(group)
+        elif (again := rank(number, group, models))[1] > believed:
+            heappush(heap, again)
+        elif lane in stuck:
+            continue
+        elif (found := cycle.put(head, models)) is None:
+            group.popleft()
+            if group:
+                heappush(heap, (again[0], believed, group[0].arrival, number, group))
+        elif found.forever:
+            for each in group:
                 cycle.turn_down(each, cast(RejectionReason, found.reason), found.detail)
+        else:
+            if found.promised:
+                # Only its own times stand in the way; those of the next may not.
+                group.popleft()
+                if group:
+                    heappush(heap, (again[0], believed, group[0].arrival, number, group))
             else:
-                if not found.promised:
-                    stuck.add(lane)
-                cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
-                cycle.keep_for(each, found)
+                stuck.add(lane)
+            cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
+            cycle.keep_for(head, found)
     return len(cycle.grants) >= grants_max
+
+
+def _group(each: Waiting) -> Group:
+    return each.tenant_id, each.project_id, each.preemptible, each.lane
 
 
 _MAY: tuple[Standing, ...] = ("within", "borrows")

@@ -98,6 +98,8 @@ def make_way(
             ripe[claim.allocation_id] = lost_ms(claim, work, now)
         elif again_at is None or ripens < again_at:
             again_at = ripens
+    if not ripe:
+        return Decided(None, again_at)
     others = {name: keep.nodes for name, keep in (kept or {}).items() if keep.allocation_id != head.allocation_id}
     for name in leaving:
         pool = pool.returned(name)
@@ -115,7 +117,7 @@ def make_way(
 def lost_ms(claim: Claim, work: Running, now: datetime) -> int:
     """GPU-milliseconds that the work has done so far: what its end may lose."""
     ran_ms = max(0, (now - work.started_at) // timedelta(milliseconds=1))
-    return claim.gpu_count * claim.share_milli * ran_ms // WHOLE_MILLI
+    return claim.milli * ran_ms // WHOLE_MILLI
 
 
 def _victim(claim: Claim, lost: int) -> Victim:
@@ -141,7 +143,7 @@ def _right(
         return work.preemptible is not False and claim.allocation_id not in covered
 
     if quotas:
-        usage = Usage.of(quotas, book.claims.values())
+        usage = Usage.of(quotas, book)
         if usage.standing(head.tenant_id, head.project_id, model, milli) == "within":
             return "quota-reclaimed", lent
     if rules.preemption == "reclaim-and-priority":
@@ -154,12 +156,12 @@ def within_quota(claims: Iterable[Claim], model: str, quotas: Mapping[Scope, Quo
     used: defaultdict[Scope, int] = defaultdict(int)
     covered: set[str] = set()
     for claim in sorted((claim for claim in claims if claim.gpu_model == model), key=lambda claim: claim.since):
-        milli, fits = claim.gpu_count * claim.share_milli, True
+        fits = True
         for scope in ((claim.tenant_id, model, None), (claim.tenant_id, model, claim.project_id)):
             said = quotas.get(scope)
             if said is None and scope[2] is not None:
                 continue
-            used[scope] += milli
+            used[scope] += claim.milli
             fits = fits and used[scope] <= WHOLE_MILLI * (said.nominal_gpus if said else 0)
         if fits:
             covered.add(claim.allocation_id)

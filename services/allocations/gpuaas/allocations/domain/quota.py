@@ -7,11 +7,11 @@ one's own. A scope that nobody named is entitled to nothing and may borrow: no d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from gpuaas.allocations.domain.book import Claim
+from gpuaas.allocations.domain.book import Book
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
@@ -100,17 +100,10 @@ class Usage:
 
     @classmethod
     def of(
-        cls,
-        quotas: Mapping[Scope, QuotaSet],
-        claims: Iterable[Claim],
-        lately: Mapping[tuple[str, str], float] | None = None,
+        cls, quotas: Mapping[Scope, QuotaSet], book: Book, lately: Mapping[tuple[str, str], float] | None = None
     ) -> Usage:
         """`lately`: thousandths that each tenant held of a model on average, where past use counts."""
-        usage = cls(quotas, lately=lately or {})
-        for claim in claims:
-            milli = claim.gpu_count * claim.share_milli
-            usage.add(claim.tenant_id, claim.project_id, claim.gpu_model, milli)
-        return usage
+        return cls(quotas, Counter(book.in_use), lately or {})
 
     def add(self, tenant_id: str, project_id: str, model: str, milli: int) -> None:
         self.held[tenant_id, model, None] += milli

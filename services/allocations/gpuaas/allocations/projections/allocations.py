@@ -6,7 +6,7 @@ known ones, without reading. No index covers a column that changes: updates stay
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -213,6 +213,17 @@ class Allocations(Projection):
             return await db.fetch(query.where(*mine).order_by(line.c.requested_position))
         whole = (line.c.pool_id == pool_id, line.c.queue_position > after)
         return await db.fetch(query.where(*whole).order_by(line.c.queue_position))
+
+    async def asked_between(self, db: Database, pool_id: str, after: int, until: int, limit: int) -> list[Record]:
+        """Requests of a pool made after one position of the log and up to another, by arrival."""
+        t = TABLE.c
+        query = select(TABLE).where(t.pool_id == pool_id, t.requested_position > after, t.requested_position <= until)
+        return await db.fetch(query.order_by(t.requested_position).limit(limit))
+
+    async def of_claims(self, db: Database, allocation_ids: Iterable[str]) -> dict[str, Record]:
+        """Allocations by id, of whatever tenant."""
+        found = await db.fetch(select(TABLE).where(TABLE.c.allocation_id.in_(list(allocation_ids))))
+        return {row["allocation_id"]: row for row in found}
 
     async def counts(self, db: Database, pool_id: str | None = None) -> dict[str, int]:
         """How many allocations are in each state, all states named."""
