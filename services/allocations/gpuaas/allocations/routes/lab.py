@@ -73,7 +73,7 @@ def door(service: Service, allocations: Allocations, entitlements: Entitlements,
     async def policy_lab(
         pool_id: str, ask: OtherWay, caller: Annotated[Caller, Depends(permit("allocations.pool.read"))]
     ) -> dict[str, Any]:
-        until = ask.until or await service.log.last_position()
+        until = await service.log.last_position() if ask.until is None else ask.until
         rows = await allocations.asked_between(service.database, pool_id, ask.after, until, JOBS_MAX + 1)
         if len(rows) > JOBS_MAX:
             raise Invalid(
