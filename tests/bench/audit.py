@@ -15,11 +15,17 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gpuaas.audit.adapters.key_file import Ed25519Key
+from gpuaas.audit.adapters.watch_memory import WatchMemory
 from gpuaas.audit.domain.checkpoints import LogKey, proof_file
 from gpuaas.audit.domain.entries import Entry
 from gpuaas.audit.domain.merkle import Frontier, grown
 from gpuaas.audit.domain.tiles import Tile, Tiles, tile_rows
 from gpuaas.audit.projections.audit_trail import AuditTrail
+from gpuaas.audit.watching import Watching
+from gpuaas.common.clock import WallClock
+from gpuaas.common.commands import Commands
+from gpuaas.common.log import EventLog
+from gpuaas.common.tables import Database
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.verify.mirrors import TILE_WIDTH, tile_path
 from gpuaas.verify.policy import trusting
@@ -54,12 +60,27 @@ async def audit_leaves(stack: TestStack) -> list[Row]:
         async with kept(AuditTrail(), log, database) as projector:
             rate = await rebuild_rate_of(projector, EVENTS)
             grew_mib = resident_mib() - before_mib
+            compared = await compared_rate(log, database)
         payloads = [(number, PAYLOAD) for number in range(EVENTS)]
         copied = await copy_rate(database, "position bigint PRIMARY KEY, payload bytea", payloads)
     return [
         at_least("audit trail", rate, "leaves/s", 20_000, copied),
+        beside("audit trail, the log compared with it, against folding", compared, "positions/s", rate),
         Row(f"audit trail, memory that folding {EVENTS:,} events four times took", grew_mib, "MiB"),
     ]
+
+
+async def compared_rate(log: EventLog, database: Database) -> float:
+    """Positions per second of a look at the whole log."""
+    name = AuditTrail().name
+    memory = WatchMemory(database, log, name)
+    await memory.open()
+    commands = Commands(log, WallClock(), "audit", "dev")
+    began = time.perf_counter()
+    found = await Watching(log, database, commands, name, memory, EVENTS, pass_s=3_600).look()
+    took_s = time.perf_counter() - began
+    assert not found, found
+    return EVENTS / took_s
 
 
 def resident_mib() -> float:
