@@ -5,10 +5,12 @@ Whoever does this owns the broker: services and people have no right to.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -33,7 +35,10 @@ TENANTS = 20
 class Tampering:
     """The broker's owner, a running audit service, and an operator at its door."""
 
-    def __init__(self, owner: Client, service: Service, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    def __init__(
+        self, url: str, owner: Client, service: Service, client: httpx.AsyncClient, headers: dict[str, str]
+    ) -> None:
+        self.url = url
         self.owner, self.service, self.client, self.headers = owner, service, client, headers
         self.stored: list[Msg] = []
         self.incarnation = ""
@@ -56,15 +61,26 @@ class Tampering:
         ]
 
     async def put_back(self, count: int, incarnation: str, deny_delete: bool = True, **other: bytes) -> None:
-        """The stream made again with its first `count` messages; `p<n>` are other bytes for position n."""
-        await self.asked(f"STREAM.DELETE.{STREAM}")
+        """The stream made again with its first `count` messages; `p<n>` are other bytes for position n.
+
+        The service runs in this loop, which stands still meanwhile: it sees the new stream only when it is whole.
+        """
         config = events_config(LogSettings()) | {"metadata": {"incarnation": incarnation}, "deny_delete": deny_delete}
-        await self.asked(f"STREAM.CREATE.{STREAM}", config)
-        for number, message in enumerate(self.stored[:count], 1):
+        work = Thread(target=lambda: asyncio.run(self._put_back(self.stored[:count], config, other)))
+        work.start()
+        work.join()
+
+    async def _put_back(self, stored: list[Msg], config: dict[str, Any], other: dict[str, bytes]) -> None:
+        owner = await nats.connect(self.url)
+        for api, body in ((f"STREAM.DELETE.{STREAM}", b""), (f"STREAM.CREATE.{STREAM}", json.dumps(config).encode())):
+            answer = json.loads((await owner.request(f"$JS.API.{api}", body, timeout=10)).data)
+            assert "error" not in answer, answer
+        for number, message in enumerate(stored, 1):
             headers = dict(message.headers or {})
             kept: dict[str, Any] = {name: headers[name] for name in ("ce-type", "Content-Type") if name in headers}
             payload = other.get(f"p{number}", message.data)
-            await self.owner.request(headers["Nats-Subject"], payload, headers=kept, timeout=10)
+            await owner.request(headers["Nats-Subject"], payload, headers=kept, timeout=10)
+        await owner.close()
 
     async def grown(self, count: int) -> None:
         """The log and its trail, longer by so many events."""
@@ -124,7 +140,7 @@ async def tampering(stack: TestStack, tmp_path: Path) -> AsyncIterator[Tampering
                 made = TenantCreated(tenant_id=f"t-{number}", display_name="T", billing_currency="EUR")
                 await tell(service.log, made, tenant_id=f"t-{number}", entity_id=f"t-{number}")
             owner = await nats.connect(settings.nats_url)
-            town = Tampering(owner, service, client, headers)
+            town = Tampering(settings.nats_url, owner, service, client, headers)
 
             async def sealed() -> bool:
                 return bool((await town.doctor())["leaves"] >= TENANTS)
