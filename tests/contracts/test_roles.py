@@ -17,7 +17,12 @@ PLATFORMS = {
     "iam.tenant-ceiling.remove",
     "billing.credit.grant",
     "billing.credit.void",
+    "billing.correction.issue",
+    "billing.credit-note.issue",
+    "billing.invoice.void",
+    "billing.payment.record",
     "billing.spending.order",
+    "billing.tax-profile.set",
 }
 """What is done to a tenant by the platform and never by the tenant itself."""
 LADDER = ("viewer", "member", "project-admin", "tenant-admin")
