@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Commands
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import Invalid, NotFound
+from gpuaas.common.errors import NotFound
 from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, paging, permit, public
 from gpuaas.common.projections import Database, Projection, Record
 from gpuaas.contracts.inventory import Label
@@ -28,7 +28,7 @@ from gpuaas.inventory.projections.partitionings import Partitionings
 from gpuaas.inventory.projections.places import Places
 from gpuaas.inventory.projections.skus import Skus
 from gpuaas.inventory.reactions import Books
-from gpuaas.inventory.routes.gpu_time import gpu_time_routes
+from gpuaas.inventory.routes.gpu_time import dimensions_of, gpu_time_routes
 from gpuaas.inventory.routes.places import life_routes, part_routes, place_routes
 from gpuaas.inventory.routes.plans import plan_routes
 from pydantic import Field
@@ -180,9 +180,7 @@ def _capacity(door: APIRouter, capacity: FleetCapacity, database: Database) -> N
         pool_id: Text = None,
         gpu_model: Text = None,
     ) -> Page:
-        dimensions = [name.strip() for name in by.split(",") if name.strip()]
-        if (unknown := set(dimensions) - set(DIMENSIONS)) or len(set(dimensions)) != len(dimensions):
-            raise Invalid(f"by={by!r}: use each of {', '.join(DIMENSIONS)} at most once", unknown=sorted(unknown))
+        dimensions = dimensions_of(by)
         wanted = _given(DIMENSIONS, (region, site, pod, rack, pool_id, gpu_model))
         return Page(items=[dict(row) for row in await capacity.by(database, dimensions, wanted)])
 

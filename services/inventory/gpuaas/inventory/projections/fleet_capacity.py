@@ -94,14 +94,7 @@ def _uncounted(machine_id: str) -> dict[str, Any]:
 def _changes(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
     match fact.event:
         case MachineAccepted() as event:
-            return {
-                **event.topology.model_dump(include=set(DIMENSIONS)),
-                "pool_id": event.pool_id,
-                "gpu_model": event.gpu_model,
-                "gpus": len(event.devices),
-                "listed": True,
-                "mismatched": False,
-            }
+            return accepted_at(event)
         case MachineMismatched():
             return {"mismatched": True}
         case MachineRemoved():
@@ -116,6 +109,18 @@ def _changes(row: Mapping[str, Any], fact: Fact) -> dict[str, Any]:
             return {"silent": False}
         case other:
             raise AssertionError(f"{type(other).__name__} is read but not folded")
+
+
+def accepted_at(event: MachineAccepted) -> dict[str, Any]:
+    """Where an accepted machine stands, whose it is and how much it is: what every view of machines counts by."""
+    return {
+        **event.topology.model_dump(include=set(DIMENSIONS)),
+        "pool_id": event.pool_id,
+        "gpu_model": event.gpu_model,
+        "gpus": len(event.devices),
+        "listed": True,
+        "mismatched": False,
+    }
 
 
 def _state(row: Mapping[str, Any]) -> str:

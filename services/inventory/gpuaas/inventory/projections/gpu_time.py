@@ -14,9 +14,9 @@ from typing import Any, Final
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows
 from gpuaas.inventory.domain.conservation import GpuTime, Kind, Span, Window, reckon
+from gpuaas.inventory.projections.fleet_capacity import DIMENSIONS
 from gpuaas.inventory.projections.gpu_time_books import (
     CLOSURES,
-    DIMENSIONS,
     METERED,
     PRESENCES,
     READS,

@@ -30,10 +30,10 @@ from gpuaas.contracts.nodes import (
     NodeSanitizingStarted,
 )
 from gpuaas.inventory.domain.conservation import WHOLE, instant_ms
+from gpuaas.inventory.projections.fleet_capacity import DIMENSIONS
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
 
 _META: Final = MetaData()
-DIMENSIONS: Final = ("region", "site", "pod", "rack", "pool_id", "gpu_model")
 PRESENCES: Final = Table(
     "gpu_presences_v2",
     _META,

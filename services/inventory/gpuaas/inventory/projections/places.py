@@ -13,6 +13,7 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.inventory import MachineAccepted, MachineMismatched, MachineRemoved
 from gpuaas.inventory.domain.machine import VOCABULARY
+from gpuaas.inventory.projections.fleet_capacity import accepted_at
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, and_, case, func, select
 
 LEVELS: Final = ("region", "site", "pod", "rack", "nvlink_domain", "machine_id")
@@ -84,15 +85,7 @@ _NOWHERE: Final[dict[str, Any]] = {
 def _changes(fact: Fact) -> dict[str, Any]:
     match fact.event:
         case MachineAccepted() as event:
-            return {
-                **event.topology.model_dump(include=set(LEVELS)),
-                "nvlink_domain": event.nvlink_domain or UNLINKED,
-                "pool_id": event.pool_id,
-                "gpu_model": event.gpu_model,
-                "gpus": len(event.devices),
-                "listed": True,
-                "mismatched": False,
-            }
+            return accepted_at(event) | {"nvlink_domain": event.nvlink_domain or UNLINKED}
         case MachineMismatched():
             return {"mismatched": True}
         case MachineRemoved():

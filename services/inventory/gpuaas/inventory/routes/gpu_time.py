@@ -13,8 +13,8 @@ from gpuaas.common.errors import Invalid
 from gpuaas.common.http import YEARS, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.projections import Database
 from gpuaas.inventory.domain.conservation import BUCKETS, GpuTime, Window, instant_ms, moment_of
+from gpuaas.inventory.projections.fleet_capacity import DIMENSIONS
 from gpuaas.inventory.projections.gpu_time import FILTERS, GpuTimes, Sums
-from gpuaas.inventory.projections.gpu_time_books import DIMENSIONS
 
 Text = Annotated[str | None, Query(max_length=64)]
 BY_DEFAULT: Final = "pool_id,gpu_model"
@@ -62,7 +62,7 @@ def gpu_time_routes(door: APIRouter, times: GpuTimes, database: Database, clock:
         by: By = BY_DEFAULT,
     ) -> dict[str, Any]:
         window = await _window(times, database, clock, since, until)
-        dimensions = _dimensions(by)
+        dimensions = dimensions_of(by)
         found = await times.sums(database, window, dimensions, asked.wanted)
         total = Sums()
         for sums in found.values():
@@ -97,7 +97,7 @@ def gpu_time_routes(door: APIRouter, times: GpuTimes, database: Database, clock:
         by: By = BY_DEFAULT,
     ) -> dict[str, Any]:
         at_ms = instant_of(at, clock)
-        dimensions = _dimensions(by)
+        dimensions = dimensions_of(by)
         found = await times.sums(database, Window(at_ms, at_ms + 1), dimensions, asked.wanted)
         items = [{**dict(zip(dimensions, key, strict=True)), **_milli(sums)} for key, sums in found.items()]
         return {"at": moment_of(at_ms), "items": items}
@@ -125,10 +125,10 @@ def _moment(given: datetime | None) -> datetime | None:
     return given
 
 
-def _dimensions(by: str) -> list[str]:
+def dimensions_of(by: str, allowed: Sequence[str] = DIMENSIONS) -> list[str]:
     names = [name.strip() for name in by.split(",") if name.strip()]
-    if (unknown := set(names) - set(DIMENSIONS)) or len(set(names)) != len(names):
-        raise Invalid(f"by={by!r}: use each of {', '.join(DIMENSIONS)} at most once", unknown=sorted(unknown))
+    if (unknown := set(names) - set(allowed)) or len(set(names)) != len(names):
+        raise Invalid(f"by={by!r}: use each of {', '.join(allowed)} at most once", unknown=sorted(unknown))
     return names
 
 

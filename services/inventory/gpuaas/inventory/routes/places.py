@@ -19,7 +19,7 @@ from gpuaas.inventory.projections.devices import Devices
 from gpuaas.inventory.projections.gpu_time import GpuTimes
 from gpuaas.inventory.projections.partitionings import Partitionings
 from gpuaas.inventory.projections.places import LEVELS, Places
-from gpuaas.inventory.routes.gpu_time import Filters, When, instant_of
+from gpuaas.inventory.routes.gpu_time import Filters, When, dimensions_of, instant_of
 
 Text = Annotated[str | None, Query(max_length=64)]
 MODELS_MAX: Final = 500
@@ -87,9 +87,7 @@ def life_routes(door: APIRouter, faults: DeviceFaults, devices: Devices, databas
         caller: Annotated[Caller, Depends(permit("inventory.capacity.read"))],
         by: Annotated[str, Query(max_length=100, description="Dimensions, with commas; empty: one total.")] = "pool_id",
     ) -> Page:
-        names = [name.strip() for name in by.split(",") if name.strip()]
-        if (unknown := set(names) - {"pool_id", "gpu_model"}) or len(set(names)) != len(names):
-            raise Invalid(f"by={by!r}: use each of pool_id, gpu_model at most once", unknown=sorted(unknown))
+        names = dimensions_of(by, ("pool_id", "gpu_model"))
         return Page(items=[dict(row) for row in await faults.counts(database, names)])
 
 
