@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
@@ -11,7 +12,7 @@ import pytest
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.kept import read, written
 from gpuaas.allocations.domain.placement import Placement, place
-from gpuaas.allocations.domain.pool import POOL, GrantClaim
+from gpuaas.allocations.domain.pool import POOL, GrantClaim, checked
 from gpuaas.allocations.domain.preemption import Decided, Running, lost_ms, make_way, within_quota
 from gpuaas.allocations.domain.queue import Kept, Waiting
 from gpuaas.allocations.domain.quota import Scope
@@ -63,10 +64,10 @@ def way(
     rules: Rules | None = None,
     ending: tuple[str, ...] = (),
     kept: Mapping[str, Kept] | None = None,
+    promised: Mapping[int, int] | None = None,
 ) -> Decided:
-    return make_way(
-        "main", pool, waiting, "h100", quotas or {}, running, ending, rules or Rules(), minutes(60), kept or {}
-    )
+    how = (rules or Rules(), minutes(60), kept or {}, "least-fragments-v1", promised)
+    return make_way("main", pool, waiting, "h100", quotas or {}, running, ending, *how)  # type: ignore[arg-type]
 
 
 def victims(decided: Decided) -> list[str]:
@@ -155,6 +156,22 @@ def test_what_is_kept_for_another_head_is_not_freed_for_this_one() -> None:
     running = {"a": lends(59, preemptible=True), "b": lends(0, preemptible=True)}
     kept = {"h100": Kept("somebody", 0b01)}
     assert victims(way(pool, head(gpus(8), priority=1), running, kept=kept)) == ["b"]
+
+
+def test_nobody_is_ended_for_gpus_that_are_promised_to_others() -> None:
+    pool = held(held(fleet(2), "a", 0, *range(8)), "b", 1, *range(8))
+    running = {"a": lends(59, preemptible=True), "b": lends(0, preemptible=True)}
+    assert victims(way(pool, head(gpus(8), priority=1), running, promised={0: 0b1})) == ["b"]
+    assert way(pool, head(gpus(8), priority=1), running, promised={0: 0b1, 1: 0b10}).order is None
+    assert victims(way(pool, head(gpus(7), priority=1), running, promised={0: 0b1, 1: 0b10})) == ["a"]
+
+
+def test_what_stands_in_its_own_reservation_is_not_ended() -> None:
+    whole = (member(0, "n0", range(8)),)
+    grant = GrantClaim("main", "booked", "rival", "research", "h100", whole, RECEIPT, reservation_id="r1")
+    pool = fleet(1)
+    pool = pool.granted(replace(checked(pool.book, grant), reservation_id="r1"))
+    assert way(pool, head(gpus(8), priority=1), {"booked": lends(0, preemptible=True)}).order is None
 
 
 @settings(max_examples=60, deadline=None)

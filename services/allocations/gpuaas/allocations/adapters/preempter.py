@@ -12,6 +12,7 @@ from typing import Final
 
 from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.outlook import Outlook
 from gpuaas.allocations.domain.pool import OrderPreemption
 from gpuaas.allocations.domain.preemption import make_way
 from gpuaas.allocations.domain.queue import Kept
@@ -42,7 +43,9 @@ class Preempter:
         now = self._clock.now()
         quotas, rules = self._entitlements.in_pool(pool_id), self._entitlements.rules(pool_id)
         running, ending = self._board.running, self._board.ending
-        decided = make_way(pool_id, pool, head, model, quotas, running, ending, rules, now, kept, policy)
+        begins, ends = Outlook(now).times(head, pool)
+        promised = pool.calendar.promised(pool.book.nodes, begins, ends) if pool.calendar and begins and ends else {}
+        decided = make_way(pool_id, pool, head, model, quotas, running, ending, rules, now, kept, policy, promised)
         self._look_again((pool_id, model), decided.again_at)
         return decided.order
 

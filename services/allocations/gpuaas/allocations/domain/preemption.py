@@ -23,6 +23,7 @@ from typing import Final
 
 from gpuaas.allocations.domain.book import Book, Claim
 from gpuaas.allocations.domain.capacity import Pool, per_node
+from gpuaas.allocations.domain.foresight import without
 from gpuaas.allocations.domain.placement import DOMAINS_MAX, LEAST_FRAGMENTS, Placement, place
 from gpuaas.allocations.domain.pool import OrderPreemption
 from gpuaas.allocations.domain.queue import Kept, Waiting
@@ -71,6 +72,7 @@ def make_way(
     now: datetime,
     kept: Mapping[str, Kept] | None = None,
     policy: Policy = LEAST_FRAGMENTS,
+    promised: Mapping[int, Bits] | None = None,
 ) -> Decided:
     """Whose work ends so that `head`, which does not fit now, can start on GPUs of `model`.
 
@@ -78,6 +80,7 @@ def make_way(
         running: allocations that run.
         ending: those of them that are on their way out: what they hold counts as free, for it will be.
         kept: what is kept for others; never freed for `head`.
+        promised: GPUs, by node, that the calendar promises to others before `head` would end; of no use to it.
     """
     if rules.preemption == "off" or head.allocation_id in pool.book.promises:
         return Decided(None)
@@ -91,7 +94,13 @@ def make_way(
     again_at: datetime | None = None
     for claim in pool.book.claims.values():
         work = running.get(claim.allocation_id)
-        if work is None or claim.gpu_model != model or claim.allocation_id in leaving or not may_end(claim, work):
+        if (
+            work is None
+            or claim.gpu_model != model
+            or claim.reservation_id is not None
+            or claim.allocation_id in leaving
+            or not may_end(claim, work)
+        ):
             continue
         ripens = work.started_at + rules.min_run
         if ripens <= now:
@@ -103,9 +112,10 @@ def make_way(
     others = {name: keep.nodes for name, keep in (kept or {}).items() if keep.allocation_id != head.allocation_id}
     for name in leaving:
         pool = pool.returned(name)
-    if isinstance(place(pool.book, shape, version, policy, others), Placement):
+    taken = promised or {}
+    if isinstance(place(without(pool, taken).book, shape, version, policy, others), Placement):
         return Decided(None)  # What is on its way out is enough.
-    found = _cheapest(pool, shape, ripe, others, policy)
+    found = _cheapest(pool, shape, ripe, others, policy, taken)
     if found is None:
         return Decided(None, again_at)
     victims, placement = found
@@ -172,16 +182,21 @@ def within_quota(claims: Iterable[Claim], model: str, quotas: Mapping[Scope, Quo
 
 
 def _cheapest(
-    pool: Pool, shape: Shape, ripe: Mapping[str, int], others: Mapping[str, Bits], policy: Policy
+    pool: Pool,
+    shape: Shape,
+    ripe: Mapping[str, int],
+    others: Mapping[str, Bits],
+    policy: Policy,
+    taken: Mapping[int, Bits],
 ) -> tuple[list[str], Placement] | None:
     assert shape.gpu_model is not None
     best: tuple[list[str], Placement] | None = None
     for among in _domains(pool.book, shape):
         allowed = among & ~others.get(shape.gpu_model, 0)
-        chosen = _greedy(pool.book, shape, ripe, allowed)
+        chosen = _greedy(pool.book, shape, ripe, allowed, taken)
         if not chosen or len(chosen) > VICTIMS_MAX:
             continue
-        if (found := _spared(pool, shape, chosen, ripe, allowed, policy)) is not None and (
+        if (found := _spared(pool, shape, chosen, ripe, allowed, policy, taken)) is not None and (
             best is None or _lost(found[0], ripe) < _lost(best[0], ripe)
         ):
             best = found
@@ -202,7 +217,7 @@ def _domains(book: Book, shape: Shape) -> Sequence[Bits]:
     return [book.standing_in(shape.topology_level, domain) & rooms.free.with_at_least(0) for domain in able]
 
 
-def _greedy(book: Book, shape: Shape, ripe: Mapping[str, int], allowed: Bits) -> list[str]:
+def _greedy(book: Book, shape: Shape, ripe: Mapping[str, int], allowed: Bits, taken: Mapping[int, Bits]) -> list[str]:
     """Victims that make room for all replicas, each added where it costs least beside those before it."""
     on_node: defaultdict[int, dict[str, Bits]] = defaultdict(dict)
     for name in ripe:
@@ -216,7 +231,8 @@ def _greedy(book: Book, shape: Shape, ripe: Mapping[str, int], allowed: Bits) ->
     for _ in range(shape.replicas):
         for number in touched:
             wanted = placed.get(number, 0) + 1
-            offers[number] = _offer(book, number, on_node.get(number, {}), chosen, ripe, shape, wanted)
+            closed = taken.get(number, 0)
+            offers[number] = _offer(book, number, on_node.get(number, {}), chosen, ripe, shape, wanted, closed)
         able = [(offer[0], len(offer[1]), number) for number, offer in offers.items() if offer is not None]
         if not able:
             return []
@@ -237,21 +253,22 @@ def _offer(
     ripe: Mapping[str, int],
     shape: Shape,
     wanted: int,
+    closed: Bits,
 ) -> tuple[int, frozenset[str]] | None:
     """What it costs to have room for `wanted` replicas on a machine, beside what is ended already; and by whom."""
     extra = [name for name in sorted(claims, key=lambda name: (ripe[name], name)) if name not in chosen]
     if shape.is_share:
         for count in range(len(extra) + 1):
-            free, parts = _after(book, number, claims, chosen | set(extra[:count]))
+            free, parts = _after(book, number, claims, chosen | set(extra[:count]), closed)
             each = shape.share_milli
             if free.bit_count() * (WHOLE_MILLI // each) + sum(part // each for part in parts) >= wanted:
                 return _lost(extra[:count], ripe), frozenset(extra[:count])
         return None
-    free, _ = _after(book, number, claims, chosen)
+    free, _ = _after(book, number, claims, chosen, closed)
     missing = max(0, wanted * shape.gpus_per_replica - free.bit_count())
     best: dict[int, tuple[int, frozenset[str]]] = {0: (0, frozenset())}
     for names in _ends(book, number, claims, extra):
-        gives = (_after(book, number, claims, chosen | names)[0] & ~free).bit_count()
+        gives = (_after(book, number, claims, chosen | names, closed)[0] & ~free).bit_count()
         for have, (_, before) in sorted(best.items(), reverse=True):
             more = min(have + gives, missing)
             cost = _lost(before | names, ripe)
@@ -271,9 +288,13 @@ def _ends(book: Book, number: int, claims: Mapping[str, Bits], extra: Iterable[s
     return [*whole, *(frozenset(names) for names in sharing.values())]
 
 
-def _after(book: Book, number: int, claims: Mapping[str, Bits], gone: set[str]) -> tuple[Bits, list[int]]:
-    """A machine's free GPUs, and the free parts of its shared ones, once those of `gone` that stand on it ended."""
-    offered, free, used = book.nodes[number].offered, book.free_mask(number), dict(book.used[number])
+def _after(book: Book, number: int, claims: Mapping[str, Bits], gone: set[str], closed: Bits) -> tuple[Bits, list[int]]:
+    """A machine's free GPUs, and the free parts of its shared ones, once those of `gone` that stand on it ended.
+
+    What is `closed` counts for nothing.
+    """
+    offered, used = book.nodes[number].offered & ~closed, dict(book.used[number])
+    free = book.free_mask(number) & ~closed
     for name in gone & claims.keys():
         claim = book.claims[name]
         if claim.share_milli == WHOLE_MILLI:
@@ -289,7 +310,13 @@ def _after(book: Book, number: int, claims: Mapping[str, Bits], gone: set[str]) 
 
 
 def _spared(
-    pool: Pool, shape: Shape, chosen: Sequence[str], ripe: Mapping[str, int], allowed: Bits, policy: Policy
+    pool: Pool,
+    shape: Shape,
+    chosen: Sequence[str],
+    ripe: Mapping[str, int],
+    allowed: Bits,
+    policy: Policy,
+    taken: Mapping[int, Bits],
 ) -> tuple[list[str], Placement] | None:
     """The victims without those that are not needed, and where the gang then goes; None: it fits nowhere."""
 
@@ -297,7 +324,8 @@ def _spared(
         after = pool
         for name in victims:
             after = after.returned(name)
-        found = place(after.book, shape, pool.events, policy, {shape.gpu_model or "": ~allowed})
+        sight = without(after, taken)
+        found = place(sight.book, shape, pool.events, policy, {shape.gpu_model or "": ~allowed})
         return found if isinstance(found, Placement) else None
 
     left = list(chosen)
@@ -305,7 +333,7 @@ def _spared(
     if placement is None:
         return None
     for name in sorted(chosen, key=lambda name: (-ripe[name], name)):
-        without = [each for each in left if each != name]
-        if (found := fits(without)) is not None:
-            left, placement = without, found
+        fewer = [each for each in left if each != name]
+        if (found := fits(fewer)) is not None:
+            left, placement = fewer, found
     return left, placement
