@@ -1,6 +1,6 @@
 # GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
 .DEFAULT_GOAL := help
-.PHONY: help setup check types test drills ironic ironic-lane demo up bench release sbom vulnerabilities contracts compose compose-secrets manifests format clean
+.PHONY: help setup check types test drills ironic ironic-lane oidc oidc-lane demo up bench release sbom vulnerabilities contracts compose compose-secrets manifests format clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -50,6 +50,14 @@ ironic-lane: setup # OpenStack Ironic and a Redfish emulator in a venv of their 
 
 ironic: ironic-lane ## the provider contract against a real OpenStack Ironic, power through Redfish
 	@$(BIN)/python -m pytest -m ironic services/nodes/tests/test_ironic.py $(ARGS)
+
+oidc-lane: setup # the npm package oidc-provider, as locked, below the state directory; needs node and npm
+	@mkdir -p "$(STATE)/oidc"
+	@cp services/iam/tests/oidc-lane/* "$(STATE)/oidc/"
+	@cd "$(STATE)/oidc" && npm ci --silent --no-audit --no-fund --ignore-scripts
+
+oidc: oidc-lane ## sign-in against a certified OpenID provider
+	@$(BIN)/python -m pytest -m oidc services/iam/tests/test_oidc_lane.py $(ARGS)
 
 types: setup # each package alone, for their test folders share names
 	@failed=0; for part in $(PACKAGES) tools tests conftest.py; do \

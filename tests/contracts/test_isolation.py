@@ -210,7 +210,15 @@ async def test_a_foreign_tenant_and_none_at_all_are_told_apart_by_nothing(world:
     assert wrong == []
 
 
-WITH_PROOF: Final = {"/v1/tokens", "/v1/sessions", "/v1/passwords", "/v1/oauth/device", "/v1/oauth/token"}
+WITH_PROOF: Final = {
+    "/v1/tokens",
+    "/v1/sessions",
+    "/v1/passwords",
+    "/v1/oauth/authorize",
+    "/v1/oauth/callback/{provider_id}",
+    "/v1/oauth/device",
+    "/v1/oauth/token",
+}
 """Open to everyone who brings a secret of their own instead of a token."""
 
 

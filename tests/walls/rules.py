@@ -47,6 +47,7 @@ SERVICE_EXTRAS: Final = {
     "iam/routes": "its door in several files; api.py names them",
     "iam/signing.py": "keys that sign tokens, a background work of its own",
     "iam/signing_in.py": "sessions begin, go on and end; several of its route files use it",
+    "iam/vouched_people.py": "who somebody is that a provider or a directory vouches for; its doors share it",
     "inventory/entities.py": "one list of its kinds of histories, for door, reactions and tests",
     "inventory/routes": "its door in parts; api.py names them",
     "nodes/agent.py": "the process on the machines, not in the service",

@@ -31,9 +31,15 @@ class Here:
     url: str
     operator_key: str
     state: Path
+    kept: tuple[str, ...] = ()
+
+    def keep(self, *names: str) -> None:
+        """Hand these variables of ours on to the commands."""
+        self.kept = names
 
     async def start(self, *words: str, typed: str = "") -> asyncio.subprocess.Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GPUAAS_")}
+        environment |= {name: os.environ[name] for name in self.kept}
         environment |= {"GPUAAS_SERVICES": json.dumps({"iam": self.url}), "GPUAAS_STATE_DIR": str(self.state)}
         program = "import sys; from gpuaas.cli.main import main; sys.argv = ['gpuaas', *sys.argv[1:]]; main()"
         pipe = asyncio.subprocess.PIPE
@@ -75,6 +81,26 @@ async def here(stack: TestStack, tmp_path: Path) -> AsyncIterator[Here]:
     given = {"iam_bootstrap_key_sha256": first.sha256, "iam_bootstrap_key_id": first.key_id}
     async with fresh_settings(stack, IamSettings, tmp_path, **given) as settings, running(build(settings)) as client:
         yield Here(str(client.base_url).rstrip("/"), first.text, tmp_path / "mine")
+
+
+async def test_an_operator_sets_a_provider_up_and_says_who_is_who(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = await here.person("mira@example.com")
+    monkeypatch.setenv("GPUAAS_API_KEY", here.operator_key)
+    here.keep("GPUAAS_API_KEY")
+    said = ("--name", "Acme", "--issuer", "https://login.example.com", "--client-id", "gpuaas", "--reason", "a test")
+    more = ("--email-domain", "example.com", "--require", "tid=ours", "--new-people", "register")
+    await here.json("iam", "provider-set", "corporate", *said, *more)
+    [row] = await here.json("iam", "providers")
+    assert (row["email_domains"], row["required_claims"]) == (["example.com"], {"tid": "ours"})
+    assert (await here.json("login", "--providers"))["providers"] == [
+        {"provider_id": "corporate", "display_name": "Acme"}
+    ]
+    made = await here.json("iam", "identity-link", user, "corporate", "248289761001")
+    [linked] = await here.json("iam", "identities", user)
+    assert (linked["identity_id"], linked["unlinked_at"]) == (made["id"], None)
+    await here.json("iam", "identity-unlink", user, made["id"], "--reason", "left")
+    await here.json("iam", "provider-remove", "corporate", "--reason", "moved")
+    assert await here.json("iam", "providers") == []
 
 
 async def test_a_person_signs_in_lets_a_program_in_and_signs_out(here: Here) -> None:

@@ -49,7 +49,7 @@ async def test_neither_passwords_nor_tokens_nor_codes_are_in_the_log_or_the_tabl
     await iam.client.post("/v1/passwords", json={"code": code, "password": PASSWORD})
     session = await signed_in(iam, who)
     rows = ""
-    for table in kept_tables._KEPT.sorted_tables:
+    for table in kept_tables.KEPT.sorted_tables:
         rows += str(await iam.service.database.fetch(table.select()))
     log = b"".join(each.payload for each in await said(iam)).decode()
     for secret in (PASSWORD, code, session["refresh_token"], session["access_token"]):

@@ -9,11 +9,14 @@ from gpuaas.iam.routes.bindings import Bindings
 from gpuaas.iam.routes.decisions import Decisions
 from gpuaas.iam.routes.devices import Devices
 from gpuaas.iam.routes.explain import Explain
+from gpuaas.iam.routes.grants import Grants
 from gpuaas.iam.routes.groups import Groups
+from gpuaas.iam.routes.identity_providers import IdentityProviders
 from gpuaas.iam.routes.keys import Keys
 from gpuaas.iam.routes.limits import Limits
 from gpuaas.iam.routes.passwords import Passwords
 from gpuaas.iam.routes.principals import Principals
+from gpuaas.iam.routes.provider_sign_in import ProviderSignIn
 from gpuaas.iam.routes.rights import Rights
 from gpuaas.iam.routes.sessions import Sessions
 from gpuaas.iam.routes.suspensions import Suspensions
@@ -24,8 +27,12 @@ from gpuaas.iam.routes.tokens import Tokens
 def router(parts: Parts) -> APIRouter:
     """All of iam's routes."""
     opened = APIRouter()
-    signing_in = (Tokens, Sessions, Passwords, Devices)
-    for door in (*signing_in, Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits):
+    for way_in in (Tokens, Sessions, Passwords, IdentityProviders):
+        way_in(parts).open(opened)
+    devices, provided = Devices(parts), ProviderSignIn(parts)
+    for known in (devices, provided, Grants(parts, devices, provided)):
+        known.open(opened)
+    for door in (Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits):
         door(parts).open(opened)
     as_of = AsOf(parts.access, parts.log, parts.clock, parts.profile)
     for why in (Explain, Decisions):

@@ -11,8 +11,10 @@ from gpuaas.common.clock import Clock, WallClock
 from gpuaas.common.service import Service, run
 from gpuaas.iam import api
 from gpuaas.iam.adapters.argon2id import Argon2id
+from gpuaas.iam.adapters.kept_sign_ins import KeptIdentities, SignInsUnderWay
 from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords, RefreshTokens, forget_expired, make_tables
 from gpuaas.iam.adapters.key_file import KeyFile
+from gpuaas.iam.adapters.openid import OpenId
 from gpuaas.iam.bootstrap import Bootstrap
 from gpuaas.iam.entities import SERVICE
 from gpuaas.iam.failures import Failures
@@ -21,6 +23,7 @@ from gpuaas.iam.reactions import Erasing
 from gpuaas.iam.settings import IamSettings
 from gpuaas.iam.signing import Signer
 from gpuaas.iam.signing_in import SigningIn
+from gpuaas.iam.vouched_people import VouchedPeople
 
 FORGET_EVERY_S: Final = 300.0
 
@@ -67,9 +70,13 @@ def build(settings: IamSettings) -> Service:
         passwords=Passwords(service.database),
         argon2id=Argon2id(),
         devices=DeviceRequests(service.database),
+        openid=OpenId(clock, settings.iam_provider_secrets_file),
+        vouched=VouchedPeople(service.commands, service.access, KeptIdentities(service.database)),
+        under_way=SignInsUnderWay(service.database),
         failures=failures,
         passwords_allowed=settings.passwords_allowed,
         public_url=settings.public_url,
+        plain_http=not settings.durable,
     )
     service.serve(api.router(parts))
     return service

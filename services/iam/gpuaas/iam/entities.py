@@ -14,6 +14,8 @@ from gpuaas.iam.domain import (
     binding,
     group,
     group_tree,
+    identity,
+    identity_provider,
     password,
     principal,
     prohibition,
@@ -46,3 +48,5 @@ TENANT_CEILING: Final = Entity(SERVICE, "tenant-ceiling", tenant_ceiling.CEILING
 SESSION: Final = Entity(SERVICE, "session", session.SESSION, session.VOCABULARY)
 PASSWORD: Final = Entity(SERVICE, "password", password.PASSWORD, password.VOCABULARY)
 SIGN_IN_FAILURE: Final = Entity(SERVICE, "sign-in-failure", sign_in_failure.SIGN_IN_FAILURE, sign_in_failure.VOCABULARY)
+IDENTITY: Final = Entity(SERVICE, "identity", identity.IDENTITY, identity.VOCABULARY)
+PROVIDER: Final = Entity(SERVICE, "identity-provider", identity_provider.PROVIDER, identity_provider.VOCABULARY)

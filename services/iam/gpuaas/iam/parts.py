@@ -16,7 +16,9 @@ from gpuaas.common.readers import Reader
 from gpuaas.common.sealing import Seals
 from gpuaas.common.tables import Database
 from gpuaas.iam.adapters.argon2id import Argon2id
+from gpuaas.iam.adapters.kept_sign_ins import SignInsUnderWay
 from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords
+from gpuaas.iam.adapters.openid import OpenId
 from gpuaas.iam.failures import Failures
 from gpuaas.iam.projections.api_keys import ApiKeys
 from gpuaas.iam.projections.bindings import Bindings
@@ -25,9 +27,11 @@ from gpuaas.iam.projections.principals import Principals
 from gpuaas.iam.projections.projects import Projects
 from gpuaas.iam.projections.roles import Roles
 from gpuaas.iam.projections.sessions import Sessions
+from gpuaas.iam.projections.sign_in_providers import Identities, IdentityProviders
 from gpuaas.iam.projections.tenants import Tenants
 from gpuaas.iam.signing import Signer
 from gpuaas.iam.signing_in import SETTLE_S, SigningIn
+from gpuaas.iam.vouched_people import VouchedPeople
 
 TENANTS: Final = Tenants()
 PROJECTS: Final = Projects()
@@ -37,7 +41,20 @@ BINDINGS: Final = Bindings()
 API_KEYS: Final = ApiKeys()
 GROUPS: Final = Groups()
 SESSIONS: Final = Sessions()
-PROJECTIONS: Final = (TENANTS, PROJECTS, PRINCIPALS, ROLES, BINDINGS, API_KEYS, GROUPS, SESSIONS)
+PROVIDERS: Final = IdentityProviders()
+IDENTITIES: Final = Identities()
+PROJECTIONS: Final = (
+    TENANTS,
+    PROJECTS,
+    PRINCIPALS,
+    ROLES,
+    BINDINGS,
+    API_KEYS,
+    GROUPS,
+    SESSIONS,
+    PROVIDERS,
+    IDENTITIES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +76,13 @@ class Parts:
     passwords: Passwords
     argon2id: Argon2id
     devices: DeviceRequests
+    openid: OpenId
+    vouched: VouchedPeople
+    under_way: SignInsUnderWay
     failures: Failures
     passwords_allowed: bool
     public_url: str
+    plain_http: bool
 
     async def settled(self, caller: Caller, outcome: Outcome[Any], thing_id: str) -> Accepted:
         """The answer to a command, once iam's own access has read it: the caller's next step finds it in force."""

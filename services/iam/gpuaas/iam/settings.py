@@ -22,6 +22,7 @@ class IamSettings(Settings):
         iam_bootstrap_key_days: how long the key works, from its first start on.
         iam_passwords: whether people sign in with passwords kept here; default: in profiles that are not durable.
         iam_session_hours: how long a person stays signed in at most.
+        iam_provider_secrets_file: JSON object of sign-in provider id → client secret (0600); none: there is no secret.
         iam_public_url: where people's browsers reach iam; default: where it listens.
     """
 
@@ -32,6 +33,7 @@ class IamSettings(Settings):
     iam_bootstrap_key_days: int = Field(default=30, ge=1, le=366)
     iam_passwords: bool | None = None
     iam_session_hours: int = Field(default=12, ge=1, le=168)
+    iam_provider_secrets_file: Path | None = None
     iam_public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+$")
 
     @model_validator(mode="after")

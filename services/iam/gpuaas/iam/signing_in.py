@@ -120,6 +120,12 @@ class SigningIn:
             await self.access_reader.reached(outcome.position, SETTLE_S)
         return outcome.position
 
+    async def end_all(self, user_id: str, cause: End, why: Cause, reason: str | None = None) -> int:
+        """Refuse everything of all of a person's sessions from now on; the position of the last end, 0 if none."""
+        open_ones = self.access.credentials.sessions_of(("user", user_id), self.clock.now())
+        ends = [await self.end(session_id, user_id, cause, why, reason) for session_id in open_ones]
+        return max(ends, default=0)
+
     async def _renewed(self, session_id: str, user_id: str, expires_at: datetime) -> Renewed:
         refresh_token = REFRESH_PREFIX + secrets.token_hex(32)
         await self.refresh_tokens.keep(digest_of(refresh_token), session_id, user_id, expires_at)

@@ -250,3 +250,8 @@ def explain(decision_id: str, json_: bool) -> None:
     if told["who_may_grant"]:
         notes.append(f"may grant it: {', '.join(each['id'] for each in told['who_may_grant'])}")
     print_table(title, ["what", "role", "where", "counts", "why"], rows, "; ".join(notes))
+
+
+from gpuaas.cli.commands import iam_providers  # noqa: E402  the group is whole before others join it
+
+iam_providers.join(command)

@@ -1,8 +1,9 @@
 """Secrets of people, by digest, in iam's own database. One law: nothing here is in the log, and nothing secret is here.
 
 Passwords as argon2id hashes; one-time codes and refresh tokens as SHA-256 of 256 random bits; device requests until
-they are taken. Unlike read models these tables cannot be rebuilt: who loses them has people set passwords anew. Each
-step that must happen once is one statement, so two processes cannot both do it.
+they are taken; sign-ins that are under way (`kept_sign_ins.py`). Unlike read models these tables cannot be rebuilt: who
+loses them has people set passwords anew. Each step that must happen once is one statement, so two processes cannot both
+do it.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, ExecutableDDLElement
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
-_KEPT: Final = MetaData(schema="kept")
+KEPT: Final = MetaData(schema="kept")
 _PASSWORDS: Final = Table(
     "passwords",
-    _KEPT,
+    KEPT,
     Column("user_id", Text, primary_key=True),
     Column("login", Text, nullable=False, unique=True),
     Column("argon2id", Text, nullable=False),
 )
 _CODES: Final = Table(
     "password_codes",
-    _KEPT,
+    KEPT,
     Column("user_id", Text, primary_key=True),
     Column("code_sha256", Text, nullable=False, unique=True),
     Column("expires_at", DateTime(timezone=True), nullable=False),
 )
 _REFRESH: Final = Table(
     "refresh_tokens",
-    _KEPT,
+    KEPT,
     Column("token_sha256", Text, primary_key=True),
     Column("session_id", Text, nullable=False),
     Column("user_id", Text, nullable=False),
@@ -46,7 +47,7 @@ _REFRESH: Final = Table(
 )
 _DEVICES: Final = Table(
     "device_requests",
-    _KEPT,
+    KEPT,
     Column("device_sha256", Text, primary_key=True),
     Column("user_code", Text, nullable=False, unique=True),
     Column("client", Text, nullable=False),
@@ -57,10 +58,8 @@ _DEVICES: Final = Table(
     Column("user_id", Text),
     Column("approved_in", Text),
 )
-_INDICES: Final = (
-    Index("refresh_tokens_end", _REFRESH.c.expires_at),
-    Index("device_requests_end", _DEVICES.c.expires_at),
-)
+Index("refresh_tokens_end", _REFRESH.c.expires_at)
+Index("device_requests_end", _DEVICES.c.expires_at)
 
 
 def digest_of(secret: str) -> str:
@@ -71,8 +70,11 @@ def digest_of(secret: str) -> str:
 async def make_tables(database: Database) -> None:
     """Create what is missing; two processes that start at once do it one after the other."""
     orders: list[ExecutableDDLElement] = [CreateSchema("kept", if_not_exists=True)]
-    orders += [CreateTable(table, if_not_exists=True) for table in (_PASSWORDS, _CODES, _REFRESH, _DEVICES)]
-    orders += [CreateIndex(index, if_not_exists=True) for index in _INDICES]
+    orders += [CreateTable(table, if_not_exists=True) for table in KEPT.sorted_tables]
+    indices = sorted(
+        (index for table in KEPT.sorted_tables for index in table.indexes), key=lambda each: str(each.name)
+    )
+    orders += [CreateIndex(index, if_not_exists=True) for index in indices]
     async with database.writing() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('kept'))")
         for order in orders:
@@ -81,8 +83,9 @@ async def make_tables(database: Database) -> None:
 
 async def forget_expired(database: Database, now: datetime) -> None:
     """Drop what nobody can use any more."""
-    for table in (_CODES, _REFRESH, _DEVICES):
-        await database.execute(delete(table).where(table.c.expires_at <= now))
+    for table in KEPT.sorted_tables:
+        if "expires_at" in table.c:
+            await database.execute(delete(table).where(table.c.expires_at <= now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,10 @@ class Passwords:
             return False  # somebody took it between the look and the change
 
     async def forget(self, user_id: str) -> None:
-        """Keep nothing of that person: the login name is their e-mail address."""
-        for table in (_PASSWORDS, _CODES, _REFRESH):
-            await self.database.execute(delete(table).where(table.c.user_id == user_id))
+        """Keep nothing of that person, in any kept table: the login name is their e-mail address."""
+        for table in KEPT.sorted_tables:
+            if "user_id" in table.c:
+                await self.database.execute(delete(table).where(table.c.user_id == user_id))
 
     async def allow_once(self, user_id: str, code_sha256: str, expires_at: datetime) -> None:
         """One code per person: a new one replaces the last."""

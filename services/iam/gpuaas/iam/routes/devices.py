@@ -1,25 +1,23 @@
 """Programs without a browser sign in by a person's approval. One law: only a person who signed in themselves approves.
 
-RFC 8628 (device authorization) and the two grants of RFC 6749's token endpoint that people's programs need: a device
-code, a refresh token. Both are forms, and failures carry `error` as those documents name it.
+RFC 8628 (device authorization); the code is then a grant of the token endpoint (`grants.py`).
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from gpuaas.common.errors import GpuaasError, NotFound, Rejected, Unauthenticated, Unavailable
+from gpuaas.common.errors import NotFound, Rejected, Unauthenticated, Unavailable
 from gpuaas.common.http import Body, public
 from gpuaas.iam.adapters.kept_tables import digest_of
 from gpuaas.iam.attempts import Attempts
 from gpuaas.iam.domain.names import written
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.asking import SignedIn
+from gpuaas.iam.routes.forms import OAuthRefused, fields, form
 from gpuaas.iam.routes.sessions import PER_ADDRESS, SessionToken, TooManyAttempts, shown
 from pydantic import BaseModel, Field
 
@@ -27,21 +25,9 @@ DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 CODE_LIFE: Final = timedelta(minutes=10)
 INTERVAL_S: Final = 5
 WAITING_MAX: Final = 10_000
-FIELDS_MAX: Final = 20
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels and no digits: no words by chance, nothing to mix up (RFC 8628 §6.1)."""
 PER_PERSON: Final = (10, 30.0)
-_FORM: Final = "application/x-www-form-urlencoded"
-
-
-class OAuthRefused(GpuaasError):
-    """A refusal as RFC 6749 §5.2 and RFC 8628 §3.5 name it, in the member `error`."""
-
-    status = 400
-    code = "oauth-refused"
-
-    def __init__(self, error: str, detail: str) -> None:
-        super().__init__(detail, error=error, error_description=detail)
 
 
 class DeviceCode(BaseModel):
@@ -69,12 +55,6 @@ class Approved(BaseModel):
     approved: bool
 
 
-def _form(*required: str, **described: str) -> dict[str, Any]:
-    properties = {name: {"type": "string", "description": text, "maxLength": 2_048} for name, text in described.items()}
-    schema = {"type": "object", "properties": properties, "required": list(required)}
-    return {"requestBody": {"required": True, "content": {_FORM: {"schema": schema}}}}
-
-
 class Devices:
     """Routes of the device flow and of the token endpoint."""
 
@@ -86,18 +66,9 @@ class Devices:
     def open(self, router: APIRouter) -> None:
         """Add the routes."""
         add = router.add_api_route
-        ask = _form(client_id="What asks, for the person to recognise.", scope="Ignored: rights are not in tokens.")
-        renew = _form(
-            "grant_type",
-            grant_type=f"`refresh_token` or `{DEVICE_GRANT}`",
-            refresh_token="The session's unused refresh token.",  # noqa: S106  a description
-            device_code="From `/v1/oauth/device`.",
-            client_id="What asks.",
-        )
+        ask = form(client_id="What asks, for the person to recognise.", scope="Ignored: rights are not in tokens.")
         path = "/v1/oauth/device"
         add(path, self.begin, methods=["POST"], openapi_extra=ask, summary="Ask for a code to show (RFC 8628).")
-        path = "/v1/oauth/token"
-        add(path, self.token, methods=["POST"], openapi_extra=renew, summary="A token for a grant (RFC 6749).")
         path = "/v1/device-approvals"
         add(path, self.approve, methods=["POST"], summary="Let a program that shows this code in, or not.")
 
@@ -105,7 +76,7 @@ class Devices:
     async def begin(self, request: Request, response: Response) -> DeviceCode:
         response.headers["Cache-Control"] = "no-store"
         self._pay(request)
-        given = await _fields(request)
+        given = await fields(request)
         client = written(given.get("client_id") or "a program", "client", 100)
         devices, now = self._parts.devices, self._parts.clock.now()
         if await devices.waiting(now) >= WAITING_MAX:
@@ -122,26 +93,7 @@ class Devices:
             verification_uri_complete=f"{page}?user_code={user_code}",
         )
 
-    @public
-    async def token(self, request: Request, response: Response) -> SessionToken:
-        response.headers["Cache-Control"] = "no-store"
-        given = await _fields(request)
-        match given.get("grant_type"):
-            case "refresh_token":
-                return await self._refresh(request, given.get("refresh_token", ""))
-            case str(grant) if grant == DEVICE_GRANT:
-                return await self._taken(given.get("device_code", ""))
-            case _:
-                raise OAuthRefused("unsupported_grant_type", f"use grant_type refresh_token or {DEVICE_GRANT}")
-
-    async def _refresh(self, request: Request, refresh_token: str) -> SessionToken:
-        try:
-            return shown(await self._parts.signing_in.renew(refresh_token))
-        except Unauthenticated as refused:
-            self._pay(request)
-            raise OAuthRefused("invalid_grant", refused.detail) from None
-
-    async def _taken(self, device_code: str) -> SessionToken:
+    async def taken(self, device_code: str) -> SessionToken:
         device, now = digest_of(device_code), self._parts.clock.now()
         row = await self._parts.devices.poll(device, now)
         if row is None or row["expires_at"] <= now:
@@ -188,15 +140,3 @@ def _user_code(typed: str) -> str:
     """A code as it is kept: people leave the hyphen out and type small letters."""
     letters = "".join(letter for letter in typed.upper() if letter.isalnum())
     return f"{letters[:4]}-{letters[4:]}"
-
-
-async def _fields(request: Request) -> Mapping[str, str]:
-    """The fields of a form. Raises OAuthRefused: it is none, or names one twice (RFC 6749 §3.2)."""
-    try:
-        pairs = parse_qsl((await request.body()).decode("ascii"), max_num_fields=FIELDS_MAX, errors="strict")
-    except ValueError as odd:
-        raise OAuthRefused("invalid_request", f"send a form ({_FORM})") from odd
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise OAuthRefused("invalid_request", "a field is named twice; name each once")
-    return fields
