@@ -106,6 +106,7 @@ def test_a_fact_cannot_be_changed() -> None:
 def test_names_and_addresses_of_people_are_marked() -> None:
     personal = {made.TYPE: made.PERSONAL for made in ALL if made.PERSONAL}
     assert {kind: set(fields) for kind, fields in personal.items()} == {
+        "gpuaas.iam.directory-user-described.v1": {"attributes"},
         "gpuaas.iam.identity-linked.v1": {"subject"},
         "gpuaas.iam.user-registered.v1": {"email", "display_name"},
     }

@@ -32,6 +32,8 @@ from tools.openapi.describing import operations
 EXAMPLES: Final = 8
 """Requests to each operation: all together stay below half a minute."""
 UNKEEPABLE: Final = ("a\0b", "\ud800", "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z")
+SCIM: Final = "application/scim+json"
+"""Refusals of RFC 7644 §3.12 are errors in its own form."""
 SETTLED_S: Final = 1.0
 """Readers have met the last event by then."""
 WAITED_FOR: Final = "was asked for"
@@ -119,7 +121,10 @@ class Service:
     def _complaints(self, answer: httpx.Response, operation: Mapping[str, Any]) -> Iterator[str]:
         kind = answer.headers.get("content-type", "").partition(";")[0]
         if answer.status_code >= 400:
-            if kind != PROBLEM:
+            if kind == SCIM and "/scim/" in str(answer.url):
+                if answer.status_code >= 500 or set(answer.json()) < {"schemas", "status", "detail"}:
+                    yield f"is none of theirs: {answer.text}"
+            elif kind != PROBLEM:
                 yield f"is {kind}, not a problem: {answer.text}"
             elif answer.status_code >= 500 and not (answer.status_code == 503 and WAITED_FOR in answer.text):
                 yield answer.text

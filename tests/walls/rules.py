@@ -41,6 +41,7 @@ SERVICE_EXTRAS: Final = {
     "evidence/routes": "its door in seven files; api.py names them",
     "allocations/routes": "its further doors, one file each; app.py names them",
     "iam/bootstrap.py": "the first operator, before anybody could grant anything",
+    "iam/directories.py": "what a tenant's directory orders, carried out for its door",
     "iam/entities.py": "one list of its entities, for app and tests",
     "iam/failures.py": "failed sign-ins on their way into the log, a background work of its own",
     "iam/parts.py": "what its route files share",

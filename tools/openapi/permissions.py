@@ -25,6 +25,9 @@ QUESTIONS_BY_POST: Final = frozenset(
         "POST /v1/tenants/{tenant_id}/estimates",
         "POST /v1/tenants/{tenant_id}/projects/{project_id}/allocation-checks",
         "POST /v1/tenants/{tenant_id}/re-ratings",
+        "POST /v1/tenants/{tenant_id}/scim/v2/.search",
+        "POST /v1/tenants/{tenant_id}/scim/v2/Groups/.search",
+        "POST /v1/tenants/{tenant_id}/scim/v2/Users/.search",
     }
 )
 """Operations that change nothing and need a body to ask."""

@@ -53,6 +53,13 @@ class NotFound(GpuaasError):
     code = "not-found"
 
 
+class NoSuchMethod(GpuaasError):
+    """The path is there, and does not take that method."""
+
+    status = 405
+    code = "method-not-allowed"
+
+
 class Unauthenticated(GpuaasError):
     """The caller did not show who they are."""
 

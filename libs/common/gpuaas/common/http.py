@@ -25,7 +25,16 @@ from gpuaas.common.accesses import Accesses
 from gpuaas.common.commands import Cause, Outcome
 from gpuaas.common.decisions import NotBelieved
 from gpuaas.common.door import PROBLEM
-from gpuaas.common.errors import Forbidden, GpuaasError, Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
+from gpuaas.common.errors import (
+    Forbidden,
+    GpuaasError,
+    Invalid,
+    NoSuchMethod,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from gpuaas.common.ids import derived_id, new_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Projection, Record
@@ -411,7 +420,7 @@ def problem(error: GpuaasError, headers: Mapping[str, str] | None = None) -> JSO
     return JSONResponse(body, error.status, headers=given, media_type=PROBLEM)
 
 
-def _account_for(request: Request, error: GpuaasError) -> None:
+def account_for(request: Request, error: GpuaasError) -> None:
     """Give a refusal the id of its decision, and have it told in the trail."""
     service: Behind = request.app.state.service
     principal, decision = getattr(request.state, "asked", (None, None))
@@ -434,7 +443,7 @@ async def on_error(request: Request, error: Exception) -> JSONResponse:
     """Any error as a problem document; what is not ours tells nothing about the inside."""
     match error:
         case GpuaasError() as ours:
-            _account_for(request, ours)
+            account_for(request, ours)
             return problem(ours)
         case RequestValidationError() as refused:
             complaints = [
@@ -446,7 +455,7 @@ async def on_error(request: Request, error: Exception) -> JSONResponse:
         case HTTPException(status_code=404):
             return problem(NotFound("no such path here; see /openapi.json for the ones there are"))
         case HTTPException(status_code=405) as refused_method:
-            error = Invalid("this path does not take that method; see /openapi.json")
+            error = NoSuchMethod("this path does not take that method; see /openapi.json")
             return problem(error, refused_method.headers)
         case HTTPException(status_code=413) as large:
             return problem(TooLarge(str(large.detail)))

@@ -41,6 +41,10 @@ def read_object(text: bytes | str, *, bytes_max: int, depth_max: int = DEPTH_MAX
         raise ValueError("it is not a JSON object")  # noqa: TRY004  the text is wrong, not a type
     if members > MEMBERS_MAX or _deeper(read, depth_max):
         raise ValueError(f"it has more than {MEMBERS_MAX} members or is nested deeper than {depth_max}")
+    try:
+        json.dumps(read, ensure_ascii=False).encode()
+    except UnicodeEncodeError as half:
+        raise ValueError("it holds half a character") from half
     return read
 
 

@@ -321,6 +321,116 @@ class RoleUnbound(Event):
     """Why it ended, for the people who review access."""
 
 
+class DirectoryGroupDescribed(Event):
+    """Directory group described. A tenant's directory said over SCIM what one of its groups is called;
+    the first description makes the group. Who is in it is said by the group's own events.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-group-described.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-group"
+    SCHEMA: ClassVar[str] = "iam/directory-group-described.v1.json"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    group_id: Label
+    """The group, at home in the tenant."""
+
+    revision: Annotated[int, Field(strict=True, ge=1, le=1000000000)]
+    """Number of this description, from 1 on without gaps."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """What the directory calls it."""
+
+    external_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """By what the directory knows it."""
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
+class DirectoryGroupRemoved(Event):
+    """Directory group removed. A tenant's directory knows this group no longer; nobody is in it any
+    more.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-group-removed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-group"
+    SCHEMA: ClassVar[str] = "iam/directory-group-removed.v1.json"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    group_id: Label
+    """The group."""
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
+class DirectoryUserDescribed(Event):
+    """Directory user described. A tenant's directory said over SCIM who somebody is; the first
+    description makes the person. A person of a directory is suspended while the directory calls
+    them inactive.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-user-described.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-user"
+    SCHEMA: ClassVar[str] = "iam/directory-user-described.v1.json"
+    PERSONAL: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "attributes": "(sealed)",
+        }
+    )
+    DATA_SUBJECT: ClassVar[str] = "user_id"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    user_id: Label
+    """The person, at home on the platform like everybody."""
+
+    revision: Annotated[int, Field(strict=True, ge=1, le=1000000000)]
+    """Number of this description, from 1 on without gaps."""
+
+    active: Annotated[bool, Field(strict=True)]
+    """Whether the directory lets them in."""
+
+    stopped_here: Annotated[bool, Field(strict=True)]
+    """Whether a suspension of the person in force is this directory's, so that it may lift it."""
+
+    attributes: Annotated[str, Field(min_length=2, max_length=16384)]
+    """What the directory says of them, as the JSON text of a SCIM core User (RFC 7643 4.1) without
+    what iam adds itself.
+    """
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
+class DirectoryUserRemoved(Event):
+    """Directory user removed. A tenant's directory knows this person no longer; they are suspended,
+    and what they did stays theirs.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-user-removed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-user"
+    SCHEMA: ClassVar[str] = "iam/directory-user-removed.v1.json"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    user_id: Label
+    """The person."""
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
 class GroupCreated(Event):
     """Group created. A named set of people and programs exists from now on, empty at first. Roles can
     be bound to it, and count for everybody in it.
@@ -1013,6 +1123,10 @@ EVENTS: tuple[type[Event], ...] = (
     RoleBound,
     RoleBoundToGroup,
     RoleUnbound,
+    DirectoryGroupDescribed,
+    DirectoryGroupRemoved,
+    DirectoryUserDescribed,
+    DirectoryUserRemoved,
     GroupCreated,
     GroupMemberAdded,
     GroupMemberRemoved,

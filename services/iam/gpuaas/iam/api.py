@@ -18,6 +18,7 @@ from gpuaas.iam.routes.passwords import Passwords
 from gpuaas.iam.routes.principals import Principals
 from gpuaas.iam.routes.provider_sign_in import ProviderSignIn
 from gpuaas.iam.routes.rights import Rights
+from gpuaas.iam.routes.scim import Scim
 from gpuaas.iam.routes.sessions import Sessions
 from gpuaas.iam.routes.suspensions import Suspensions
 from gpuaas.iam.routes.tenancy import Tenancy
@@ -27,7 +28,10 @@ from gpuaas.iam.routes.tokens import Tokens
 def router(parts: Parts) -> APIRouter:
     """All of iam's routes."""
     opened = APIRouter()
-    for way_in in (Tokens, Sessions, Passwords, IdentityProviders):
+    tokens = Tokens(parts)
+    tokens.open(opened)
+    Scim(parts, tokens).open(opened)
+    for way_in in (Sessions, Passwords, IdentityProviders):
         way_in(parts).open(opened)
     devices, provided = Devices(parts), ProviderSignIn(parts)
     for known in (devices, provided, Grants(parts, devices, provided)):

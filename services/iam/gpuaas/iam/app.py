@@ -11,14 +11,15 @@ from gpuaas.common.clock import Clock, WallClock
 from gpuaas.common.service import Service, run
 from gpuaas.iam import api
 from gpuaas.iam.adapters.argon2id import Argon2id
-from gpuaas.iam.adapters.kept_sign_ins import KeptIdentities, SignInsUnderWay
+from gpuaas.iam.adapters.kept_sign_ins import DirectoryNames, KeptIdentities, SignInsUnderWay
 from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords, RefreshTokens, forget_expired, make_tables
 from gpuaas.iam.adapters.key_file import KeyFile
 from gpuaas.iam.adapters.openid import OpenId
 from gpuaas.iam.bootstrap import Bootstrap
+from gpuaas.iam.directories import Directories
 from gpuaas.iam.entities import SERVICE
 from gpuaas.iam.failures import Failures
-from gpuaas.iam.parts import API_KEYS, PRINCIPALS, PROJECTIONS, Parts
+from gpuaas.iam.parts import API_KEYS, DIRECTORY, PRINCIPALS, PROJECTIONS, Parts
 from gpuaas.iam.reactions import Erasing
 from gpuaas.iam.settings import IamSettings
 from gpuaas.iam.signing import Signer
@@ -63,6 +64,7 @@ def build(settings: IamSettings) -> Service:
         access_reader=service.access_reader,
         api_keys_reader=service.reader(API_KEYS),
         principals_reader=service.reader(PRINCIPALS),
+        directory_reader=service.reader(DIRECTORY),
         clock=clock,
         signer=signer,
         seals=seals,
@@ -73,6 +75,13 @@ def build(settings: IamSettings) -> Service:
         openid=OpenId(clock, settings.iam_provider_secrets_file),
         vouched=VouchedPeople(service.commands, service.access, KeptIdentities(service.database)),
         under_way=SignInsUnderWay(service.database),
+        directories=Directories(
+            commands=service.commands,
+            access=service.access,
+            clock=clock,
+            names=DirectoryNames(service.database),
+            signing_in=signing_in,
+        ),
         failures=failures,
         passwords_allowed=settings.passwords_allowed,
         public_url=settings.public_url,

@@ -12,6 +12,7 @@ from gpuaas.common.commands import Entity
 from gpuaas.iam.domain import (
     api_key,
     binding,
+    directory,
     group,
     group_tree,
     identity,
@@ -50,3 +51,5 @@ PASSWORD: Final = Entity(SERVICE, "password", password.PASSWORD, password.VOCABU
 SIGN_IN_FAILURE: Final = Entity(SERVICE, "sign-in-failure", sign_in_failure.SIGN_IN_FAILURE, sign_in_failure.VOCABULARY)
 IDENTITY: Final = Entity(SERVICE, "identity", identity.IDENTITY, identity.VOCABULARY)
 PROVIDER: Final = Entity(SERVICE, "identity-provider", identity_provider.PROVIDER, identity_provider.VOCABULARY)
+DIRECTORY_USER: Final = Entity(SERVICE, "directory-user", directory.DIRECTORY_USER, directory.USER_VOCABULARY)
+DIRECTORY_GROUP: Final = Entity(SERVICE, "directory-group", directory.DIRECTORY_GROUP, directory.GROUP_VOCABULARY)

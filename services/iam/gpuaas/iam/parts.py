@@ -19,9 +19,11 @@ from gpuaas.iam.adapters.argon2id import Argon2id
 from gpuaas.iam.adapters.kept_sign_ins import SignInsUnderWay
 from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords
 from gpuaas.iam.adapters.openid import OpenId
+from gpuaas.iam.directories import Directories
 from gpuaas.iam.failures import Failures
 from gpuaas.iam.projections.api_keys import ApiKeys
 from gpuaas.iam.projections.bindings import Bindings
+from gpuaas.iam.projections.directory import Directory
 from gpuaas.iam.projections.groups import Groups
 from gpuaas.iam.projections.principals import Principals
 from gpuaas.iam.projections.projects import Projects
@@ -43,6 +45,7 @@ GROUPS: Final = Groups()
 SESSIONS: Final = Sessions()
 PROVIDERS: Final = IdentityProviders()
 IDENTITIES: Final = Identities()
+DIRECTORY: Final = Directory()
 PROJECTIONS: Final = (
     TENANTS,
     PROJECTS,
@@ -54,6 +57,7 @@ PROJECTIONS: Final = (
     SESSIONS,
     PROVIDERS,
     IDENTITIES,
+    DIRECTORY,
 )
 
 
@@ -69,6 +73,7 @@ class Parts:
     access_reader: Reader
     api_keys_reader: Reader
     principals_reader: Reader
+    directory_reader: Reader
     clock: Clock
     signer: Signer
     seals: Seals
@@ -79,6 +84,7 @@ class Parts:
     openid: OpenId
     vouched: VouchedPeople
     under_way: SignInsUnderWay
+    directories: Directories
     failures: Failures
     passwords_allowed: bool
     public_url: str

@@ -139,3 +139,41 @@ class SignInsUnderWay:
         """Which session a code began, remembered as long as somebody may come with the code again."""
         change = {"session_id": session_id, "expires_at": until}
         await self.database.execute(update(_CODES).where(_CODES.c.code_sha256 == code_sha256).values(change))
+
+
+_DIRECTORY_NAMES: Final = Table(
+    "directory_names",
+    KEPT,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name_sha256", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+)
+Index("directory_names_user", _DIRECTORY_NAMES.c.user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryNames:
+    """Which user name is whose in a tenant's directory, by digest. The primary key decides between two at once."""
+
+    database: Database
+
+    async def whose(self, tenant_id: str, name: str) -> str | None:
+        """The id of the person with that name (case and form folded before); None: nobody."""
+        at = _DIRECTORY_NAMES.c
+        mine = (at.tenant_id == tenant_id, at.name_sha256 == subject_digest(tenant_id, name))
+        row = await self.database.fetch_one(select(at.user_id).where(*mine))
+        return None if row is None else str(row["user_id"])
+
+    async def take(self, tenant_id: str, name: str, user_id: str) -> bool:
+        """Whether the name is that person's now."""
+        row = {"tenant_id": tenant_id, "name_sha256": subject_digest(tenant_id, name), "user_id": user_id}
+        await self.database.execute(insert(_DIRECTORY_NAMES).values(row).on_conflict_do_nothing())
+        return await self.whose(tenant_id, name) == user_id
+
+    async def leave(self, tenant_id: str, user_id: str, but: str | None = None) -> None:
+        """The person has no name there any more, but this one."""
+        at = _DIRECTORY_NAMES.c
+        order = delete(_DIRECTORY_NAMES).where(at.tenant_id == tenant_id, at.user_id == user_id)
+        if but is not None:
+            order = order.where(at.name_sha256 != subject_digest(tenant_id, but))
+        await self.database.execute(order)

@@ -76,9 +76,9 @@ class Tokens:
         response.headers["Cache-Control"] = "no-store"
         try:
             key = read_api_key(body.api_key if body else bearer(authorization))
-            row = await self._right(key)
+            row = await self.right(key)
         except Unauthenticated as refused:
-            self._count_failure(request)
+            self.count_failure(request)
             raise refused from None
         position = self._parts.access.position
         token, expires_at = self._parts.signer.token(
@@ -86,7 +86,7 @@ class Tokens:
         )
         return Token(access_token=token, expires_at=expires_at, position=position)
 
-    async def _right(self, key: ApiKey) -> Record:
+    async def right(self, key: ApiKey) -> Record:
         """The row of a key whose secret is right and which is in force."""
         row = await self._row_of(key)
         same = hmac.compare_digest(row["secret_sha256"] if row else _NO_DIGEST, key.sha256)
@@ -112,7 +112,7 @@ class Tokens:
             row = await API_KEYS.presented(self._parts.database, key.key_id)
         return row
 
-    def _count_failure(self, request: Request) -> None:
+    def count_failure(self, request: Request) -> None:
         address = request.client.host if request.client else "unknown"
         if wait_s := self._failures.take(address.encode()):
             raise TooManyFailures(
