@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from gpuaas.common.access import Principal, Scope
 from gpuaas.common.apikeys import PREFIX, read_api_key
 from gpuaas.common.errors import GpuaasError, Invalid, Unauthenticated, Unavailable
-from gpuaas.common.http import Caller
+from gpuaas.common.http import Behind, Caller, account_for
 from gpuaas.common.ids import new_id
 from gpuaas.common.tokens import kind_of
 from gpuaas.iam.parts import Parts
@@ -45,6 +45,8 @@ class ScimRoute(APIRoute):
             try:
                 return await inner(request)
             except (GpuaasError, SCIMException, ValidationError, RequestValidationError, HTTPException) as refused:
+                if isinstance(refused, GpuaasError):
+                    account_for(request, refused)
                 return _refusal(refused)
 
         return handled
@@ -91,7 +93,11 @@ def directory_permit(parts: Parts, tokens: Tokens, permission: str) -> Callable[
             principal = access.authenticate(shown, now)
         scope = Scope(request.path_params["tenant_id"])
         decision = access.check(principal, permission, scope, now)
+        request.state.asked = principal, decision
         decision.enforce()
+        if decision.from_above:
+            service: Behind = request.app.state.service
+            service.accesses.used_from_above(decision.asked)
         caller = Caller(principal, decision, scope, new_id(), None, False, response, access)
         request.state.caller = caller
         return caller
