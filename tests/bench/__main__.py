@@ -69,6 +69,7 @@ MEASURES: list[Measure] = [
     scale.growth_with_tenants,
     suite.suite_help,
     suite.suite_start,
+    suite.suite_revocations,
     suite.suite_demo,
 ]
 

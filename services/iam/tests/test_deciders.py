@@ -17,7 +17,7 @@ from gpuaas.contracts import iam
 from gpuaas.iam.domain.api_key import API_KEY, IssueKey, RevokeKey
 from gpuaas.iam.domain.binding import BINDING, BindRole, UnbindRole
 from gpuaas.iam.domain.built_in_roles import BUILT_IN
-from gpuaas.iam.domain.names import written
+from gpuaas.iam.domain.names import named, written
 from gpuaas.iam.domain.permissions import beyond, covers
 from gpuaas.iam.domain.project import PROJECT, CreateProject
 from gpuaas.iam.domain.role import ROLE, DefineRole, InstallBuiltInRole
@@ -248,3 +248,27 @@ def test_a_history_refuses_a_strangers_event(decider: Decider[Any, Any]) -> None
 
     with pytest.raises(Unreadable, match="strange"):
         decider.evolve(decider.initial, Strange())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Mira Lindqvist",
+        "Мира Линдквист",
+        "Μίρα",
+        "田中 Mira",
+        "Vision-видео",
+        "O’Brien",
+        "Zoë 2",
+        "Αθήνα GPU",
+        "データ処理",
+    ],
+)
+def test_a_name_may_be_of_any_script(name: str) -> None:
+    assert named(name, "display name") == name
+
+
+@pytest.mark.parametrize("name", ["Аcme", "Acmе", "pаypal GmbH", "ΑCME", "Vision Vіsion", "аdmin@example.com", "Ꭺcme"])
+def test_a_word_that_is_to_be_taken_for_another_is_no_name(name: str) -> None:
+    with pytest.raises(Invalid, match="mixes"):
+        named(name, "display name")

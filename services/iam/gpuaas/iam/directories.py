@@ -22,7 +22,7 @@ from gpuaas.common.scopes import Holder
 from gpuaas.iam.adapters.kept_sign_ins import DirectoryNames
 from gpuaas.iam.domain.directory import ABSENT, DescribeGroup, DescribeUser, Entry, Remove
 from gpuaas.iam.domain.group import AddMember, CreateGroup, RemoveMember, Standing
-from gpuaas.iam.domain.names import written
+from gpuaas.iam.domain.names import named
 from gpuaas.iam.domain.principal import ResumePrincipal, SuspendPrincipal
 from gpuaas.iam.domain.user import RegisterUser
 from gpuaas.iam.entities import DIRECTORY_GROUP, DIRECTORY_USER, GROUP, PRINCIPAL, USER
@@ -205,7 +205,7 @@ class Directories:
 
 def folded(user_name: str) -> str:
     """A user name as it is compared: case and form do not count (RFC 7643 §4.1.1). Raises Invalid."""
-    kept = written(user_name, "userName", USER_NAME_MAX)
+    kept = named(user_name, "userName", USER_NAME_MAX)
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", kept).casefold())
 
 

@@ -17,7 +17,7 @@ from gpuaas.contracts.iam import (
     DirectoryUserDescribed,
     DirectoryUserRemoved,
 )
-from gpuaas.iam.domain.names import identifier, written
+from gpuaas.iam.domain.names import identifier, named, written
 
 EXTERNAL_ID_MAX: Final = 255
 ABSENT: Final = "the directory has no such resource"
@@ -107,7 +107,7 @@ def decide_group(command: DescribeGroup | Remove, group: Entry) -> list[Event]:
                     tenant_id=said.tenant_id,
                     group_id=identifier(said.group_id, "group id"),
                     revision=group.revision + 1,
-                    display_name=written(said.display_name, "display name"),
+                    display_name=named(said.display_name, "display name"),
                     external_id=None if external is None else written(external, "external id", EXTERNAL_ID_MAX),
                     source_id=said.source_id,
                 )

@@ -12,7 +12,7 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Forbidden, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.iam import GroupCreated, GroupMemberAdded, GroupMemberRemoved
-from gpuaas.iam.domain.names import REASON_MAX, identifier, written
+from gpuaas.iam.domain.names import REASON_MAX, identifier, named, written
 
 MEMBERS_MAX: Final = 10_000
 Kind = Literal["user", "service-account"]
@@ -72,7 +72,7 @@ def decide(command: GroupCommand, group: Group) -> list[Event]:
                 GroupCreated(
                     group_id=identifier(ask.group_id, "group id"),
                     tenant_id=ask.tenant_id,
-                    display_name=written(ask.display_name, "display name"),
+                    display_name=named(ask.display_name, "display name"),
                 )
             ]
         case Standing() as standing, AddMember() as ask:

@@ -14,7 +14,7 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, NotFound, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.iam import IdentityProviderConfigured, IdentityProviderRemoved, RequiredClaim
-from gpuaas.iam.domain.names import REASON_MAX, identifier, written
+from gpuaas.iam.domain.names import REASON_MAX, identifier, named, written
 
 NewPeople = Literal["refuse", "register"]
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -93,7 +93,7 @@ def _configured(ask: ConfigureProvider, version: int) -> IdentityProviderConfigu
     return IdentityProviderConfigured(
         provider_id=identifier(ask.provider_id, "provider id"),
         version=version,
-        display_name=written(ask.display_name, "display name"),
+        display_name=named(ask.display_name, "display name"),
         issuer=_issuer(ask.issuer, ask.plain_http),
         client_id=written(ask.client_id, "client id"),
         scopes=_all(ask.scopes, _SCOPE, "scope"),

@@ -1,4 +1,8 @@
-"""Names that people write. One law: what is kept is normalised, and what cannot be shown plainly is refused."""
+"""Names that people write. One law: what is kept is normalised, and what cannot be shown plainly is refused.
+
+A word of letters from scripts that look alike (a Latin word with one Cyrillic letter) is refused in names: it is there
+to be taken for another. Whole words of any script, and words that mix scripts nobody confuses, are names.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ RESERVED_TENANTS: Final = frozenset({"platform"})
 """Words that mean something else where a tenant's id stands."""
 
 _EMAIL = re.compile(r"^[^@\s]{1,64}@[^@\s]{1,189}$")
+_WORD = re.compile(r"[^\W\d_]+")
+_ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE", "LISU", "DESERET"})
+"""Scripts with letters that are drawn like others' (Unicode Technical Standard 39)."""
 _JOINERS = frozenset("\u200c\u200d")
 """Zero-width (non-)joiner: invisible, but scripts and emoji need them; other format characters are refused."""
 
@@ -45,13 +52,34 @@ def written(text: str, what: str, length_max: int = DISPLAY_NAME_MAX) -> str:
     return kept
 
 
+def named(text: str, what: str, length_max: int = DISPLAY_NAME_MAX) -> str:
+    """`text` as kept, each word of it in one of the scripts that look alike.
+
+    Raises:
+        Invalid: as `written`, or a word mixes such scripts.
+    """
+    kept = written(text, what, length_max)
+    for word in _WORD.findall(unicodedata.normalize("NFKC", kept)):
+        if len(mixed := sorted({_script(letter) for letter in word} - {""})) > 1:
+            raise Invalid(
+                f"a word of this {what} mixes {' and '.join(mixed)} letters; write it in one script", field=what
+            )
+    return kept
+
+
+def _script(letter: str) -> str:
+    """The script of a letter, if it is one of those that look alike; else empty."""
+    first = unicodedata.name(letter, "").partition(" ")[0]
+    return first.capitalize() if first in _ALIKE else ""
+
+
 def _does_not_show(letter: str) -> bool:
     return unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") and letter not in _JOINERS
 
 
 def email(text: str) -> str:
     """`text` as kept, which looks like an e-mail address; whether it works only a message can show."""
-    kept = written(text, "e-mail address", 254)
+    kept = named(text, "e-mail address", 254)
     if _EMAIL.fullmatch(kept) is None:
         raise Invalid("that is not an e-mail address; write it like name@example.com", field="email")
     return kept

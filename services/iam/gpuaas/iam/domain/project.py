@@ -9,7 +9,7 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.iam import ProjectCreated
-from gpuaas.iam.domain.names import identifier, written
+from gpuaas.iam.domain.names import identifier, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def decide(command: CreateProject, project: Project) -> list[Event]:
                 ProjectCreated(
                     tenant_id=ask.tenant_id,
                     project_id=identifier(ask.project_id, "project id"),
-                    display_name=written(ask.display_name, "display name"),
+                    display_name=named(ask.display_name, "display name"),
                 )
             ]
         case _:

@@ -9,7 +9,7 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.iam import ServiceAccountCreated
-from gpuaas.iam.domain.names import identifier, written
+from gpuaas.iam.domain.names import identifier, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def decide(command: CreateServiceAccount, account: ServiceAccount) -> list[Event
                     service_account_id=identifier(ask.service_account_id, "service account id"),
                     tenant_id=ask.tenant_id,
                     project_id=ask.project_id,
-                    display_name=written(ask.display_name, "display name"),
+                    display_name=named(ask.display_name, "display name"),
                 )
             ]
         case _:

@@ -10,7 +10,7 @@ from gpuaas.common.errors import Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.money import minor_digits
 from gpuaas.contracts.iam import TenantCreated, TenantResumed, TenantSuspended
-from gpuaas.iam.domain.names import REASON_MAX, RESERVED_TENANTS, identifier, written
+from gpuaas.iam.domain.names import REASON_MAX, RESERVED_TENANTS, identifier, named, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _created(ask: CreateTenant) -> TenantCreated:
     minor_digits(ask.billing_currency)
     return TenantCreated(
         tenant_id=identifier(ask.tenant_id, "tenant id"),
-        display_name=written(ask.display_name, "display name"),
+        display_name=named(ask.display_name, "display name"),
         billing_currency=ask.billing_currency,
     )
 

@@ -13,7 +13,7 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.contracts.iam import PersonalDataErased, UserRegistered
-from gpuaas.iam.domain.names import email, identifier, written
+from gpuaas.iam.domain.names import email, identifier, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def decide(command: UserCommand, user: User) -> list[Event]:
                 UserRegistered(
                     user_id=identifier(ask.user_id, "user id"),
                     email=email(ask.email),
-                    display_name=written(ask.display_name, "display name"),
+                    display_name=named(ask.display_name, "display name"),
                 )
             ]
         case Known() | Unknown(), RecordErasure() as erasure:
