@@ -54,7 +54,7 @@ ironic: ironic-lane ## the provider contract against a real OpenStack Ironic, po
 oidc-lane: setup # the npm package oidc-provider, as locked, below the state directory; needs node and npm
 	@mkdir -p "$(STATE)/oidc"
 	@cp services/iam/tests/oidc-lane/* "$(STATE)/oidc/"
-	@cd "$(STATE)/oidc" && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@cd "$(STATE)/oidc" && npm ci --silent --fetch-retries=1 --fetch-timeout=20000 --no-audit --no-fund --ignore-scripts
 
 oidc: oidc-lane ## sign-in against a certified OpenID provider
 	@$(BIN)/python -m pytest -m oidc services/iam/tests/test_oidc_lane.py $(ARGS)
