@@ -39,6 +39,7 @@ class Access:
         iam.UserRegistered,
         iam.ServiceAccountCreated,
         iam.RoleDefined,
+        iam.TenantRoleDefined,
         iam.RoleBound,
         iam.RoleUnbound,
         iam.ApiKeyIssued,
@@ -145,7 +146,7 @@ class Access:
             return self._decided(False, asked, ABSENT, hidden=True)
         if (limit := self._limit(holder, permission, scope, forbidden)) is not None:
             return self._decided(False, asked, limit)
-        roles = rights.sufficient_roles(permission)
+        roles = rights.sufficient_roles(permission, scope.tenant_id)
         needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
         return self._decided(False, asked, f"{permission} in {scope} {needs}", roles)
 

@@ -23,7 +23,7 @@ from gpuaas.contracts import iam
 class Grant:
     """A binding as held: a role in a scope until `valid_until` (None: no end; real time).
 
-    `holder` is whom it names: the principal, or a group it is in.
+    `holder` is whom it names: the principal, or a group it is in. `role` is the name, as `role_key` writes it.
     """
 
     binding_id: str
@@ -34,6 +34,11 @@ class Grant:
 
     def in_force(self, now: datetime) -> bool:
         return self.valid_until is None or now < self.valid_until
+
+
+def role_key(tenant_id: str | None, role: str) -> str:
+    """The name a role is known by in the whole suite: `trainer` of the platform's, `acme/trainer` of acme's own."""
+    return role if tenant_id is None else f"{tenant_id}/{role}"
 
 
 @dataclass(slots=True)
@@ -63,6 +68,7 @@ class Rights:
             iam.UserRegistered: self._user_registered,
             iam.ServiceAccountCreated: self._service_account_created,
             iam.RoleDefined: self._role_defined,
+            iam.TenantRoleDefined: self._tenant_role_defined,
             iam.RoleBound: self._role_bound,
             iam.RoleUnbound: self._role_unbound,
             iam.TenantSuspended: self._tenant_suspended,
@@ -177,8 +183,17 @@ class Rights:
         """The permission globs that are prohibited to the principal in `scope`, or somewhere inside it."""
         return self.limits.withheld(self.groups.circle(holder), scope, now)
 
-    def sufficient_roles(self, permission: str) -> tuple[str, ...]:
-        """Names of the roles that hold `permission`, sorted."""
+    def roles_in(self, tenant_id: str | None) -> Iterator[tuple[str, Role]]:
+        """The roles that can be bound there, by name: the platform's, and the tenant's own."""
+        own = f"{tenant_id}/"
+        return ((name, role) for name, role in self.roles.items() if "/" not in name or name.startswith(own))
+
+    def sufficient_roles(self, permission: str, tenant_id: str | None = None) -> tuple[str, ...]:
+        """Names of the roles that hold `permission` and can be bound there, sorted."""
+        own = f"{tenant_id}/"
+        return tuple(name for name in self._holding(permission) if "/" not in name or name.startswith(own))
+
+    def _holding(self, permission: str) -> tuple[str, ...]:
         roles = self._sufficient.get(permission)
         if roles is None:
             roles = tuple(sorted(name for name, role in self.roles.items() if role.permits(permission)))
@@ -251,10 +266,17 @@ class Rights:
         self.groups.leave(("group", event.group_id), ("group", event.parent_id))
 
     def _role_defined(self, event: iam.RoleDefined) -> None:
-        known = self.roles.get(event.role)
-        if event.version != (known.version + 1 if known else 1):
-            raise ValueError(f"version {event.version} of role {event.role} is not the next one")
-        self.roles[event.role] = Role(event.role, event.version, event.permissions)
+        self._define(role_key(None, event.role), event.version, event.permissions)
+
+    def _tenant_role_defined(self, event: iam.TenantRoleDefined) -> None:
+        self.tenants[event.tenant_id]  # raises KeyError: what there is not has no roles
+        self._define(role_key(event.tenant_id, event.role), event.version, event.permissions)
+
+    def _define(self, name: str, version: int, permissions: tuple[str, ...]) -> None:
+        known = self.roles.get(name)
+        if version != (known.version + 1 if known else 1):
+            raise ValueError(f"version {version} of role {name} is not the next one")
+        self.roles[name] = Role(name, version, permissions)
         self._sufficient.clear()
 
     def _role_bound(self, event: iam.RoleBound) -> None:
@@ -266,13 +288,14 @@ class Rights:
     def _bind(self, holder: Holder, event: iam.RoleBound | iam.RoleBoundToGroup) -> None:
         once(event.binding_id, self._bindings, "binding")
         scope = Scope(event.tenant_id, event.project_id)
-        if event.role not in self.roles:
-            raise ValueError(f"role {event.role} is not defined")
+        role = role_key(event.role_tenant_id, event.role)
+        if role not in self.roles or event.role_tenant_id not in (None, event.tenant_id):
+            raise ValueError(f"role {role} is not defined there")
         if not self.exists(scope):
             raise ValueError(f"{scope} does not exist")
         grants = self._holdings[holder].grants.setdefault(scope.tenant_id or "", {})
         grants.setdefault(scope.project_id or "", {})[event.binding_id] = Grant(
-            binding_id=event.binding_id, holder=holder, role=event.role, scope=scope, valid_until=event.valid_until
+            binding_id=event.binding_id, holder=holder, role=role, scope=scope, valid_until=event.valid_until
         )
         self._bindings[event.binding_id] = (holder, scope)
 

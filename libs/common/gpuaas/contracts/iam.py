@@ -271,6 +271,9 @@ class RoleBound(Event):
     valid_until: Moment | None = None
     """The first instant at which the binding no longer counts; absent: until it is unbound."""
 
+    role_tenant_id: Label | None = None
+    """The tenant whose own role it is; absent: a role of the platform's."""
+
 
 class RoleBoundToGroup(Event):
     """Role bound to group. Everybody in a group, now and later, holds a role in a scope. The scope is
@@ -302,6 +305,9 @@ class RoleBoundToGroup(Event):
 
     valid_until: Moment | None = None
     """The first instant at which the binding no longer counts; absent: until it is unbound."""
+
+    role_tenant_id: Label | None = None
+    """The tenant whose own role it is; absent: a role of the platform's."""
 
 
 class RoleUnbound(Event):
@@ -1064,6 +1070,35 @@ class TenantCeilingSet(Event):
     """Why, for the people who review access."""
 
 
+class TenantRoleDefined(Event):
+    """Tenant role defined. A version of a tenant's own role came into force. Such a role is bound
+    inside its tenant and nowhere else; a version never changes, a change is the next version, and
+    bindings follow the newest.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.tenant-role-defined.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "tenant-role"
+    SCHEMA: ClassVar[str] = "iam/tenant-role-defined.v1.json"
+
+    tenant_id: Label
+    """The tenant whose role it is."""
+
+    role: Label
+    """Its name, unique among the tenant's own; a role of the platform may have the same name."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Version of this definition, counted from 1; the highest one applies."""
+
+    description: Annotated[str, Field(min_length=1, max_length=500)]
+    """What somebody who holds the role can do, in one sentence."""
+
+    permissions: Annotated[tuple[Annotated[str, Field(min_length=5, max_length=128, pattern=r"^(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)\.(\*|[a-z][a-z0-9-]*)$")], ...], Field(min_length=1, max_length=256), Unique]
+    """What the role permits: `service.resource.verb`, where each of the three tokens may be `*` for
+    any.
+    """
+
+
 class PersonalDataErased(Event):
     """Personal data erased. The key to a person's data in iam's events was destroyed, as audit had
     ordered. What it sealed cannot be read again by anybody; the person's id stays and names nobody.
@@ -1154,6 +1189,7 @@ EVENTS: tuple[type[Event], ...] = (
     TenantSuspended,
     TenantCeilingRemoved,
     TenantCeilingSet,
+    TenantRoleDefined,
     PersonalDataErased,
     UserRegistered,
 )

@@ -22,6 +22,7 @@ from gpuaas.iam.routes.scim import Scim
 from gpuaas.iam.routes.sessions import Sessions
 from gpuaas.iam.routes.suspensions import Suspensions
 from gpuaas.iam.routes.tenancy import Tenancy
+from gpuaas.iam.routes.tenant_roles import TenantRoles
 from gpuaas.iam.routes.tokens import Tokens
 
 
@@ -36,7 +37,7 @@ def router(parts: Parts) -> APIRouter:
     devices, provided = Devices(parts), ProviderSignIn(parts)
     for known in (devices, provided, Grants(parts, devices, provided)):
         known.open(opened)
-    for door in (Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits):
+    for door in (Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits, TenantRoles):
         door(parts).open(opened)
     as_of = AsOf(parts.access, parts.log, parts.clock, parts.profile)
     for why in (Explain, Decisions):

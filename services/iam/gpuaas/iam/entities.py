@@ -28,6 +28,7 @@ from gpuaas.iam.domain import (
     signing_key,
     tenant,
     tenant_ceiling,
+    tenant_role,
     user,
 )
 
@@ -40,6 +41,7 @@ GROUP: Final = Entity(SERVICE, "group", group.GROUP, group.VOCABULARY)
 GROUP_TREE: Final = Entity(SERVICE, "group-tree", group_tree.GROUP_TREE, group_tree.VOCABULARY)
 PRINCIPAL: Final = Entity(SERVICE, "principal", principal.PRINCIPAL, principal.VOCABULARY)
 SERVICE_ACCOUNT: Final = Entity(SERVICE, "service-account", service_account.SERVICE_ACCOUNT, service_account.VOCABULARY)
+TENANT_ROLE: Final = Entity(SERVICE, "tenant-role", tenant_role.TENANT_ROLE, tenant_role.VOCABULARY)
 ROLE: Final = Entity(SERVICE, "role", role.ROLE, role.VOCABULARY)
 BINDING: Final = Entity(SERVICE, "binding", binding.BINDING, binding.VOCABULARY)
 API_KEY: Final = Entity(SERVICE, "api-key", api_key.API_KEY, api_key.VOCABULARY)

@@ -30,6 +30,7 @@ from gpuaas.iam.projections.projects import Projects
 from gpuaas.iam.projections.roles import Roles
 from gpuaas.iam.projections.sessions import Sessions
 from gpuaas.iam.projections.sign_in_providers import Identities, IdentityProviders
+from gpuaas.iam.projections.tenant_roles import TenantRoles
 from gpuaas.iam.projections.tenants import Tenants
 from gpuaas.iam.signing import Signer
 from gpuaas.iam.signing_in import SETTLE_S, SigningIn
@@ -39,6 +40,7 @@ TENANTS: Final = Tenants()
 PROJECTS: Final = Projects()
 PRINCIPALS: Final = Principals()
 ROLES: Final = Roles()
+TENANT_ROLES: Final = TenantRoles()
 BINDINGS: Final = Bindings()
 API_KEYS: Final = ApiKeys()
 GROUPS: Final = Groups()
@@ -51,6 +53,7 @@ PROJECTIONS: Final = (
     PROJECTS,
     PRINCIPALS,
     ROLES,
+    TENANT_ROLES,
     BINDINGS,
     API_KEYS,
     GROUPS,

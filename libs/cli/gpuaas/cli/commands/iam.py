@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote
 
 import click
-from gpuaas.cli.here import open_suite, project_path, tenant_path
-from gpuaas.cli.output import as_json, finish, print_items, print_json, print_table
-
-Ask = dict[str, Any]
+from gpuaas.cli.commands.iam_administration import COMMANDS
+from gpuaas.cli.here import open_suite, tenant_path
+from gpuaas.cli.levels import Told, at, at_project, at_tenant, get, listed, post
+from gpuaas.cli.output import as_json, finish, print_json, print_table
 
 
 @click.group()
@@ -17,43 +16,8 @@ def command() -> None:
     """People, sessions, and who may do what."""
 
 
-def _get(path: str, **params: Any) -> Ask:
-    async def work() -> Ask:
-        async with open_suite() as suite:
-            told: Ask = await suite.get("iam", path, **params)
-            return told
-
-    return finish(work)
-
-
-def _post(path: str, body: Any = None) -> Ask:
-    async def work() -> Ask:
-        async with open_suite() as suite:
-            told: Ask = await suite.post("iam", path, body)
-            return told
-
-    return finish(work)
-
-
-def _list(title: str, path: str, columns: dict[str, str], json_: bool, **params: Any) -> None:
-    async def work() -> list[Ask]:
-        async with open_suite() as suite:
-            return [item async for item in suite.items("iam", path, **params)]
-
-    print_items(title, columns, finish(work), json_)
-
-
-def _at(tenant: str | None, project: str | None, *more: str) -> str:
-    """The path of a level: the platform, a tenant or a project."""
-    if tenant is None:
-        if project is not None:
-            raise click.UsageError("a project is named with its tenant: give --tenant too")
-        return "/".join(["/v1", *more])
-    return tenant_path(tenant, *more) if project is None else project_path(tenant, project, *more)
-
-
-_tenant = click.option("--tenant", envvar="GPUAAS_TENANT", help="Tenant id; none: the platform [GPUAAS_TENANT].")
-_project = click.option("--project", envvar="GPUAAS_PROJECT", help="Project id; none: the tenant [GPUAAS_PROJECT].")
+for each in COMMANDS:
+    command.add_command(each)
 
 
 # -- people and sessions --------------------------------------------------------------------------------------------
@@ -64,7 +28,7 @@ _project = click.option("--project", envvar="GPUAAS_PROJECT", help="Project id; 
 def users(json_: bool) -> None:
     """People known to the platform."""
     columns = {"user": "principal_id", "e-mail": "email", "name": "display_name", "since": "created_at"}
-    _list("People", "/v1/users", columns, json_)
+    listed("People", "/v1/users", columns, json_)
 
 
 @command.command()
@@ -73,7 +37,7 @@ def users(json_: bool) -> None:
 @as_json
 def register(email: str, name: str, json_: bool) -> None:
     """Make a person known; then hand them a code with `password-code`."""
-    told = _post("/v1/users", {"email": email, "display_name": name})
+    told = post("/v1/users", {"email": email, "display_name": name})
     print_json(told) if json_ else click.echo(f"{told['id']} registered")
 
 
@@ -82,7 +46,7 @@ def register(email: str, name: str, json_: bool) -> None:
 @as_json
 def password_code(user_id: str, json_: bool) -> None:
     """A code with which a person chooses their password, once. It is shown now and never again."""
-    told = _post(f"/v1/users/{user_id}/password-codes")
+    told = post(f"/v1/users/{user_id}/password-codes")
     print_json(told) if json_ else click.echo(f"{told['code']}\nuntil {told['expires_at']}")
 
 
@@ -117,7 +81,7 @@ def password(code: str, json_: bool) -> None:
 @as_json
 def approve(user_code: str, deny: bool, json_: bool) -> None:
     """Let a program that shows this code have a session of yours."""
-    told = _post("/v1/device-approvals", {"user_code": user_code, "approve": not deny})
+    told = post("/v1/device-approvals", {"user_code": user_code, "approve": not deny})
     print_json(told) if json_ else click.echo(f"{told['client']}: {'denied' if deny else 'let in'}")
 
 
@@ -128,7 +92,7 @@ def sessions(user: str | None, json_: bool) -> None:
     """Where you are signed in, and where you were."""
     columns = {"session": "session_id", "with": "client", "by": "method", "began": "started_at"}
     columns |= {"over at": "expires_at", "ended": "ended_at", "why": "end_cause"}
-    _list("Sessions", f"/v1/users/{user}/sessions" if user else "/v1/me/sessions", columns, json_)
+    listed("Sessions", f"/v1/users/{user}/sessions" if user else "/v1/me/sessions", columns, json_)
 
 
 @command.command("end-session")
@@ -141,9 +105,9 @@ def end_session(session_id: str, user: str | None, reason: str | None, json_: bo
     if user and not reason:
         raise click.UsageError("say why with --reason: the people who review access read it")
     if user:
-        told = _post(f"/v1/users/{user}/sessions/{session_id}/revoke", {"reason": reason})
+        told = post(f"/v1/users/{user}/sessions/{session_id}/revoke", {"reason": reason})
     else:
-        told = _post(f"/v1/me/sessions/{session_id}/end")
+        told = post(f"/v1/me/sessions/{session_id}/end")
     print_json(told) if json_ else click.echo(f"session {session_id} has ended")
 
 
@@ -152,12 +116,12 @@ def end_session(session_id: str, user: str | None, reason: str | None, json_: bo
 
 @command.command("may")
 @click.argument("permission")
-@_tenant
-@_project
+@at_tenant
+@at_project
 @as_json
 def may(permission: str, tenant: str | None, project: str | None, json_: bool) -> None:
     """Whether you may do PERMISSION (service.resource.verb) there, and why; exit status 1 if not."""
-    told = _post("/v1/check", {"permission": permission, "tenant_id": tenant, "project_id": project})
+    told = post("/v1/check", {"permission": permission, "tenant_id": tenant, "project_id": project})
     print_json(told) if json_ else click.echo(f"{'yes' if told['allowed'] else 'no'}: {told['reason']}")
     if not told["allowed"]:
         raise SystemExit(1)
@@ -165,16 +129,16 @@ def may(permission: str, tenant: str | None, project: str | None, json_: bool) -
 
 @command.command("who-can")
 @click.argument("permission")
-@_tenant
-@_project
+@at_tenant
+@at_project
 @click.option("--as-of", type=int, help="As of this log position.")
 @as_json
 def who_can(permission: str, tenant: str | None, project: str | None, as_of: int | None, json_: bool) -> None:
     """Everybody who may do PERMISSION there, with the roles that let them."""
 
-    async def work() -> list[Ask]:
+    async def work() -> list[Told]:
         async with open_suite() as suite:
-            path = _at(tenant, project, "explain", "who-can")
+            path = at(tenant, project, "explain", "who-can")
             return [each async for each in suite.items("iam", path, permission=permission, as_of=as_of)]
 
     found = finish(work)
@@ -191,16 +155,16 @@ def who_can(permission: str, tenant: str | None, project: str | None, as_of: int
 @command.command("what-can")
 @click.argument("kind", type=click.Choice(["user", "service-account"]))
 @click.argument("principal_id")
-@_tenant
-@_project
+@at_tenant
+@at_project
 @click.option("--as-of", type=int, help="As of this log position.")
 @as_json
 def what_can(
     kind: str, principal_id: str, tenant: str | None, project: str | None, as_of: int | None, json_: bool
 ) -> None:
     """What somebody may do there, and by which binding."""
-    path = _at(tenant, project, "explain", "what-can")
-    told = _get(path, principal_kind=kind, principal_id=principal_id, as_of=as_of)
+    path = at(tenant, project, "explain", "what-can")
+    told = get(path, principal_kind=kind, principal_id=principal_id, as_of=as_of)
     if json_:
         print_json(told)
         return
@@ -212,20 +176,22 @@ def what_can(
 
 
 @command.command()
-@_tenant
-@_project
+@at_tenant
+@at_project
 @as_json
 def bindings(tenant: str | None, project: str | None, json_: bool) -> None:
     """Who holds which role there."""
     columns = {"binding": "binding_id", "kind": "principal_kind", "id": "principal_id", "role": "role"}
-    _list("Bindings", _at(tenant, project, "bindings"), columns | {"until": "valid_until"}, json_)
+    listed("Bindings", at(tenant, project, "bindings"), columns | {"until": "valid_until"}, json_)
 
 
 @command.command()
+@click.option("--tenant", help="A tenant's own roles; none: the platform's.")
 @as_json
-def roles(json_: bool) -> None:
+def roles(tenant: str | None, json_: bool) -> None:
     """The roles there are, in their newest version."""
-    _list("Roles", "/v1/roles", {"role": "role", "version": "version", "description": "description"}, json_)
+    columns = {"role": "role", "version": "version", "description": "description", "permissions": "permissions"}
+    listed("Roles", tenant_path(tenant, "roles") if tenant else "/v1/roles", columns, json_)
 
 
 @command.command()
@@ -233,7 +199,7 @@ def roles(json_: bool) -> None:
 @as_json
 def explain(decision_id: str, json_: bool) -> None:
     """Why a request was refused: DECISION_ID is in every refusal. Answered on the rights of then."""
-    told = _get(f"/v1/decisions/{quote(decision_id, safe='')}")
+    told = get(f"/v1/decisions/{quote(decision_id, safe='')}")
     if json_:
         print_json(told)
         return

@@ -20,7 +20,7 @@ from gpuaas.iam.domain.permissions import demand_held
 @dataclass(frozen=True, slots=True)
 class BindRole:
     """`role_permissions`: what the role permits today; `held`: the globs the granter holds in that scope;
-    `withheld`: those prohibited to the granter there."""
+    `withheld`: those prohibited to the granter there. `role_tenant_id`: the tenant whose own role it is."""
 
     binding_id: str
     principal_id: str
@@ -34,6 +34,7 @@ class BindRole:
     asked_at: datetime
     valid_until: datetime | None = None
     withheld: frozenset[str] = frozenset()
+    role_tenant_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup:
             binding_id=identifier(ask.binding_id, "binding id"),
             group_id=ask.principal_id,
             role=ask.role,
+            role_tenant_id=ask.role_tenant_id,
             tenant_id=ask.tenant_id,
             project_id=ask.project_id,
             reason=reason,
@@ -106,6 +108,7 @@ def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup:
         principal_id=ask.principal_id,
         principal_kind=ask.principal_kind,
         role=ask.role,
+        role_tenant_id=ask.role_tenant_id,
         tenant_id=ask.tenant_id,
         project_id=ask.project_id,
         reason=reason,

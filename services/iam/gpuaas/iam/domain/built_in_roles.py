@@ -34,11 +34,13 @@ _PROJECT_ADMIN: Final = (
     "iam.binding.*",
     "iam.key.*",
     "iam.role.read",
+    "iam.tenant-role.read",
 )
 _TENANT_ADMIN: Final = (
     *_PROJECT_ADMIN,
     "iam.project.create",
     "iam.group.*",
+    "iam.tenant-role.*",
     "iam.prohibition.*",
     "iam.tenant-ceiling.read",
     "allocations.project-quota.set",

@@ -12,8 +12,8 @@ from gpuaas.common.tables import Rows
 from gpuaas.contracts.iam import RoleBound, RoleBoundToGroup, RoleUnbound
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
 
-BINDINGS_V1 = Table(
-    "bindings_v1",
+BINDINGS_V2 = Table(
+    "bindings_v2",
     MetaData(),
     Column("binding_id", Text, primary_key=True),
     Column("tenant_id", Text),
@@ -21,6 +21,7 @@ BINDINGS_V1 = Table(
     Column("principal_kind", Text, nullable=False),
     Column("principal_id", Text, nullable=False),
     Column("role", Text, nullable=False),
+    Column("role_tenant_id", Text),
     Column("reason", Text, nullable=False),
     Column("bound_at", DateTime(timezone=True), nullable=False),
     Column("bound_by", Text, nullable=False),
@@ -28,10 +29,10 @@ BINDINGS_V1 = Table(
     Column("ended_at", DateTime(timezone=True)),
     Column("end_reason", Text),
 )
-Index("bindings_v1_scope", BINDINGS_V1.c.tenant_id, BINDINGS_V1.c.binding_id)
+Index("bindings_v2_scope", BINDINGS_V2.c.tenant_id, BINDINGS_V2.c.binding_id)
 
 _END: Final = """
-UPDATE bindings_v1 AS b SET ended_at = e.at, end_reason = e.reason
+UPDATE bindings_v2 AS b SET ended_at = e.at, end_reason = e.reason
 FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS e (binding_id, at, reason)
 WHERE b.binding_id = e.binding_id"""
 
@@ -40,9 +41,9 @@ class Bindings(Projection):
     """One row per binding that was ever made."""
 
     answer = "bindings"
-    version = 1
+    version = 2
     reads = (RoleBound, RoleBoundToGroup, RoleUnbound)
-    tables = (BINDINGS_V1,)
+    tables = (BINDINGS_V2,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         """Beginnings before ends: within one batch a binding's end always comes after its beginning."""
@@ -50,7 +51,7 @@ class Bindings(Projection):
         ended = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleUnbound)]
         await insert(
             rows,
-            BINDINGS_V1,
+            BINDINGS_V2,
             [
                 {
                     "binding_id": event.binding_id,
@@ -58,6 +59,7 @@ class Bindings(Projection):
                     "project_id": event.project_id,
                     **_holder(event),
                     "role": event.role,
+                    "role_tenant_id": event.role_tenant_id,
                     "reason": event.reason,
                     "bound_at": fact.time,
                     "bound_by": fact.envelope.actor,
@@ -76,9 +78,9 @@ class Bindings(Projection):
         self, database: Database, tenant_id: str | None, project_id: str | None, after: str | None, count: int
     ) -> list[Record]:
         """At most `count` bindings not ended, by id, after `after`: of the platform (no tenant), tenant or project."""
-        at = BINDINGS_V1.c
+        at = BINDINGS_V2.c
         query = (
-            select(BINDINGS_V1)
+            select(BINDINGS_V2)
             .where(
                 at.tenant_id.is_(None) if tenant_id is None else at.tenant_id == tenant_id,
                 true() if project_id is None else at.project_id == project_id,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit
+from gpuaas.common.rights import role_key
 from gpuaas.iam.domain.binding import BindRole, UnbindRole
 from gpuaas.iam.domain.role import DefineRole
 from gpuaas.iam.entities import BINDING, ROLE
@@ -22,6 +23,9 @@ class NewBinding(Body):
     principal_kind: Literal["user", "service-account", "group"]
     principal_id: str = Field(description="Who gets it.", max_length=63)
     role: str = Field(description="The role's name; GET /v1/roles lists them.", max_length=63)
+    role_tenant_id: str | None = Field(
+        default=None, description="For one of the tenant's own roles: the tenant.", max_length=63
+    )
     reason: str = Field(description="Why, for the people who review access.", max_length=1_000)
     valid_until: AwareDatetime | None = Field(default=None, description="When it ends by itself (real time).")
 
@@ -67,14 +71,16 @@ class Bindings:
         home = rights.home_of((body.principal_kind, body.principal_id))
         if home is None or home not in (PLATFORM, scope.tenant_id):
             raise NotFound("there is no such principal, or none that can hold a role here")
-        if (role := rights.roles.get(body.role)) is None:
-            raise Rejected(f"there is no role {body.role!r}; GET /v1/roles lists them")
+        role = rights.roles.get(role_key(body.role_tenant_id, body.role)) if "/" not in body.role else None
+        if role is None or body.role_tenant_id not in (None, scope.tenant_id):
+            raise Rejected(f"there is no role {body.role!r} here; GET /v1/roles and the tenant's roles list them")
         binding_id = caller.derived_id("binding")
         command = BindRole(
             binding_id=binding_id,
             principal_id=body.principal_id,
             principal_kind=body.principal_kind,
-            role=role.name,
+            role=body.role,
+            role_tenant_id=body.role_tenant_id,
             role_permissions=role.permissions,
             held=rights.held(caller.principal.holder, scope, now),
             tenant_id=scope.tenant_id,

@@ -102,7 +102,8 @@ class Decisions:
         held = access.rights.held(asked.holder, asked.scope, asked.at)
         withheld = access.rights.withheld(asked.holder, asked.scope, asked.at)
         lacking = bool(beyond(held, [glob], withheld))
-        roles = sorted(name for name, role in access.rights.roles.items() if not beyond(role.permissions, [glob]))
+        known = access.rights.roles_in(asked.scope.tenant_id)
+        roles = sorted(name for name, role in known if not beyond(role.permissions, [glob]))
         return {"permission": glob, "held_in_scope": not lacking, "sufficient_roles": roles}
 
     def _asked(self, decision_id: str, who: Principal) -> Asked:

@@ -62,7 +62,7 @@ class Explain:
             "principal": {"kind": principal_kind, "id": principal_id},
             "position": access.position,
             "at": now,
-            "sufficient_roles": list(access.rights.sufficient_roles(permission)),
+            "sufficient_roles": list(access.rights.sufficient_roles(permission, caller.scope.tenant_id)),
             "reasons": [self._reason(caller, each) for each in reasons],
         }
 

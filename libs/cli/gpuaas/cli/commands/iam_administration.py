@@ -1,0 +1,117 @@
+"""`gpuaas iam …` for those who hand out rights. One law: every order carries its reason into the log."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+from gpuaas.cli.here import open_suite, tenant_path
+from gpuaas.cli.levels import Told, at, at_project, at_tenant, get, post
+from gpuaas.cli.output import as_json, finish, print_json, print_table
+
+_why = click.option("--reason", required=True, help="Why, for the people who review access.")
+_principal = click.argument("kind", type=click.Choice(["user", "service-account", "group"]))
+
+
+def _put(path: str, body: Any) -> Told:
+    async def work() -> Told:
+        async with open_suite() as suite:
+            told: Told = await suite.put("iam", path, body)
+            return told
+
+    return finish(work)
+
+
+def _said(told: Told, sentence: str, json_: bool) -> None:
+    print_json(told) if json_ else click.echo(sentence)
+
+
+@click.command("define-role")
+@click.argument("role")
+@click.argument("permissions", nargs=-1, required=True)
+@click.option("--description", required=True, help="What its holder can do, in one sentence.")
+@click.option("--tenant", help="The tenant whose own role it is; none: a role of the platform's.")
+@as_json
+def define_role(role: str, permissions: tuple[str, ...], description: str, tenant: str | None, json_: bool) -> None:
+    """Define ROLE, or its next version, out of PERMISSIONS (service.resource.verb, `*` for any one word)."""
+    body = {"description": description, "permissions": list(permissions)}
+    told = post(tenant_path(tenant, "roles"), body | {"role": role}) if tenant else _put(f"/v1/roles/{role}", body)
+    _said(told, f"role {role} is defined at position {told['position']}", json_)
+
+
+@click.command()
+@_principal
+@click.argument("principal_id")
+@click.argument("role")
+@at_tenant
+@at_project
+@click.option("--own", is_flag=True, help="ROLE is one of the tenant's own.")
+@click.option("--until", help="When it ends by itself (RFC 3339).")
+@_why
+@as_json
+def bind(
+    kind: str,
+    principal_id: str,
+    role: str,
+    tenant: str | None,
+    project: str | None,
+    own: bool,
+    until: str | None,
+    reason: str,
+    json_: bool,
+) -> None:
+    """Give somebody ROLE there."""
+    body = {"principal_kind": kind, "principal_id": principal_id, "role": role, "reason": reason}
+    body |= {"role_tenant_id": tenant} if own and tenant else {}
+    body |= {"valid_until": until} if until else {}
+    told = post(at(tenant, project, "bindings"), body)
+    _said(told, f"binding {told['id']} stands", json_)
+
+
+@click.command()
+@click.argument("binding_id")
+@at_tenant
+@at_project
+@_why
+@as_json
+def unbind(binding_id: str, tenant: str | None, project: str | None, reason: str, json_: bool) -> None:
+    """End a binding now."""
+    told = post(at(tenant, project, "bindings", binding_id, "end"), {"reason": reason})
+    _said(told, f"binding {binding_id} has ended", json_)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["user", "service-account"]))
+@click.argument("principal_id")
+@click.option("--since", type=int, required=True, help="The earlier log position.")
+@click.option("--until", type=int, help="The later one; default: now.")
+@at_tenant
+@at_project
+@as_json
+def difference(
+    kind: str,
+    principal_id: str,
+    since: int,
+    until: int | None,
+    tenant: str | None,
+    project: str | None,
+    json_: bool,
+) -> None:
+    """What somebody gained and lost between two positions of the log."""
+    path = at(tenant, project, "explain", "difference")
+    told = get(path, principal_kind=kind, principal_id=principal_id, since=since, until=until)
+    if json_:
+        print_json(told)
+        return
+    rows = [
+        [sign, each["permission"], (each["binding"] or {}).get("role", "above what you may read")]
+        for sign, kept in (("gained", "gained"), ("lost", "lost"))
+        for each in told[kept]
+    ]
+    rows += [["now prohibited", each, None] for each in told["prohibited"]]
+    rows += [["no longer prohibited", each, None] for each in told["no_longer_prohibited"]]
+    title = f"{kind} {principal_id} from position {told['since']} to {told['until']}"
+    print_table(title, ["what", "permission", "by"], rows, "" if rows else "nothing changed")
+
+
+COMMANDS: Final = (define_role, bind, unbind, difference)
