@@ -17,6 +17,7 @@ from gpuaas.common.ids import new_id
 from gpuaas.common.log import EventLog
 from gpuaas.common.testing.neighbours import Identities, tell
 from gpuaas.common.tokens import Claims, audience_of, sign
+from gpuaas.common.visits import NEVER_FROM_ABOVE
 from gpuaas.contracts import iam
 
 Headers = Mapping[str, str]
@@ -32,6 +33,7 @@ class Caller:
         told: level of the route (`platform`, `tenant`, `project`) → status; OPEN: let through.
         may_read: lets them through where the permission's verb is `read`, whatever `told` says.
         signed_in: what a route for the signed in tells them, where it is about one tenant; OPEN elsewhere.
+        in_part: levels of lists at which they hold the permission somewhere below: they see that part.
         everywhere: asks at every route; if not, at one of each service and kind, for all go through the same code.
     """
 
@@ -40,10 +42,15 @@ class Caller:
     told: Mapping[str, int | None]
     may_read: frozenset[str] = frozenset()
     signed_in: int | None = OPEN
+    in_part: frozenset[str] = frozenset()
     everywhere: bool = True
 
-    def expects(self, permission: str, level: str) -> int | None:
-        """The status this caller is to get, or OPEN."""
+    def expects(self, permission: str, level: str, in_part: bool = False) -> int | None:
+        """The status this caller is to get, or OPEN. `in_part`: the route lists the part that its caller may see."""
+        if in_part and level in self.in_part:
+            return OPEN
+        if permission in NEVER_FROM_ABOVE and self.told["platform"] is OPEN:
+            return 403
         if permission == "signed-in":
             return self.signed_in if self.told["platform"] == 401 or level != "platform" else OPEN
         if permission.endswith(".read") and level in self.may_read:
@@ -54,6 +61,8 @@ class Caller:
 STRANGER: Final = {"platform": 401, "tenant": 401, "project": 401}
 FOREIGN: Final = {"platform": 403, "tenant": 404, "project": 404}
 WITHOUT: Final = {"platform": 403, "tenant": 403, "project": 403}
+ADMIN: Final = {"platform": 403, "tenant": OPEN, "project": OPEN}
+TOP: Final = frozenset({"platform"})
 UNSIGNED: Final = '{"alg":"none","typ":"at+jwt","kid":"forged-key"}'
 KNOCKING: Final = {"anonymous", "garbage", "an expired token", "a token of a revoked key"}
 """The strangers that every route meets."""
@@ -71,13 +80,19 @@ async def callers(log: EventLog) -> list[Caller]:
             Caller(name, headers, STRANGER, signed_in=401, everywhere=name in KNOCKING)
             for name, headers in (await _strangers(log)).items()
         ],
-        Caller("another tenant's admin", await people.member("umbrella"), FOREIGN, signed_in=404),
-        Caller("another tenant's project", await people.member("umbrella", "hive"), FOREIGN, signed_in=404),
+        Caller("another tenant's admin", await people.member("umbrella"), FOREIGN, signed_in=404, in_part=TOP),
+        Caller(
+            "another tenant's project",
+            await people.member("umbrella", "hive"),
+            FOREIGN,
+            signed_in=404,
+            in_part=TOP,
+        ),
         Caller("a member without the permission", await people.member("acme", None, "nothing.at.all"), WITHOUT),
-        Caller("a reader", await people.member("acme", None, "*.*.read"), WITHOUT, may_read=BELOW),
-        Caller("a member of the project beside", robots, WITHOUT),
+        Caller("a reader", await people.member("acme", None, "*.*.read"), WITHOUT, may_read=BELOW, in_part=TOP),
+        Caller("a member of the project beside", robots, WITHOUT, in_part=TOP | {"tenant"}),
         Caller("a reader of the platform", await people.operator("*.*.read"), WITHOUT, may_read=BELOW | {"platform"}),
-        Caller("the tenant's admin", await people.member("acme"), {"platform": 403, "tenant": OPEN, "project": OPEN}),
+        Caller("the tenant's admin", await people.member("acme"), ADMIN, in_part=TOP),
         Caller("the operator", everywhere, {"platform": OPEN, "tenant": OPEN, "project": OPEN}),
     ]
 

@@ -13,6 +13,8 @@ from tools.openapi.permissions import registry
 PLATFORMS = {
     "iam.tenant.suspend",
     "iam.tenant.resume",
+    "iam.tenant.close",
+    "iam.support-session.start",
     "iam.tenant-ceiling.set",
     "iam.tenant-ceiling.remove",
     "billing.credit.grant",

@@ -29,6 +29,8 @@ LOG_FILL_MAX: Final = 0.8
 BEHIND_MAX: Final = 5_000
 """Events a reader may be behind before it is worth a word."""
 ANSWER_S: Final = 3.0
+RIGHTS_AGE_MAX_S: Final = 10.0
+"""Rights older than this decide no change (`gpuaas.common.enforcing`)."""
 DIVERGENCES: Final = "events.audit.divergence.platform.>"
 Finding = dict[str, str]
 
@@ -174,6 +176,8 @@ def service(name: str, told: dict[str, Any] | None, log: str, log_end: str = "")
     if told["failures"]:
         part, why = next(iter(dict(told["failures"]).items()))
         return _finding(name, "a part keeps failing", f"{part}: {why}; see {log}")
+    if old := _old_rights(told.get("rights") or {}):
+        return _finding(name, "old rights", f"{old}; changes are refused until it hears from the log; see {log}")
     if told.get("log_nearly_full"):
         return _finding(name, "takes no new work", "the log is nearly full: deploy/runbooks/LogNearlyFull.md")
     if far := _behind(told["readers"], told["log_position"] or 0):
@@ -181,7 +185,16 @@ def service(name: str, told: dict[str, Any] | None, log: str, log_end: str = "")
     if not told["ready"]:
         waiting = [reader["name"] for reader in told["readers"] if not reader["caught_up"]]
         return _finding(name, "not ready", f"behind: {', '.join(waiting)}; wait, or look at {log}")
-    return _finding(name, WELL, f"{len(told['readers'])} readers caught up")
+    enforced = (told.get("rights") or {}).get("revision")
+    return _finding(name, WELL, f"{len(told['readers'])} readers caught up, rights of position {enforced} enforced")
+
+
+def _old_rights(rights: dict[str, Any]) -> str:
+    """Why the rights that a service enforces may not be the newest; empty: they are."""
+    if rights.get("frozen"):
+        return f"frozen at position {rights['revision']}: {rights['frozen']}"
+    age_s = rights.get("age_s")
+    return f"those of position {rights['revision']}, {age_s:.0f} s old" if age_s and age_s > RIGHTS_AGE_MAX_S else ""
 
 
 def _behind(readers: Iterable[dict[str, Any]], head: int) -> str:

@@ -10,6 +10,7 @@ belong to people and machines that live in real minutes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +20,9 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unauthenticated, Unavailable, Unreadable
 from gpuaas.common.events import Event
 from gpuaas.common.rights import Grant, Rights
-from gpuaas.common.scopes import Holder, Scope
+from gpuaas.common.scopes import Scope
 from gpuaas.common.tokens import ISSUER, VerifyingKey, audience_of
+from gpuaas.common.visits import SESSIONS
 from gpuaas.contracts import iam
 
 __all__ = ["ABSENT", "READ_VERBS", "Access", "Decision", "Principal", "Reach", "Scope"]
@@ -60,6 +62,13 @@ class Access:
         iam.ProhibitionLifted,
         iam.TenantCeilingSet,
         iam.TenantCeilingRemoved,
+        iam.ServiceAccountDeleted,
+        iam.UserDeleted,
+        iam.ProjectClosed,
+        iam.TenantClosed,
+        iam.SupportPolicySet,
+        iam.SupportSessionStarted,
+        iam.SupportSessionEnded,
         iam.SessionStarted,
         iam.SessionEnded,
     )
@@ -139,12 +148,13 @@ class Access:
         asked = Asked(holder, permission, scope, self.position, now)
         known = rights.exists(scope)
         forbidden = rights.prohibition(holder, permission, scope, now) if known else None
-        if known and forbidden is None and (grant := self._giving(asked)) is not None:
+        open_to = rights.endings.bars(permission, scope) is None
+        if known and open_to and forbidden is None and (grant := self._giving(asked)) is not None:
             above = grant.scope.tenant_id is None and scope.tenant_id is not None
             return self._decided(True, asked, f"{grant.role} at {grant.scope}", from_above=above)
         if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope.tenant_id, now)):
             return self._decided(False, asked, ABSENT, hidden=True)
-        if (limit := self._limit(holder, permission, scope, forbidden)) is not None:
+        if (limit := self._limit(asked, forbidden)) is not None:
             return self._decided(False, asked, limit)
         roles = rights.sufficient_roles(permission, scope.tenant_id)
         needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
@@ -152,25 +162,43 @@ class Access:
 
     def _giving(self, asked: Asked) -> Grant | None:
         """A binding that gives it; one of the tenant's own before one on the platform."""
-        above = None
-        for grant in self.rights.grants_over(asked.holder, asked.scope):
-            if self.rights.gives(grant, asked.permission, asked.at):
+        above, rights = None, self.rights
+        for grant in rights.grants_over(asked.holder, asked.scope):
+            if rights.gives(grant, asked.permission, asked.at) and rights.admits(
+                grant, asked.holder, asked.permission, asked.scope, asked.at
+            ):
                 if grant.scope.tenant_id is not None or asked.scope.tenant_id is None:
                     return grant
                 above = grant
         return above
 
-    def _limit(self, holder: Holder, permission: str, scope: Scope, forbidden: str | None) -> str | None:
-        """Why no further role in that tenant would help, as a sentence; None: one would."""
+    def _limit(self, asked: Asked, forbidden: str | None) -> str | None:
+        """Why no further role from where the last one came would help, as a sentence; None: one would."""
+        holder, permission, scope = asked.holder, asked.permission, asked.scope
         if (stopped := self.rights.stopped(holder)) is not None:
             return stopped
+        if (ended := self.rights.endings.bars(permission, scope)) is not None:
+            return ended
         if scope.tenant_id in self.rights.suspended_tenants:
             return f"tenant {scope.tenant_id} is suspended; ask the platform's operators"
         if forbidden is not None:
             return f"{permission} in {scope} is prohibited to you ({forbidden}); ask who may lift that"
         if not self.rights.limits.below_ceiling(scope, permission):
             return f"{permission} is above the ceiling of tenant {scope.tenant_id}; ask the platform's operators"
-        return None
+        return self._kept_out(asked)
+
+    def _kept_out(self, asked: Asked) -> str | None:
+        """That the tenant does not let a right count which is held on the platform; None: there is none such."""
+        tenant_id, rights = asked.scope.tenant_id, self.rights
+        if tenant_id is None or rights.visits.admits(asked.holder, asked.permission, tenant_id, asked.at):
+            return None
+        if not any(
+            rights.gives(grant, asked.permission, asked.at) for grant in rights.grants_over(asked.holder, Scope())
+        ):
+            return None
+        if rights.visits.policy(tenant_id) == SESSIONS:
+            return f"tenant {tenant_id} lets the platform's people in with a support session only; start one there"
+        return f"tenant {tenant_id} does not let the platform's people in for this; ask who runs the tenant"
 
     def _decided(
         self,
@@ -191,6 +219,16 @@ class Access:
             from_above=from_above,
         )
 
+    def check_in_part(self, principal: Principal, permission: str, scope: Scope, now: datetime) -> Decision:
+        """As `check`, and yes too where only a part of `scope` is allowed: for lists that then show that part alone."""
+        decision = self.check(principal, permission, scope, now)
+        if decision.allowed or decision.hidden or decision.stale or scope.project_id is not None:
+            return decision  # a project has no parts
+        reach = self.reach(principal, permission, now)
+        if not (reach if scope.tenant_id is None else reach.within(scope.tenant_id)):
+            return decision
+        return replace(decision, allowed=True, reason=f"{permission} in a part of {scope}", sufficient_roles=())
+
     # -- exact lists ---------------------------------------------------------------------------------------
 
     def reach(self, principal: Principal, permission: str, now: datetime) -> Reach:
@@ -199,7 +237,7 @@ class Access:
         Where something inside a tenant is prohibited, its other projects are named one by one; what is the tenant's
         and no project's is then left out.
         """
-        wide, (banned, places) = self._granted(principal, permission, now), self._banned(principal, permission, now)
+        wide, (banned, places) = self._admitted(principal, permission, now), self._banned(principal, permission, now)
         if not banned and not places:
             return wide
         if Scope() in banned:
@@ -210,6 +248,14 @@ class Access:
         single = {(t, p) for t in split for p in known[t]}
         single |= {place for place in wide.projects if Scope(place[0]) not in banned}
         return Reach(False, frozenset(whole - split), frozenset(single - places))
+
+    def _admitted(self, principal: Principal, permission: str, now: datetime) -> Reach:
+        """Where bindings give `permission`, without the tenants that let none of the platform's count for it."""
+        wide, visits = self._granted(principal, permission, now), self.rights.visits
+        shut = {each for each in visits.policies if not visits.admits(principal.holder, permission, each, now)}
+        if not wide.everywhere or not shut:
+            return wide
+        return Reach(False, frozenset(self.rights.tenants.keys() - shut) | wide.tenants, wide.projects)
 
     def _granted(self, principal: Principal, permission: str, now: datetime) -> Reach:
         """Where bindings give `permission`, prohibitions left out."""
@@ -234,16 +280,18 @@ class Access:
         self, principal: Principal, permission: str, now: datetime
     ) -> tuple[frozenset[Scope], frozenset[tuple[str, str]]]:
         """The platform and tenants, and the single projects, in which `permission` is prohibited."""
-        if not (limits := self.rights.limits).prohibitions:
+        limits, endings = self.rights.limits, self.rights.endings
+        if not limits.prohibitions and not endings.closed:
             return frozenset(), frozenset()
         circle = self.rights.groups.circle(principal.holder)
         scopes = {each.scope for each in limits.standing(circle, now) if each.globs.permits(permission)}
+        scopes |= {at for at in (Scope(*each) for each in endings.closed) if endings.bars(permission, at) is not None}
         places = frozenset((s.tenant_id, s.project_id) for s in scopes if s.tenant_id and s.project_id)
         return frozenset(s for s in scopes if s.project_id is None), places
 
     def visible_tenants(self, principal: Principal, permission: str, now: datetime) -> frozenset[str]:
         """Ids of exactly the tenants in which `check` would allow `permission`."""
-        wide, (banned, _) = self._granted(principal, permission, now), self._banned(principal, permission, now)
+        wide, (banned, _) = self._admitted(principal, permission, now), self._banned(principal, permission, now)
         if Scope() in banned:
             return frozenset()
         whole = self.rights.tenants if wide.everywhere else wide.tenants

@@ -13,15 +13,15 @@ import importlib.util
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from gpuaas.common.commands import Cause, Commands, Entity
 from gpuaas.common.decider import Decider
-from gpuaas.common.decisions import Asked, Decision
+from gpuaas.common.decisions import Asked, Decision, NotBelieved, Principal
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import GpuaasError
+from gpuaas.common.errors import Forbidden, GpuaasError, NotFound, Unauthenticated
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.ids import new_id
 from gpuaas.common.scopes import Holder
@@ -79,6 +79,29 @@ class Accesses:
         self._said = _contracts(service)
         self._trails: dict[tuple[str, str], _Trail] = {}
         self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def account_for(
+        self, error: GpuaasError, asked: tuple[Principal, Decision] | None, position: int, credential: bool
+    ) -> None:
+        """Give a refusal the id of its decision, and count it.
+
+        Args:
+            asked: who was believed, and what was decided on their permission.
+            credential: the request showed one.
+        """
+        match error:
+            case Unauthenticated():
+                cause = str(error.facts.get("cause") or ("not-valid" if credential else "no-credential"))
+                decision_id = str(NotBelieved(cause, position, datetime.now(UTC)))
+                self.not_believed(cause, decision_id)
+                error.facts = {"cause": cause, "decision_id": decision_id, **error.facts}
+            case Forbidden() | NotFound() if asked and error.facts.get("decision_id") is not None:
+                self.refused(asked[1], asked[0].tenant_id)
+            case Forbidden() if asked:
+                missing = error.facts.get("missing_permissions")
+                beyond = replace(asked[1].asked, beyond=tuple(missing) if isinstance(missing, list) else ())
+                self.refused_beyond(beyond, asked[0].tenant_id)
+                error.facts = {"decision_id": str(beyond), **error.facts}
 
     # -- counted -----------------------------------------------------------------------------------------------
 

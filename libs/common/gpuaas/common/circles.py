@@ -41,6 +41,10 @@ class Groups:
             met.update(edge)
         return frozenset(holder for holder in met if holder[0] != "group")
 
+    def direct(self, holder: Holder) -> tuple[Holder, ...]:
+        """The groups that name the holder itself."""
+        return tuple(self._outer.get(holder, ()))
+
     def join(self, member: Holder, group: Holder) -> None:
         """`member` is in `group` from now on. Raises ValueError: it was."""
         if group in self._outer.get(member, ()):

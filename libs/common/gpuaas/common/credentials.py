@@ -36,6 +36,10 @@ class _Session:
     ended: str | None = None
 
 
+def _good(key: _ApiKey, now: datetime) -> bool:
+    return not key.revoked and now < key.expires_at
+
+
 class Credentials:
     """Signing keys, API keys and sessions as the log has them. For one thread."""
 
@@ -59,6 +63,10 @@ class Credentials:
     def knows_key(self, key_id: str) -> bool:
         """Whether an API key of that id was ever issued, as far as this process has read."""
         return key_id in self._keys
+
+    def keys_of(self, holder: Holder, now: datetime) -> list[str]:
+        """Ids of the principal's API keys that are in force at `now`."""
+        return [name for name, each in self._keys.items() if each.holder == holder and _good(each, now)]
 
     def sessions_of(self, holder: Holder, now: datetime) -> list[str]:
         """Ids of the principal's sessions that go on at `now`."""

@@ -224,9 +224,19 @@ class Decision:
 class Reach:
     """Where a principal holds one permission: everywhere, or in whole tenants and single projects of others.
 
-    For exact lists in SQL: `everywhere or tenant_id = any(tenants) or (tenant_id, project_id) in projects`.
+    For exact lists in SQL: `gpuaas.common.reaching.scopes_where`.
     """
 
     everywhere: bool
     tenants: frozenset[str]
     projects: frozenset[tuple[str, str]]
+
+    def __bool__(self) -> bool:
+        """Whether it is anything at all."""
+        return self.everywhere or bool(self.tenants) or bool(self.projects)
+
+    def within(self, tenant_id: str) -> Self:
+        """Its part in one tenant."""
+        whole = self.everywhere or tenant_id in self.tenants
+        single = frozenset() if whole else frozenset(place for place in self.projects if place[0] == tenant_id)
+        return type(self)(False, frozenset({tenant_id}) if whole else frozenset(), single)

@@ -16,7 +16,7 @@ class Reason:
     """One thing that bears on a decision.
 
     Attributes:
-        kind: `binding`, `prohibition`, `ceiling` or `suspension`.
+        kind: `binding`, `prohibition`, `ceiling`, `suspension` or `ending`.
         id: the binding's or prohibition's id; the tenant's or principal's otherwise.
         holder: whom it names: the principal, or a group around it.
         counts: it is one the answer rests on: a binding that gives it, or a limit that takes it.
@@ -46,7 +46,7 @@ def explain(rights: Rights, holder: Holder, permission: str, scope: Scope, now: 
     The answer is yes if some binding counts and no limit that is not a binding does. A ceiling takes only from
     bindings of its tenant, which therefore do not count.
     """
-    reasons = list(_stops(rights, holder, scope))
+    reasons = list(_stops(rights, holder, permission, scope))
     for each in rights.limits.standing(rights.groups.circle(holder), now):
         if each.scope.covers(scope) and each.globs.permits(permission):
             why = f"prohibits {permission} in {each.scope}"
@@ -54,13 +54,17 @@ def explain(rights: Rights, holder: Holder, permission: str, scope: Scope, now: 
     for grant in rights.grants_of(holder):
         if grant.scope.covers(scope):
             gives, why = _verdict(rights, grant, permission, now)
+            if gives and not rights.admits(grant, holder, permission, scope, now):
+                gives, why = False, f"tenant {scope.tenant_id} lets no right on the platform count for this"
             reasons.append(Reason("binding", grant.binding_id, grant.holder, grant.scope, grant.role, gives, why))
     return reasons
 
 
-def _stops(rights: Rights, holder: Holder, scope: Scope) -> Iterator[Reason]:
+def _stops(rights: Rights, holder: Holder, permission: str, scope: Scope) -> Iterator[Reason]:
     if (stopped := rights.stopped(holder)) is not None:
         yield Reason("suspension", holder[1], holder, Scope(), None, True, stopped)
+    if (ended := rights.endings.bars(permission, scope)) is not None:
+        yield Reason("ending", scope.project_id or scope.tenant_id or "", holder, scope, None, True, ended)
 
 
 def _verdict(rights: Rights, grant: Grant, permission: str, now: datetime) -> tuple[bool, str]:
@@ -104,14 +108,15 @@ def what_can(
 def who_can(rights: Rights, permission: str, scope: Scope, now: datetime) -> dict[Holder, list[Grant]]:
     """Every principal that may do `permission` in `scope`, with the bindings that give it."""
     found: dict[Holder, list[Grant]] = {}
-    if not rights.exists(scope):
+    if not rights.exists(scope) or rights.endings.bars(permission, scope) is not None:
         return found
     for grant in rights.grants_covering(scope):
         if grant.scope.tenant_id in rights.suspended_tenants or not rights.gives(grant, permission, now):
             continue
         named = rights.groups.members(grant.holder) if grant.holder[0] == "group" else (grant.holder,)
         for holder in named:
-            found.setdefault(holder, []).append(grant)
+            if rights.admits(grant, holder, permission, scope, now):
+                found.setdefault(holder, []).append(grant)
     return {
         holder: grants
         for holder, grants in found.items()

@@ -11,8 +11,9 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 
 import msgspec
@@ -23,10 +24,10 @@ from fastapi.routing import APIRoute
 from gpuaas.common.access import Access, Decision, Principal, Scope
 from gpuaas.common.accesses import Accesses
 from gpuaas.common.commands import Cause, Outcome
-from gpuaas.common.decisions import NotBelieved
+from gpuaas.common.decisions import Reach
 from gpuaas.common.door import PROBLEM
+from gpuaas.common.enforcing import CHANGE_AGE_MAX_S, AccessReader
 from gpuaas.common.errors import (
-    Forbidden,
     GpuaasError,
     Invalid,
     NoSuchMethod,
@@ -46,13 +47,14 @@ from starlette.exceptions import HTTPException
 
 POSITION_HEADER: Final = "GPUaaS-Position"
 AT_LEAST_HEADER: Final = "GPUaaS-At-Least"
+RIGHTS_AGE_HEADER: Final = "GPUaaS-Rights-Age"
+"""Seconds, or `unknown`: only where a question was answered on rights that may no longer be the newest."""
 YEARS: Final = range(1900, 3000)
 """Years a moment in a request may lie in."""
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 _KEY_MAX: Final = 255
 _KEYS_MAX: Final = 8
-_NOBODY: Final = "no-credential"
 _NO_CURSOR: Final = "this cursor is not one that was given out here; begin again without it"
 _FRAMEWORKS_REFUSAL: Final = "422"
 """FastAPI describes its own answer to a wrong request, which `on_error` replaces."""
@@ -68,7 +70,7 @@ class Behind(Protocol):
     def accesses(self) -> Accesses: ...
 
     @property
-    def access_reader(self) -> Reader: ...
+    def access_reader(self) -> AccessReader: ...
 
     @property
     def log(self) -> EventLog: ...
@@ -210,6 +212,17 @@ class Caller:
             relief=self.relief,
         )
 
+    @property
+    def reach(self) -> Reach:
+        """Where, inside the path's level, the caller holds the route's permission: what a list of it may show."""
+        everywhere = self.access.reach(self.principal, self.decision.permission, self.decision.asked.at)
+        tenant_id, project_id = self.scope.tenant_id, self.scope.project_id
+        if tenant_id is None:
+            return everywhere
+        if project_id is not None:  # the check was about just that project
+            return Reach(False, frozenset(), frozenset({(tenant_id, project_id)}))
+        return everywhere.within(tenant_id)
+
     def accepted(self, outcome: Outcome[Any], thing_id: str) -> Accepted:
         """The answer to a command, with its position in body and header."""
         self.response.headers[POSITION_HEADER] = str(outcome.position)
@@ -220,16 +233,22 @@ class Caller:
         return derived_id(self.request_id, *steps)
 
 
-def permit(permission: str, *, relief: bool = False, told: bool = False) -> Callable[..., Awaitable[Caller]]:
+def permit(
+    permission: str, *, relief: bool = False, in_part: bool = False, told: bool = False
+) -> Callable[..., Awaitable[Caller]]:
     """Dependency: let the caller pass if they hold `permission` in the path's tenant and project, else refuse.
 
     The path's `tenant_id` and `project_id` are the scope; without them it is the platform. What the caller may not
     know of answers 404.
 
     Args:
+        in_part: the route is a list that shows `caller.reach` and no more: who holds the permission in some project
+            below passes too.
         relief: the route ends work or takes rights away; when the log is nearly full only such routes give commands.
         told: the route itself has the log say that a right from above was used, so it is not counted besides.
     """
+
+    decide = partial(_decide, in_part=in_part)
 
     async def permitted(
         request: Request,
@@ -241,15 +260,20 @@ def permit(permission: str, *, relief: bool = False, told: bool = False) -> Call
         service: Behind = request.app.state.service
         scope = Scope(request.path_params.get("tenant_id"), request.path_params.get("project_id"))
         try:
-            principal, decision = _decide(service.access, authorization, permission, scope)
+            principal, decision = decide(service.access, authorization, permission, scope)
         except (Unauthenticated, Unavailable):
             if not await _newer_rights(service, at_least):
                 raise
-            principal, decision = _decide(service.access, authorization, permission, scope)
+            principal, decision = decide(service.access, authorization, permission, scope)
         if not decision.allowed and await _newer_rights(service, at_least):
-            principal, decision = _decide(service.access, authorization, permission, scope)
+            principal, decision = decide(service.access, authorization, permission, scope)
         request.state.asked = principal, decision
         decision.enforce()
+        if await service.access_reader.demand_fresh(permission):
+            principal, decision = decide(service.access, authorization, permission, scope)
+            request.state.asked = principal, decision
+            decision.enforce()
+        _tell_age(service, response)
         if decision.from_above and not told:
             service.accesses.used_from_above(decision.asked)
         request_id, wish = new_id(), None
@@ -259,7 +283,15 @@ def permit(permission: str, *, relief: bool = False, told: bool = False) -> Call
         return Caller(principal, decision, scope, request_id, wish, relief, response, service.access)
 
     permitted.permission = permission  # type: ignore[attr-defined]
+    permitted.in_part = in_part  # type: ignore[attr-defined]
     return permitted
+
+
+def _tell_age(service: Behind, response: Response) -> None:
+    """An answer on rights that may no longer be the newest says how old they are."""
+    age_s = service.access_reader.enforced().age_s
+    if age_s is None or age_s > CHANGE_AGE_MAX_S:
+        response.headers[RIGHTS_AGE_HEADER] = "unknown" if age_s is None else f"{age_s:.0f}"
 
 
 async def _wish(request: Request) -> str:
@@ -273,13 +305,16 @@ async def _wish(request: Request) -> str:
     return hashlib.blake2b(body + b"?" + request.url.query.encode(), digest_size=16).hexdigest()
 
 
-def _decide(access: Access, authorization: str | None, permission: str, scope: Scope) -> tuple[Principal, Decision]:
+def _decide(
+    access: Access, authorization: str | None, permission: str, scope: Scope, *, in_part: bool
+) -> tuple[Principal, Decision]:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("send `Authorization: Bearer <token>`; a token comes from iam's POST /v1/tokens")
     now = datetime.now(UTC)
     principal = access.authenticate(token.strip(), now)
-    return principal, access.check(principal, permission, scope, now)
+    check = access.check_in_part if in_part else access.check
+    return principal, check(principal, permission, scope, now)
 
 
 async def _newer_rights(service: Behind, at_least: int | None) -> bool:
@@ -347,6 +382,16 @@ def permissions(app: FastAPI) -> dict[str, str | None]:
         for method in sorted(route.methods or ()):
             found[f"{method} {route.path_format}"] = None if open_to_all else names[0]
     return found
+
+
+def lists_in_part(app: FastAPI) -> frozenset[str]:
+    """`METHOD path` of the routes that let pass whoever holds their permission in a part, and show that part."""
+    return frozenset(
+        f"{method} {route.path_format}"
+        for route in _routes(app.routes)
+        for method in route.methods or ()
+        if any(getattr(each.call, "in_part", False) for each in route.dependant.dependencies)
+    )
 
 
 def _routes(routes: Iterable[Any]) -> Iterable[APIRoute]:
@@ -423,20 +468,8 @@ def problem(error: GpuaasError, headers: Mapping[str, str] | None = None) -> JSO
 def account_for(request: Request, error: GpuaasError) -> None:
     """Give a refusal the id of its decision, and have it told in the trail."""
     service: Behind = request.app.state.service
-    principal, decision = getattr(request.state, "asked", (None, None))
-    match error:
-        case Unauthenticated():
-            cause = str(error.facts.get("cause") or ("not-valid" if "authorization" in request.headers else _NOBODY))
-            decision_id = str(NotBelieved(cause, service.access.position, datetime.now(UTC)))
-            service.accesses.not_believed(cause, decision_id)
-            error.facts = {"cause": cause, "decision_id": decision_id, **error.facts}
-        case Forbidden() | NotFound() if principal and decision and error.facts.get("decision_id") is not None:
-            service.accesses.refused(decision, principal.tenant_id)
-        case Forbidden() if principal and decision:
-            missing = error.facts.get("missing_permissions")
-            asked = replace(decision.asked, beyond=tuple(missing) if isinstance(missing, list) else ())
-            service.accesses.refused_beyond(asked, principal.tenant_id)
-            error.facts = {"decision_id": str(asked), **error.facts}
+    asked = getattr(request.state, "asked", None)
+    service.accesses.account_for(error, asked, service.access.position, "authorization" in request.headers)
 
 
 async def on_error(request: Request, error: Exception) -> JSONResponse:

@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from gpuaas.common.circles import Groups
+from gpuaas.common.endings import Endings
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.events import Event
 from gpuaas.common.limits import Limits
 from gpuaas.common.scopes import REMEMBERED_PERMISSIONS_MAX, Holder, Role, Scope, once
+from gpuaas.common.visits import Visits
 from gpuaas.contracts import iam
 
 
@@ -46,6 +48,7 @@ class _Holding:
     """Home tenant, and grants by tenant, project and binding id; `""` stands for none."""
 
     tenant_id: str
+    project_id: str | None = None
     grants: dict[str, dict[str, dict[str, Grant]]] = field(default_factory=dict)
     suspended: bool = False
 
@@ -59,6 +62,8 @@ class Rights:
         self.roles: dict[str, Role] = {}
         self.groups = Groups()
         self.limits = Limits()
+        self.visits = Visits()
+        self.endings = Endings()
         self._holdings: dict[Holder, _Holding] = {}
         self._bindings: dict[str, tuple[Holder, Scope]] = {}
         self._sufficient: dict[str, tuple[str, ...]] = {}
@@ -85,6 +90,8 @@ class Rights:
             iam.ProhibitionLifted: self._prohibition_lifted,
             iam.TenantCeilingSet: self._tenant_ceiling_set,
             iam.TenantCeilingRemoved: self._tenant_ceiling_removed,
+            **self.visits.folds,
+            **self.endings.folds,
         }
 
     # -- questions -----------------------------------------------------------------------------------------
@@ -100,9 +107,30 @@ class Rights:
         holding = self._holdings.get(holder)
         return holding.tenant_id if holding else None
 
+    def standing_home(self, holder: Holder) -> str | None:
+        """As `home_of`, and None too for a principal that was deleted."""
+        return None if holder in self.endings.deleted else self.home_of(holder)
+
+    def accounts_of(self, tenant_id: str, project_id: str) -> list[str]:
+        """The service accounts at home in a project that are not deleted, sorted."""
+        return sorted(
+            holder[1]
+            for holder, each in self._holdings.items()
+            if (each.tenant_id, each.project_id) == (tenant_id, project_id) and holder not in self.endings.deleted
+        )
+
+    def own_grants(self, holder: Holder) -> list[Grant]:
+        """The bindings that name the principal itself, in force or not."""
+        held = self._holdings[holder].grants.values() if holder in self._holdings else ()
+        return [grant for projects in held for grants in projects.values() for grant in grants.values()]
+
     def stopped(self, holder: Holder) -> str | None:
         """Why a principal may nothing anywhere for now, as a sentence; None: it is not stopped."""
-        holding = self._holdings.get(holder)
+        holding, endings = self._holdings.get(holder), self.endings
+        if holder in endings.deleted:
+            return "this account was deleted; use another one"
+        if holding is not None and (holding.tenant_id, None) in endings.closed:
+            return f"tenant {holding.tenant_id} was closed, and so were its accounts"
         if holding is not None and holding.suspended:
             return "this account is suspended; whoever runs the place it is at home in can lift that"
         if holding is not None and holding.tenant_id in self.suspended_tenants:
@@ -119,7 +147,7 @@ class Rights:
 
     def grants_over(self, holder: Holder, scope: Scope) -> Iterator[Grant]:
         """The bindings that count for the principal at `scope`: its own, then its groups'; none while stopped."""
-        if (own := self._holdings.get(holder)) is None or own.suspended or own.tenant_id in self.suspended_tenants:
+        if holder not in self._holdings or self.stopped(holder) is not None:
             return
         tenant_id = None if scope.tenant_id in self.suspended_tenants else scope.tenant_id
         for each in self.groups.circle(holder):
@@ -172,6 +200,12 @@ class Rights:
             and grant.in_force(now)
             and self.limits.below_ceiling(grant.scope, permission)
         )
+
+    def admits(self, grant: Grant, holder: Holder, permission: str, scope: Scope, now: datetime) -> bool:
+        """Whether the tenant of `scope` lets the binding count there for `permission`: its own always do."""
+        if grant.scope.tenant_id is not None or scope.tenant_id is None:
+            return True
+        return self.visits.admits(holder, permission, scope.tenant_id, now)
 
     def prohibition(self, holder: Holder, permission: str, scope: Scope, now: datetime) -> str | None:
         """Id of a prohibition that forbids it there, whatever bindings say; None: nothing does."""
@@ -236,11 +270,11 @@ class Rights:
         self._enter(("user", event.user_id), PLATFORM)
 
     def _service_account_created(self, event: iam.ServiceAccountCreated) -> None:
-        self._enter(("service-account", event.service_account_id), event.tenant_id)
+        self._enter(("service-account", event.service_account_id), event.tenant_id, event.project_id)
 
-    def _enter(self, holder: Holder, tenant_id: str) -> None:
+    def _enter(self, holder: Holder, tenant_id: str, project_id: str | None = None) -> None:
         once(holder, self._holdings, "principal")
-        self._holdings[holder] = _Holding(tenant_id)
+        self._holdings[holder] = _Holding(tenant_id, project_id)
 
     def _group_created(self, event: iam.GroupCreated) -> None:
         if event.tenant_id != PLATFORM and event.tenant_id not in self.tenants:

@@ -27,8 +27,8 @@ from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.commands import Commands
 from gpuaas.common.door import Door
 from gpuaas.common.durability import demand_durable, log_fill
+from gpuaas.common.enforcing import AccessReader
 from gpuaas.common.errors import GpuaasError, Misconfigured, NotFound, Unavailable
-from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import (
     AT_LEAST_HEADER,
     POSITION_HEADER,
@@ -40,9 +40,8 @@ from gpuaas.common.http import (
     permit,
     public,
 )
-from gpuaas.common.log import Batch, EventLog, Follower
 from gpuaas.common.logs.jetstream import JetStreamLog
-from gpuaas.common.projections import Projection, Projector, decoded
+from gpuaas.common.projections import Projection, Projector
 from gpuaas.common.reactions import Reaction, Reactor
 from gpuaas.common.readers import Reader
 from gpuaas.common.sealing import Seals
@@ -68,30 +67,6 @@ FORGIVEN_S: Final = 10.0
 _log = logging.getLogger(__name__)
 Given = TypeVar("Given", bound=Settings)
 Background = Callable[[], Awaitable[None]]
-
-
-class AccessReader(Reader):
-    """Feeds iam's events to this process's `Access`."""
-
-    def __init__(self, access: Access, log: EventLog) -> None:
-        super().__init__("access", log)
-        self._access = access
-        self._vocabulary = Vocabulary(*access.READS)
-
-    async def _begin(self) -> int:
-        return self._access.position
-
-    def _follow(self, after: int) -> Follower:
-        return self._log.follow(self._vocabulary.subjects(), after)
-
-    async def _apply(self, batch: Batch, after: int) -> None:
-        try:
-            for fact in decoded(self._vocabulary, batch.events):
-                self._access.apply(fact)
-        except Exception as broken:
-            # Whatever it is: rights that cannot be read on are old rights.
-            self._access.freeze(broken.detail if isinstance(broken, GpuaasError) else repr(broken))
-            raise
 
 
 class Service:
@@ -215,7 +190,8 @@ class Service:
         self._started = True
 
     def _own_background(self) -> list[tuple[str, Background]]:
-        return [("log room", self._watch_room), ("accesses", self.accesses.keep_telling)]
+        own = {"log room": self._watch_room, "accesses": self.accesses.keep_telling}
+        return list((own | {"freshness of rights": self.access_reader.keep_confirmed}).items())
 
     async def _watch_room(self) -> None:
         """Keep commands told whether the log is nearly full."""
@@ -368,6 +344,7 @@ class Service:
             "stopped": stopped,
             "failures": dict(self._failures),
             "readers": readers,
+            "rights": asdict(self.access_reader.enforced()),
         }
 
     async def _measure(self) -> None:
@@ -436,7 +413,8 @@ def _without_reasons(told: dict[str, Any]) -> dict[str, Any]:
     """Readiness for everybody: names and positions. A reason can name subjects, and so tenants and what they have."""
     elsewhere = "GET /v1/readiness says why"
     readers = [reader | {"stopped": reader["stopped"] and elsewhere} for reader in told["readers"]]
-    return told | {"failures": dict.fromkeys(told["failures"], elsewhere), "readers": readers}
+    rights = told["rights"] | {"frozen": told["rights"]["frozen"] and elsewhere}
+    return told | {"failures": dict.fromkeys(told["failures"], elsewhere), "readers": readers, "rights": rights}
 
 
 def _security(login: BrokerLogin, settings: Settings) -> NatsSecurity:

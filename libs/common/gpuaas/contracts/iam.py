@@ -52,6 +52,9 @@ SignInMethod = Literal["password", "device", "provider"]
 SigningAlgorithm = Literal["Ed25519"]
 """The signature algorithm of a key."""
 
+SupportPolicy = Literal["open", "sessions", "refused"]
+"""How a tenant lets people of the platform at its own things."""
+
 
 class AccessUse(Part):
     """Uses of one kind."""
@@ -791,6 +794,26 @@ class ProhibitionPlaced(Event):
     """The first instant at which the prohibition no longer counts; absent: until it is lifted."""
 
 
+class ProjectClosed(Event):
+    """Project closed. A project ended for good. Its own accounts are refused, nothing is started or
+    changed in it any more; what is there can be read and ended. Its id is never used again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.project-closed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "project"
+    SCHEMA: ClassVar[str] = "iam/project-closed.v1.json"
+
+    tenant_id: Label
+    """The tenant it belongs to."""
+
+    project_id: Label
+    """The project."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
 class ProjectCreated(Event):
     """Project created. A tenant opened a project: the place where its people work, where GPUs are
     asked for and under which costs are listed on the invoice.
@@ -857,6 +880,26 @@ class ServiceAccountCreated(Event):
 
     display_name: Annotated[str, Field(min_length=1, max_length=200)]
     """What the account is for, as people write it."""
+
+
+class ServiceAccountDeleted(Event):
+    """Service account deleted. A program's account is refused for good, with every key and token. Its
+    bindings give nothing any more, and its id is never used again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.service-account-deleted.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "service-account"
+    SCHEMA: ClassVar[str] = "iam/service-account-deleted.v1.json"
+
+    service_account_id: Label
+    """The account."""
+
+    tenant_id: Label
+    """Where it was at home; `platform` for operators'."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
 
 
 class SessionEnded(Event):
@@ -973,6 +1016,100 @@ class SigningKeyPublished(Event):
 
     valid_until: Moment
     """The first instant at which it no longer counts."""
+
+
+class SupportPolicySet(Event):
+    """Support policy set. A tenant said how people and programs of the platform may reach its own
+    things by rights held on the platform. What the platform does as such (bills, machines,
+    suspending the tenant, giving back GPUs) is not touched by it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.support-policy-set.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "support-policy"
+    SCHEMA: ClassVar[str] = "iam/support-policy-set.v1.json"
+
+    tenant_id: Label
+    """The tenant itself."""
+
+    policy: SupportPolicy
+    """`open`: as their rights say; `sessions`: only in a support session; `refused`: not at all, and
+    standing sessions count no more.
+    """
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class SupportSessionEnded(Event):
+    """Support session ended. A support session ended before its time, by who held it, by the tenant or
+    by the platform.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.support-session-ended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "support-session"
+    SCHEMA: ClassVar[str] = "iam/support-session-ended.v1.json"
+
+    support_session_id: Label
+    """The support session."""
+
+    tenant_id: Label
+    """The tenant whose things it was about."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class SupportSessionStarted(Event):
+    """Support session started. Somebody of the platform reaches a tenant's own things by rights that
+    they hold on the platform, for a limited time and a stated reason. It stands in the tenant's own
+    trail, and the tenant can end it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.support-session-started.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "support-session"
+    SCHEMA: ClassVar[str] = "iam/support-session-started.v1.json"
+
+    support_session_id: Label
+    """The support session."""
+
+    tenant_id: Label
+    """The tenant whose things it is about."""
+
+    principal_kind: PrincipalKind
+    """Whether it is a person or a program."""
+
+    principal_id: Label
+    """Who it is."""
+
+    ticket: Annotated[str, Field(min_length=1, max_length=100)]
+    """What it is about, as the tenant or the platform filed it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+    expires_at: Moment
+    """When it ends by itself (real time)."""
+
+
+class TenantClosed(Event):
+    """Tenant closed. A tenant ended for good. Its own accounts are refused, nothing is started or
+    changed in it any more; the platform reads what is there and ends what runs. Its id is never
+    used again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.tenant-closed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "tenant"
+    SCHEMA: ClassVar[str] = "iam/tenant-closed.v1.json"
+
+    tenant_id: Label
+    """The tenant itself."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
 
 
 class TenantCreated(Event):
@@ -1122,6 +1259,24 @@ class PersonalDataErased(Event):
     """Whether a key stood in the vault and was destroyed; false where none was ever made."""
 
 
+class UserDeleted(Event):
+    """User deleted. A person is refused for good, with every session, key and token. Their bindings
+    give nothing any more and their id is never used again; what stands sealed about them is erased
+    by an order of its own.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.user-deleted.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "user"
+    SCHEMA: ClassVar[str] = "iam/user-deleted.v1.json"
+
+    user_id: Label
+    """The person."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
 class UserRegistered(Event):
     """User registered. A person became known to the platform. A user belongs to no tenant; what a
     person may do in which tenant is said by role bindings.
@@ -1177,13 +1332,19 @@ EVENTS: tuple[type[Event], ...] = (
     PrincipalSuspended,
     ProhibitionLifted,
     ProhibitionPlaced,
+    ProjectClosed,
     ProjectCreated,
     RoleDefined,
     ServiceAccountCreated,
+    ServiceAccountDeleted,
     SessionEnded,
     SessionStarted,
     SignInsFailed,
     SigningKeyPublished,
+    SupportPolicySet,
+    SupportSessionEnded,
+    SupportSessionStarted,
+    TenantClosed,
     TenantCreated,
     TenantResumed,
     TenantSuspended,
@@ -1191,5 +1352,6 @@ EVENTS: tuple[type[Event], ...] = (
     TenantCeilingSet,
     TenantRoleDefined,
     PersonalDataErased,
+    UserDeleted,
     UserRegistered,
 )

@@ -39,6 +39,7 @@ Count = Annotated[int, Field(strict=True)]
 AllocationId = Annotated[str, Path(min_length=1, max_length=63)]
 States = Annotated[list[str] | None, Query(alias="state", description=f"Any of {', '.join(STATES)}.")]
 Reader = Annotated[Caller, Depends(permit("allocations.allocation.read"))]
+Lister = Annotated[Caller, Depends(permit("allocations.allocation.read", in_part=True))]
 Paged = Annotated[Paging, Depends(paging)]
 OF_PROJECT: Final = "/v1/tenants/{tenant_id}/projects/{project_id}/allocations"
 
@@ -133,10 +134,11 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
     @router.get(
         "/v1/tenants/{tenant_id}/allocations",
         dependencies=[seen],
-        summary="The allocations of all the tenant's projects, the newest first.",
+        summary="The allocations of those of the tenant's projects that you may see, the newest first.",
     )
-    async def tenant_allocations(tenant_id: str, caller: Reader, page: Paged, states: States = None) -> Page:
-        return await _listed(service, allocations, Sought(tenant_id, None, None, _states(states)), page)
+    async def tenant_allocations(tenant_id: str, caller: Lister, page: Paged, states: States = None) -> Page:
+        sought = Sought(tenant_id, None, None, _states(states), caller.reach)
+        return await _listed(service, allocations, sought, page)
 
     @router.get(OF_PROJECT + "/{allocation_id}", dependencies=[seen], summary="One allocation as it stands.")
     async def allocation(
@@ -187,11 +189,12 @@ def operators_door(service: Service, allocations: Allocations, capacity: PoolCap
     seen_allocations, seen_capacity = Depends(fresh(allocations)), Depends(fresh(capacity))
     pool_reader = Depends(permit("allocations.pool.read"))
 
-    @router.get("/v1/allocations", dependencies=[seen_allocations], summary="All tenants' allocations.")
+    @router.get("/v1/allocations", dependencies=[seen_allocations], summary="The allocations you may see.")
     async def all_allocations(
-        caller: Reader, page: Paged, pool_id: str | None = None, tenant_id: str | None = None, states: States = None
+        caller: Lister, page: Paged, pool_id: str | None = None, tenant_id: str | None = None, states: States = None
     ) -> Page:
-        return await _listed(service, allocations, Sought(tenant_id, None, pool_id, _states(states)), page)
+        sought = Sought(tenant_id, None, pool_id, _states(states), caller.reach)
+        return await _listed(service, allocations, sought, page)
 
     @router.get("/v1/allocation-counts", dependencies=[seen_allocations], summary="Allocations by state.")
     async def allocation_counts(caller: Reader, pool_id: str | None = None) -> dict[str, int]:

@@ -47,6 +47,7 @@ from gpuaas.billing.shapes import (
     totals,
 )
 from gpuaas.common.commands import Entity
+from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
 from gpuaas.common.events import Vocabulary
@@ -137,16 +138,16 @@ def _tenant_usage(routes: APIRouter, desk: Desk) -> None:
     views, db = desk.views, desk.database
     seen = [Depends(fresh(views.usage))]
 
-    async def usage_page(tenant_id: str, project_id: str | None, asked: Paging) -> UsagePage:
-        found = await views.usage.used_by(db, tenant_id, project_id, asked.key(int) or 0, asked.limit + 1)
+    async def usage_page(tenant_id: str, reach: Reach, asked: Paging) -> UsagePage:
+        found = await views.usage.used_by(db, tenant_id, reach, asked.key(int) or 0, asked.limit + 1)
         rows, cursor = page_of(asked, found)
         return UsagePage(items=shown(UsageShown, rows), next_cursor=cursor)
 
-    @routes.get("/v1/tenants/{tenant_id}/usage", dependencies=seen, summary="A tenant's usage records.")
+    @routes.get("/v1/tenants/{tenant_id}/usage", dependencies=seen, summary="A tenant's usage, as far as you may see.")
     async def usage_of_tenant(
-        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.usage.read"))], asked: Asked
+        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.usage.read", in_part=True))], asked: Asked
     ) -> UsagePage:
-        return await usage_page(tenant_id, None, asked)
+        return await usage_page(tenant_id, caller.reach, asked)
 
     @routes.get(
         "/v1/tenants/{tenant_id}/projects/{project_id}/usage", dependencies=seen, summary="A project's usage records."
@@ -157,7 +158,7 @@ def _tenant_usage(routes: APIRouter, desk: Desk) -> None:
         caller: Annotated[Caller, Depends(permit("billing.usage.read"))],
         asked: Asked,
     ) -> UsagePage:
-        return await usage_page(tenant_id, project_id, asked)
+        return await usage_page(tenant_id, caller.reach, asked)
 
     @routes.get(
         "/v1/tenants/{tenant_id}/charges",

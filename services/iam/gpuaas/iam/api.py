@@ -8,6 +8,7 @@ from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.bindings import Bindings
 from gpuaas.iam.routes.decisions import Decisions
 from gpuaas.iam.routes.devices import Devices
+from gpuaas.iam.routes.endings import Endings
 from gpuaas.iam.routes.explain import Explain
 from gpuaas.iam.routes.grants import Grants
 from gpuaas.iam.routes.groups import Groups
@@ -20,6 +21,7 @@ from gpuaas.iam.routes.provider_sign_in import ProviderSignIn
 from gpuaas.iam.routes.rights import Rights
 from gpuaas.iam.routes.scim import Scim
 from gpuaas.iam.routes.sessions import Sessions
+from gpuaas.iam.routes.support import Support
 from gpuaas.iam.routes.suspensions import Suspensions
 from gpuaas.iam.routes.tenancy import Tenancy
 from gpuaas.iam.routes.tenant_roles import TenantRoles
@@ -37,7 +39,9 @@ def router(parts: Parts) -> APIRouter:
     devices, provided = Devices(parts), ProviderSignIn(parts)
     for known in (devices, provided, Grants(parts, devices, provided)):
         known.open(opened)
-    for door in (Rights, Tenancy, Principals, Bindings, Keys, Suspensions, Groups, Limits, TenantRoles):
+    rights = (Rights, Bindings, TenantRoles, Groups, Limits)
+    lives = (Tenancy, Principals, Keys, Suspensions, Endings, Support)
+    for door in (*rights, *lives):
         door(parts).open(opened)
     as_of = AsOf(parts.access, parts.log, parts.clock, parts.profile)
     for why in (Explain, Decisions):

@@ -26,6 +26,7 @@ from gpuaas.iam.domain import (
     session,
     sign_in_failure,
     signing_key,
+    support,
     tenant,
     tenant_ceiling,
     tenant_role,
@@ -48,6 +49,8 @@ API_KEY: Final = Entity(SERVICE, "api-key", api_key.API_KEY, api_key.VOCABULARY)
 SIGNING_KEY: Final = Entity(SERVICE, "signing-key", signing_key.SIGNING_KEY, signing_key.VOCABULARY)
 PROHIBITION: Final = Entity(SERVICE, "prohibition", prohibition.PROHIBITION, prohibition.VOCABULARY)
 TENANT_CEILING: Final = Entity(SERVICE, "tenant-ceiling", tenant_ceiling.CEILING, tenant_ceiling.VOCABULARY)
+SUPPORT: Final = Entity(SERVICE, "support-session", support.SUPPORT, support.VOCABULARY)
+SUPPORT_POLICY: Final = Entity(SERVICE, "support-policy", support.POLICY, support.POLICY_VOCABULARY)
 SESSION: Final = Entity(SERVICE, "session", session.SESSION, session.VOCABULARY)
 PASSWORD: Final = Entity(SERVICE, "password", password.PASSWORD, password.VOCABULARY)
 SIGN_IN_FAILURE: Final = Entity(SERVICE, "sign-in-failure", sign_in_failure.SIGN_IN_FAILURE, sign_in_failure.VOCABULARY)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import click
 from gpuaas.cli.here import open_suite, tenant_path
-from gpuaas.cli.levels import Told, at, at_project, at_tenant, get, post
+from gpuaas.cli.levels import Told, at, at_project, at_tenant, get, listed, post
 from gpuaas.cli.output import as_json, finish, print_json, print_table
 
 _why = click.option("--reason", required=True, help="Why, for the people who review access.")
@@ -114,4 +115,106 @@ def difference(
     print_table(title, ["what", "permission", "by"], rows, "" if rows else "nothing changed")
 
 
-COMMANDS: Final = (define_role, bind, unbind, difference)
+@click.command()
+@as_json
+def watermark(json_: bool) -> None:
+    """Which revision of rights each service enforces, and since when it is known to be the newest."""
+    from gpuaas.cli.here import service_names
+
+    async def work() -> list[Told]:
+        async with open_suite() as suite:
+            names = service_names()
+            told = await asyncio.gather(*map(suite.ready, names))
+            return [
+                {"service": name, **((each or {}).get("rights") or {})} for name, each in zip(names, told, strict=True)
+            ]
+
+    found = finish(work)
+    if json_:
+        print_json(found)
+        return
+    rows = [[each["service"], each.get("revision"), each.get("age_s"), each.get("frozen")] for each in found]
+    print_table("Rights enforced", ["service", "revision", "seconds old", "frozen"], rows)
+
+
+@click.command("support-policy")
+@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@click.option("--set", "policy", type=click.Choice(["open", "sessions", "refused"]), help="None: show it.")
+@click.option("--reason", help="Why, with --set.")
+@as_json
+def support_policy(tenant: str, policy: str | None, reason: str | None, json_: bool) -> None:
+    """How the platform's people may reach what is a tenant's own."""
+    path = tenant_path(tenant, "support-policy")
+    if policy is None:
+        told = get(path)
+        _said(told, told["policy"], json_)
+        return
+    if not reason:
+        raise click.UsageError("say why with --reason: the people who review access read it")
+    _said(_put(path, {"policy": policy, "reason": reason}), f"support: {policy}", json_)
+
+
+@click.command("support-start")
+@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@click.option("--ticket", required=True, help="What it is about, as it was filed.")
+@click.option("--minutes", type=click.IntRange(1, 480), default=60, show_default=True)
+@_why
+@as_json
+def support_start(tenant: str, ticket: str, minutes: int, reason: str, json_: bool) -> None:
+    """Visit a tenant, for a reason and a time; it sees that you do."""
+    body = {"ticket": ticket, "minutes": minutes, "reason": reason}
+    told = post(tenant_path(tenant, "support-sessions"), body)
+    _said(told, f"support session {told['id']} for {minutes} min", json_)
+
+
+@click.command("support-sessions")
+@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@as_json
+def support_sessions(tenant: str, json_: bool) -> None:
+    """Who of the platform is visiting a tenant, and why."""
+    columns = {"session": "support_session_id", "kind": "principal_kind", "id": "principal_id", "ticket": "ticket"}
+    columns |= {"reason": "reason", "until": "expires_at"}
+    listed("Support sessions", tenant_path(tenant, "support-sessions"), columns, json_)
+
+
+@click.command("support-end")
+@click.argument("support_session_id")
+@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@_why
+@as_json
+def support_end(support_session_id: str, tenant: str, reason: str, json_: bool) -> None:
+    """End a visit now."""
+    told = post(tenant_path(tenant, "support-sessions", support_session_id, "end"), {"reason": reason})
+    _said(told, f"support session {support_session_id} has ended", json_)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["user", "service-account"]))
+@click.argument("principal_id")
+@at_tenant
+@at_project
+@_why
+@as_json
+def delete(kind: str, principal_id: str, tenant: str | None, project: str | None, reason: str, json_: bool) -> None:
+    """Refuse a person or a program for good; its bindings, keys and sessions end with it."""
+    path = f"/v1/users/{principal_id}" if kind == "user" else at(tenant, project, "service-accounts", principal_id)
+    told = post(f"{path}/delete", {"reason": reason})
+    _said(told, f"{kind} {principal_id} is deleted", json_)
+
+
+@click.command()
+@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@click.option("--project", help="The project to close; none: the whole tenant (for operators).")
+@_why
+@as_json
+def close(tenant: str, project: str | None, reason: str, json_: bool) -> None:
+    """End a project, or a tenant without open projects, for good."""
+    told = post(at(tenant, project, "close"), {"reason": reason})
+    _said(told, f"{project or tenant} is closed", json_)
+
+
+COMMANDS: Final = (
+    *(delete, close),
+    *(define_role, bind, unbind, difference, watermark),
+    *(support_policy, support_start, support_sessions, support_end),
+)

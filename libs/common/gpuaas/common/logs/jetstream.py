@@ -142,7 +142,8 @@ class JetStreamLog:
         return None if status == "404" else _stored(message)
 
     async def newest(self, subjects: Sequence[str]) -> int:
-        return max([await self.wire.last_by_subject(self._stream, subject) for subject in subjects], default=0)
+        ends = await asyncio.gather(*(self.wire.last_by_subject(self._stream, subject) for subject in subjects))
+        return max(ends, default=0)
 
     async def _direct(self, body: dict[str, object]) -> tuple[list[Recorded], bool]:
         """One direct get with many answers: the events, and whether the broker has more."""

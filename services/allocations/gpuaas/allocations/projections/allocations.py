@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
+from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.events import Event
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
+from gpuaas.common.reaching import scopes_where
 from gpuaas.contracts.allocations import (
     AllocationDeferred,
     AllocationLeaseRenewed,
@@ -111,6 +113,7 @@ class Sought:
     project_id: str | None = None
     pool_id: str | None = None
     states: tuple[str, ...] = ()
+    reach: Reach | None = None
 
 
 class Allocations(Projection):
@@ -172,6 +175,8 @@ class Allocations(Projection):
         ):
             if value is not None:
                 query = query.where(column == value)
+        if sought.reach is not None:
+            query = query.where(scopes_where(sought.reach, TABLE.c.tenant_id, TABLE.c.project_id))
         if sought.states:
             query = query.where(TABLE.c.state.in_(sought.states))
         if before is not None:

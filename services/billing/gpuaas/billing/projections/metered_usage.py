@@ -10,8 +10,10 @@ from gpuaas.billing.domain.metering import WHOLE_MILLI, Interval, instant_ms
 from gpuaas.billing.domain.rating import US_PER_MS, Usage
 from gpuaas.billing.domain.unbilled import BilledPeriod
 from gpuaas.billing.projections.labelled_allocations import LABELS
+from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
+from gpuaas.common.reaching import scopes_where
 from gpuaas.contracts.billing import UsageMetered
 from sqlalchemy import (
     BigInteger,
@@ -91,13 +93,10 @@ class MeteredUsage(Projection):
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         await insert(rows, USAGE, [_row(fact, fact.event) for fact in facts if isinstance(fact.event, UsageMetered)])
 
-    async def used_by(
-        self, db: Database, tenant_id: str, project_id: str | None, after: int, limit: int
-    ) -> list[Record]:
-        """Up to `limit` records of a tenant (and project) above position `after`, in log order."""
-        query = select(USAGE).where(USAGE.c.tenant_id == tenant_id, USAGE.c.position > after)
-        if project_id is not None:
-            query = query.where(USAGE.c.project_id == project_id)
+    async def used_by(self, db: Database, tenant_id: str, reach: Reach, after: int, limit: int) -> list[Record]:
+        """Up to `limit` records of a tenant, as far as `reach` goes, above position `after`, in log order."""
+        seen = scopes_where(reach, USAGE.c.tenant_id, USAGE.c.project_id)
+        query = select(USAGE).where(USAGE.c.tenant_id == tenant_id, USAGE.c.position > after, seen)
         return await db.fetch(query.order_by(USAGE.c.position).limit(limit))
 
     async def tenants_of(self, db: Database, pinned: Pinned) -> dict[str, int]:

@@ -39,8 +39,12 @@ _PROJECT_ADMIN: Final = (
 _TENANT_ADMIN: Final = (
     *_PROJECT_ADMIN,
     "iam.project.create",
+    "iam.project.close",
     "iam.group.*",
     "iam.tenant-role.*",
+    "iam.support-policy.*",
+    "iam.support-session.read",
+    "iam.support-session.end",
     "iam.prohibition.*",
     "iam.tenant-ceiling.read",
     "allocations.project-quota.set",

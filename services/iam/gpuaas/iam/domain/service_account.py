@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuaas.common.decider import Decider
-from gpuaas.common.errors import Rejected, Unreadable
+from gpuaas.common.errors import NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.iam import ServiceAccountCreated
-from gpuaas.iam.domain.names import identifier, named
+from gpuaas.contracts.iam import ServiceAccountCreated, ServiceAccountDeleted
+from gpuaas.iam.domain.names import REASON_MAX, identifier, named, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,14 @@ class CreateServiceAccount:
     tenant_id: str
     project_id: str | None
     display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteServiceAccount:
+    """Refuse it for good. `by_itself`: it is the account that asks."""
+
+    reason: str
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,16 @@ class Known:
     project_id: str | None
 
 
-ServiceAccount = Unknown | Known
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """It was; its id is never used again."""
 
 
-def decide(command: CreateServiceAccount, account: ServiceAccount) -> list[Event]:
+ServiceAccount = Unknown | Known | Deleted
+AccountCommand = CreateServiceAccount | DeleteServiceAccount
+
+
+def decide(command: AccountCommand, account: ServiceAccount) -> list[Event]:
     match account, command:
         case Unknown(), CreateServiceAccount() as ask:
             return [
@@ -50,8 +64,20 @@ def decide(command: CreateServiceAccount, account: ServiceAccount) -> list[Event
                     display_name=named(ask.display_name, "display name"),
                 )
             ]
+        case Known(), DeleteServiceAccount(by_itself=True):
+            raise Rejected("no account deletes itself: have somebody else do it")
+        case Known() as known, DeleteServiceAccount() as order:
+            return [
+                ServiceAccountDeleted(
+                    service_account_id=known.service_account_id,
+                    tenant_id=known.tenant_id,
+                    reason=written(order.reason, "reason", REASON_MAX),
+                )
+            ]
+        case ((Unknown() | Deleted()), DeleteServiceAccount()):
+            raise NotFound("there is no such account, or none that you may see")
         case _:
-            raise Rejected(f"service account {command.service_account_id} exists already")
+            raise Rejected("a service account of that id exists already, or did")
 
 
 def evolve(account: ServiceAccount, event: Event) -> ServiceAccount:
@@ -62,11 +88,13 @@ def evolve(account: ServiceAccount, event: Event) -> ServiceAccount:
                 tenant_id=created.tenant_id,
                 project_id=created.project_id,
             )
+        case ServiceAccountDeleted():
+            return Deleted()
         case _:
             raise Unreadable(f"the history of a service account cannot hold {event.TYPE}")
 
 
-SERVICE_ACCOUNT: Final[Decider[ServiceAccount, CreateServiceAccount]] = Decider(
+SERVICE_ACCOUNT: Final[Decider[ServiceAccount, AccountCommand]] = Decider(
     initial=Unknown(), decide=decide, evolve=evolve
 )
-VOCABULARY: Final = Vocabulary(ServiceAccountCreated)
+VOCABULARY: Final = Vocabulary(ServiceAccountCreated, ServiceAccountDeleted)

@@ -9,8 +9,10 @@ from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.money import minor_digits
-from gpuaas.contracts.iam import TenantCreated, TenantResumed, TenantSuspended
+from gpuaas.contracts.iam import TenantClosed, TenantCreated, TenantResumed, TenantSuspended
 from gpuaas.iam.domain.names import REASON_MAX, RESERVED_TENANTS, identifier, named, written
+
+PROJECTS_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,15 @@ class ResumeTenant:
     reason: str
 
 
-TenantCommand = CreateTenant | SuspendTenant | ResumeTenant
+@dataclass(frozen=True, slots=True)
+class CloseTenant:
+    """End it for good. `open_projects`: those of its projects that go on."""
+
+    reason: str
+    open_projects: tuple[str, ...]
+
+
+TenantCommand = CreateTenant | SuspendTenant | ResumeTenant | CloseTenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +68,26 @@ class Suspended:
     tenant_id: str
 
 
-Tenant = Unknown | Open | Suspended
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """It was; its id is never used again."""
+
+    tenant_id: str
+
+
+Tenant = Unknown | Open | Suspended | Closed
 
 
 def decide(command: TenantCommand, tenant: Tenant) -> list[Event]:
     match tenant, command:
         case Unknown(), CreateTenant() as ask:
             return [_created(ask)]
+        case ((Open() | Suspended()), CloseTenant(open_projects=(_, *_) as names)):
+            raise Rejected(f"close its projects first: {', '.join(names[:PROJECTS_NAMED])}")
+        case (Open() | Suspended()) as ending, CloseTenant() as order:
+            return [TenantClosed(tenant_id=ending.tenant_id, reason=written(order.reason, "reason", REASON_MAX))]
+        case Closed(), (SuspendTenant() | ResumeTenant() | CloseTenant()):
+            raise Rejected("that tenant was closed for good")
         case _, CreateTenant() as ask:
             raise Rejected(f"a tenant {ask.tenant_id} exists already; choose another id")
         case Open() as standing, SuspendTenant() as order:
@@ -99,9 +122,11 @@ def evolve(tenant: Tenant, event: Event) -> Tenant:
             return Suspended(tenant_id=standing.tenant_id)
         case Suspended() as closed, TenantResumed():
             return Open(tenant_id=closed.tenant_id)
+        case (Open() | Suspended()) as ended, TenantClosed():
+            return Closed(tenant_id=ended.tenant_id)
         case _:
             raise Unreadable(f"the history of a tenant cannot hold {event.TYPE} here")
 
 
 TENANT: Final[Decider[Tenant, TenantCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(TenantCreated, TenantSuspended, TenantResumed)
+VOCABULARY: Final = Vocabulary(TenantCreated, TenantSuspended, TenantResumed, TenantClosed)

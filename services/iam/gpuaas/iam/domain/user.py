@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gpuaas.common.decider import Decider
-from gpuaas.common.errors import Rejected, Unreadable
+from gpuaas.common.errors import NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.iam import PersonalDataErased, UserRegistered
-from gpuaas.iam.domain.names import email, identifier, named
+from gpuaas.contracts.iam import PersonalDataErased, UserDeleted, UserRegistered
+from gpuaas.iam.domain.names import REASON_MAX, email, identifier, named, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,15 @@ class RecordErasure:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteUser:
+    """Refuse the person for good. `by_themselves`: it is the person who asks."""
+
+    user_id: str
+    reason: str
+    by_themselves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """No such user yet."""
 
@@ -48,6 +57,13 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """The person is refused for good; what is sealed about them may still be erased."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Erased:
     """The person has been forgotten; the id stays and names nobody."""
 
@@ -55,8 +71,8 @@ class Erased:
     erasure_id: str
 
 
-User = Unknown | Known | Erased
-UserCommand: TypeAlias = RegisterUser | RecordErasure
+User = Unknown | Known | Deleted | Erased
+UserCommand: TypeAlias = RegisterUser | DeleteUser | RecordErasure
 
 
 def decide(command: UserCommand, user: User) -> list[Event]:
@@ -69,7 +85,11 @@ def decide(command: UserCommand, user: User) -> list[Event]:
                     display_name=named(ask.display_name, "display name"),
                 )
             ]
-        case Known() | Unknown(), RecordErasure() as erasure:
+        case Known(), DeleteUser(by_themselves=True):
+            raise Rejected("nobody deletes themselves: have somebody else do it")
+        case Known() as known, DeleteUser() as order:
+            return [UserDeleted(user_id=known.user_id, reason=written(order.reason, "reason", REASON_MAX))]
+        case Known() | Unknown() | Deleted(), RecordErasure() as erasure:
             return [
                 PersonalDataErased(
                     user_id=identifier(erasure.user_id, "user id"),
@@ -80,6 +100,8 @@ def decide(command: UserCommand, user: User) -> list[Event]:
             ]
         case Erased(), RecordErasure():
             return []
+        case ((Unknown() | Deleted()), DeleteUser()):
+            raise NotFound("there is no such person, or none that you may see")
         case Erased(), _:
             raise Rejected(f"user {command.user_id} was erased; register the person under a new id")
         case _:
@@ -90,6 +112,8 @@ def evolve(user: User, event: Event) -> User:
     match event:
         case UserRegistered() as registered:
             return Known(user_id=registered.user_id)
+        case UserDeleted() as deleted:
+            return Deleted(user_id=deleted.user_id)
         case PersonalDataErased() as erased:
             return Erased(user_id=erased.user_id, erasure_id=erased.erasure_id)
         case _:
@@ -97,4 +121,4 @@ def evolve(user: User, event: Event) -> User:
 
 
 USER: Final[Decider[User, UserCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(UserRegistered, PersonalDataErased)
+VOCABULARY: Final = Vocabulary(UserRegistered, UserDeleted, PersonalDataErased)

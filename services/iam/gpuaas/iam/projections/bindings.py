@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unreadable
 from gpuaas.common.projections import Database, Projection, Record, insert
+from gpuaas.common.reaching import scopes_where
 from gpuaas.common.tables import Rows
 from gpuaas.contracts.iam import RoleBound, RoleBoundToGroup, RoleUnbound
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
@@ -75,15 +77,16 @@ class Bindings(Projection):
                 raise Unreadable(f"{len(ended)} bindings ended but {done}: one was never made")
 
     async def standing(
-        self, database: Database, tenant_id: str | None, project_id: str | None, after: str | None, count: int
+        self, database: Database, tenant_id: str | None, reach: Reach, after: str | None, count: int
     ) -> list[Record]:
-        """At most `count` bindings not ended, by id, after `after`: of the platform (no tenant), tenant or project."""
+        """At most `count` bindings not ended, by id, after `after`: of the platform (no tenant), or as far as `reach`
+        goes of the tenant's."""
         at = BINDINGS_V2.c
         query = (
             select(BINDINGS_V2)
             .where(
                 at.tenant_id.is_(None) if tenant_id is None else at.tenant_id == tenant_id,
-                true() if project_id is None else at.project_id == project_id,
+                true() if tenant_id is None else scopes_where(reach, at.tenant_id, at.project_id),
                 at.ended_at.is_(None),
                 true() if after is None else at.binding_id > after,
             )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gpuaas.common.access import Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, insert
+from gpuaas.common.reaching import scopes_where
 from gpuaas.common.tables import Rows
 from gpuaas.contracts.iam import ProjectCreated
 from sqlalchemy import Column, DateTime, MetaData, Table, Text, select, true
@@ -57,13 +58,11 @@ class Projects(Projection):
     ) -> list[Record]:
         """At most `count` projects of one tenant that `reach` covers, by id, beginning after `after`."""
         at = PROJECTS_V1.c
-        whole = reach.everywhere or tenant_id in reach.tenants
-        single = sorted(project for tenant, project in reach.projects if tenant == tenant_id)
         query = (
             select(PROJECTS_V1)
             .where(
                 at.tenant_id == tenant_id,
-                true() if whole else at.project_id.in_(single),
+                scopes_where(reach, at.tenant_id, at.project_id),
                 true() if after is None else at.project_id > after,
             )
             .order_by(at.project_id)

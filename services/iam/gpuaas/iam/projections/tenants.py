@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gpuaas.common.access import Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, insert
+from gpuaas.common.reaching import scopes_where
 from gpuaas.common.tables import Rows
 from gpuaas.contracts.iam import TenantCreated
 from sqlalchemy import Column, DateTime, MetaData, Table, Text, select, true
@@ -52,6 +53,6 @@ class Tenants(Projection):
     async def within(self, database: Database, reach: Reach, after: str | None, count: int) -> list[Record]:
         """At most `count` tenants that `reach` covers, by id, beginning after `after`."""
         key = TENANTS_V1.c.tenant_id
-        seen = true() if reach.everywhere else key.in_(sorted(reach.tenants))
+        seen = scopes_where(reach, key)
         query = select(TENANTS_V1).where(seen, true() if after is None else key > after).order_by(key).limit(count)
         return await database.fetch(query)

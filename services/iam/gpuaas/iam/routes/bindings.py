@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound, Rejected
-from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit
+from gpuaas.common.http import Accepted, Body, Caller, Page, Paging, fresh, permit
 from gpuaas.common.rights import role_key
 from gpuaas.iam.domain.binding import BindRole, UnbindRole
 from gpuaas.iam.domain.role import DefineRole
@@ -58,7 +58,8 @@ class Bindings:
             path, at = f"{prefix}/bindings", Depends(level)
             end = path + "/{binding_id}/end"
             add(path, self.bind, methods=["POST"], status_code=201, dependencies=[at], summary="Give somebody a role.")
-            add(path, self.bindings, methods=["GET"], dependencies=[at, seen], summary="Who holds which role here.")
+            listed = self.platforms if prefix == "/v1" else self.bindings
+            add(path, listed, methods=["GET"], dependencies=[at, seen], summary="Who holds which role here.")
             add(end, self.unbind, methods=["POST"], dependencies=[at], summary="End a binding.")
         roles = [Depends(fresh(ROLES))]
         add("/v1/roles", self.roles, methods=["GET"], dependencies=roles, summary="The roles there are.")
@@ -68,7 +69,7 @@ class Bindings:
         self, body: NewBinding, caller: Annotated[Caller, Depends(permit("iam.binding.create"))]
     ) -> Accepted:
         scope, now, rights = caller.scope, self._parts.clock.now(), self._parts.access.rights
-        home = rights.home_of((body.principal_kind, body.principal_id))
+        home = rights.standing_home((body.principal_kind, body.principal_id))
         if home is None or home not in (PLATFORM, scope.tenant_id):
             raise NotFound("there is no such principal, or none that can hold a role here")
         role = rights.roles.get(role_key(body.role_tenant_id, body.role)) if "/" not in body.role else None
@@ -108,10 +109,18 @@ class Bindings:
         )
         return await self._parts.settled(caller, outcome, binding_id)
 
-    async def bindings(self, caller: Annotated[Caller, Depends(permit("iam.binding.read"))], page: Paged) -> Page:
-        scope = caller.scope
+    async def bindings(
+        self, caller: Annotated[Caller, Depends(permit("iam.binding.read", in_part=True))], page: Paged
+    ) -> Page:
+        return await self._listed(caller, page)
+
+    async def platforms(self, caller: Annotated[Caller, Depends(permit("iam.binding.read"))], page: Paged) -> Page:
+        """Those on the platform itself: they belong to no tenant, so no part of it shows them."""
+        return await self._listed(caller, page)
+
+    async def _listed(self, caller: Caller, page: Paging) -> Page:
         rows = await BINDINGS.standing(
-            self._parts.database, scope.tenant_id, scope.project_id, page.key(str), page.limit + 1
+            self._parts.database, caller.scope.tenant_id, caller.reach, page.key(str), page.limit + 1
         )
         return page.page([dict(row) for row in rows], ["binding_id"])
 

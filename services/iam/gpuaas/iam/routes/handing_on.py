@@ -37,7 +37,7 @@ def beyond_lifter(rights: Rights, lifter: Holder, holder: Holder, now: datetime)
 
 def demand_user(parts: Parts, user_id: str) -> None:
     """Raises NotFound: nobody of that id is registered."""
-    if parts.access.rights.home_of(("user", user_id)) is None:
+    if parts.access.rights.standing_home(("user", user_id)) is None:
         raise NotFound(ABSENT)
 
 
