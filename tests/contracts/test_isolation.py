@@ -241,12 +241,18 @@ async def test_public_routes_answer_everybody_alike(world: World) -> None:
             assert answer.status_code == 200 or missing, (route, caller.name, answer.text)
 
 
+FINAL: Final = {"/v1/tenants/{tenant_id}/close", "/v1/tenants/{tenant_id}/projects/{project_id}/close"}
+"""Routes that would end for good the places that everybody asks about next."""
+
+
 async def test_whoever_may_is_let_through_and_nothing_breaks(world: World) -> None:
     wrong = []
     operator = next(caller for caller in world.callers if caller.name == "the operator")
     for route in world.routes:
         for caller in world.callers:
             if route.permission is None or caller.expects(route.permission, route.level, route.in_part) is not OPEN:
+                continue
+            if route.path in FINAL:
                 continue
             answer = await world.ask(route, caller.headers)
             if answer.status_code in (401, 403, 405, 413, 422, 429) or answer.status_code >= 500:
@@ -349,6 +355,7 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
             permissions=["nodes.*.*"],
             reason="for a test",
         ),
+        "rule_id": await made("iam", f"{home}/duty-rules", one=["a.b.c"], other=["d.e.f"], reason="for a test"),
         "support_session_id": await made("iam", f"{home}/support-sessions", ticket="t", reason="for a test"),
         "allocation_id": await made("allocations", allocations, **asked),
         "reservation_id": reservation.reservation_id,

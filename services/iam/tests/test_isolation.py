@@ -148,5 +148,7 @@ async def test_a_project_reaches_its_own_accounts_and_bindings_only(iam: Iam, ri
         assert (await iam.ask("POST", path, admin, json=body)).status_code == 404
     ended = await iam.ask("POST", f"{vision}/bindings/{tenant_binding}/end", admin, json={"reason": "x"})
     assert ended.status_code == 404
-    assert (await iam.ask("GET", f"{acme}/bindings", admin)).status_code == 403
-    assert (await iam.done("GET", f"{vision}/bindings", admin))["items"]
+    mine = (await iam.done("GET", f"{vision}/bindings", admin))["items"]
+    assert {each["project_id"] for each in mine} == {"vision"}
+    assert (await iam.done("GET", f"{acme}/bindings", admin))["items"] == mine, "of the tenant's list, their part"
+    assert (await iam.ask("GET", "/v1/bindings", admin)).status_code == 403

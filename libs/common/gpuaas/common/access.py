@@ -66,6 +66,8 @@ class Access:
         iam.UserDeleted,
         iam.ProjectClosed,
         iam.TenantClosed,
+        iam.DutiesSeparated,
+        iam.DutiesJoined,
         iam.SupportPolicySet,
         iam.SupportSessionStarted,
         iam.SupportSessionEnded,
@@ -149,6 +151,7 @@ class Access:
         known = rights.exists(scope)
         forbidden = rights.prohibition(holder, permission, scope, now) if known else None
         open_to = rights.endings.bars(permission, scope) is None
+        open_to = open_to and rights.separated(holder, permission, scope, now) is None
         if known and open_to and forbidden is None and (grant := self._giving(asked)) is not None:
             above = grant.scope.tenant_id is None and scope.tenant_id is not None
             return self._decided(True, asked, f"{grant.role} at {grant.scope}", from_above=above)
@@ -185,6 +188,8 @@ class Access:
             return f"{permission} in {scope} is prohibited to you ({forbidden}); ask who may lift that"
         if not self.rights.limits.below_ceiling(scope, permission):
             return f"{permission} is above the ceiling of tenant {scope.tenant_id}; ask the platform's operators"
+        if (rule := self.rights.separated(holder, permission, scope, asked.at)) is not None:
+            return f"{permission} in {scope} is kept apart from something else you hold (rule {rule}); give up one"
         return self._kept_out(asked)
 
     def _kept_out(self, asked: Asked) -> str | None:

@@ -16,7 +16,7 @@ class Reason:
     """One thing that bears on a decision.
 
     Attributes:
-        kind: `binding`, `prohibition`, `ceiling`, `suspension` or `ending`.
+        kind: `binding`, `prohibition`, `ceiling`, `suspension`, `ending` or `duty-rule`.
         id: the binding's or prohibition's id; the tenant's or principal's otherwise.
         holder: whom it names: the principal, or a group around it.
         counts: it is one the answer rests on: a binding that gives it, or a limit that takes it.
@@ -47,6 +47,7 @@ def explain(rights: Rights, holder: Holder, permission: str, scope: Scope, now: 
     bindings of its tenant, which therefore do not count.
     """
     reasons = list(_stops(rights, holder, permission, scope))
+    reasons += _separation(rights, holder, permission, scope, now)
     for each in rights.limits.standing(rights.groups.circle(holder), now):
         if each.scope.covers(scope) and each.globs.permits(permission):
             why = f"prohibits {permission} in {each.scope}"
@@ -65,6 +66,12 @@ def _stops(rights: Rights, holder: Holder, permission: str, scope: Scope) -> Ite
         yield Reason("suspension", holder[1], holder, Scope(), None, True, stopped)
     if (ended := rights.endings.bars(permission, scope)) is not None:
         yield Reason("ending", scope.project_id or scope.tenant_id or "", holder, scope, None, True, ended)
+
+
+def _separation(rights: Rights, holder: Holder, permission: str, scope: Scope, now: datetime) -> Iterator[Reason]:
+    if (rule := rights.separated(holder, permission, scope, now)) is not None:
+        at = rights.duties.rules[rule].scope
+        yield Reason("duty-rule", rule, holder, at, None, True, "keeps it apart from something else that is held")
 
 
 def _verdict(rights: Rights, grant: Grant, permission: str, now: datetime) -> tuple[bool, str]:
@@ -120,5 +127,7 @@ def who_can(rights: Rights, permission: str, scope: Scope, now: datetime) -> dic
     return {
         holder: grants
         for holder, grants in found.items()
-        if rights.stopped(holder) is None and rights.prohibition(holder, permission, scope, now) is None
+        if rights.stopped(holder) is None
+        and rights.prohibition(holder, permission, scope, now) is None
+        and rights.separated(holder, permission, scope, now) is None
     }

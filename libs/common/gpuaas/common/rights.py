@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from gpuaas.common.circles import Groups
+from gpuaas.common.duties import Duties
 from gpuaas.common.endings import Endings
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.events import Event
@@ -64,6 +65,7 @@ class Rights:
         self.limits = Limits()
         self.visits = Visits()
         self.endings = Endings()
+        self.duties = Duties()
         self._holdings: dict[Holder, _Holding] = {}
         self._bindings: dict[str, tuple[Holder, Scope]] = {}
         self._sufficient: dict[str, tuple[str, ...]] = {}
@@ -92,6 +94,7 @@ class Rights:
             iam.TenantCeilingRemoved: self._tenant_ceiling_removed,
             **self.visits.folds,
             **self.endings.folds,
+            **self.duties.folds,
         }
 
     # -- questions -----------------------------------------------------------------------------------------
@@ -212,6 +215,12 @@ class Rights:
         if not self.limits.prohibitions:
             return None
         return self.limits.forbids(self.groups.circle(holder), permission, scope, now)
+
+    def separated(self, holder: Holder, permission: str, scope: Scope, now: datetime) -> str | None:
+        """Id of a rule that keeps `permission` apart from something else that the principal holds; None: none does."""
+        if not self.duties.rules:
+            return None
+        return self.duties.broken_by(permission, scope, lambda: self.held(holder, scope, now))
 
     def withheld(self, holder: Holder, scope: Scope, now: datetime) -> frozenset[str]:
         """The permission globs that are prohibited to the principal in `scope`, or somewhere inside it."""

@@ -8,6 +8,7 @@ from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.bindings import Bindings
 from gpuaas.iam.routes.decisions import Decisions
 from gpuaas.iam.routes.devices import Devices
+from gpuaas.iam.routes.duties import Duties
 from gpuaas.iam.routes.endings import Endings
 from gpuaas.iam.routes.explain import Explain
 from gpuaas.iam.routes.grants import Grants
@@ -39,7 +40,7 @@ def router(parts: Parts) -> APIRouter:
     devices, provided = Devices(parts), ProviderSignIn(parts)
     for known in (devices, provided, Grants(parts, devices, provided)):
         known.open(opened)
-    rights = (Rights, Bindings, TenantRoles, Groups, Limits)
+    rights = (Rights, Bindings, TenantRoles, Groups, Limits, Duties)
     lives = (Tenancy, Principals, Keys, Suspensions, Endings, Support)
     for door in (*rights, *lives):
         door(parts).open(opened)

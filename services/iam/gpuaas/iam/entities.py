@@ -13,6 +13,7 @@ from gpuaas.iam.domain import (
     api_key,
     binding,
     directory,
+    duty_rule,
     group,
     group_tree,
     identity,
@@ -49,6 +50,7 @@ API_KEY: Final = Entity(SERVICE, "api-key", api_key.API_KEY, api_key.VOCABULARY)
 SIGNING_KEY: Final = Entity(SERVICE, "signing-key", signing_key.SIGNING_KEY, signing_key.VOCABULARY)
 PROHIBITION: Final = Entity(SERVICE, "prohibition", prohibition.PROHIBITION, prohibition.VOCABULARY)
 TENANT_CEILING: Final = Entity(SERVICE, "tenant-ceiling", tenant_ceiling.CEILING, tenant_ceiling.VOCABULARY)
+DUTY_RULE: Final = Entity(SERVICE, "duty-rule", duty_rule.DUTY_RULE, duty_rule.VOCABULARY)
 SUPPORT: Final = Entity(SERVICE, "support-session", support.SUPPORT, support.VOCABULARY)
 SUPPORT_POLICY: Final = Entity(SERVICE, "support-policy", support.POLICY, support.POLICY_VOCABULARY)
 SESSION: Final = Entity(SERVICE, "session", session.SESSION, session.VOCABULARY)

@@ -213,7 +213,39 @@ def close(tenant: str, project: str | None, reason: str, json_: bool) -> None:
     _said(told, f"{project or tenant} is closed", json_)
 
 
+@click.command("separate-duties")
+@click.option("--one", multiple=True, required=True, help="A permission of the one duty; may be repeated.")
+@click.option("--other", multiple=True, required=True, help="A permission of the other duty; may be repeated.")
+@at_tenant
+@_why
+@as_json
+def separate_duties(one: tuple[str, ...], other: tuple[str, ...], tenant: str | None, reason: str, json_: bool) -> None:
+    """Let nobody who holds something of the one do anything of the other, there."""
+    told = post(at(tenant, None, "duty-rules"), {"one": list(one), "other": list(other), "reason": reason})
+    _said(told, f"rule {told['id']} keeps them apart", json_)
+
+
+@click.command("duty-rules")
+@at_tenant
+@as_json
+def duty_rules(tenant: str | None, json_: bool) -> None:
+    """Duties that are kept apart there."""
+    listed("Duties", at(tenant, None, "duty-rules"), {"rule": "rule_id", "one": "one", "other": "other"}, json_)
+
+
+@click.command("join-duties")
+@click.argument("rule_id")
+@at_tenant
+@_why
+@as_json
+def join_duties(rule_id: str, tenant: str | None, reason: str, json_: bool) -> None:
+    """End a rule that keeps duties apart."""
+    told = post(at(tenant, None, "duty-rules", rule_id, "end"), {"reason": reason})
+    _said(told, f"rule {rule_id} has ended", json_)
+
+
 COMMANDS: Final = (
+    *(separate_duties, duty_rules, join_duties),
     *(delete, close),
     *(define_role, bind, unbind, difference, watermark),
     *(support_policy, support_start, support_sessions, support_end),

@@ -20,7 +20,8 @@ from gpuaas.iam.domain.permissions import demand_held
 @dataclass(frozen=True, slots=True)
 class BindRole:
     """`role_permissions`: what the role permits today; `held`: the globs the granter holds in that scope;
-    `withheld`: those prohibited to the granter there. `role_tenant_id`: the tenant whose own role it is."""
+    `withheld`: those prohibited to the granter there. `role_tenant_id`: the tenant whose own role it is.
+    `joins`: rules whose duties would come together in the taker."""
 
     binding_id: str
     principal_id: str
@@ -35,6 +36,7 @@ class BindRole:
     valid_until: datetime | None = None
     withheld: frozenset[str] = frozenset()
     role_tenant_id: str | None = None
+    joins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup:
     if ask.valid_until is not None and ask.valid_until <= ask.asked_at:
         raise Invalid("the binding would end before it began; choose a later time", field="valid_until")
     demand_held(ask.held, ask.role_permissions, f"grant role {ask.role}", ask.withheld)
+    if ask.joins:
+        raise Rejected(
+            f"this would bring together duties that are kept apart (rule {ask.joins[0]}); end the other first"
+        )
     reason = written(ask.reason, "reason", REASON_MAX)
     if ask.principal_kind == "group":
         return RoleBoundToGroup(

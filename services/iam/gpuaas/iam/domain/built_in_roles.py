@@ -42,6 +42,7 @@ _TENANT_ADMIN: Final = (
     "iam.project.close",
     "iam.group.*",
     "iam.tenant-role.*",
+    "iam.duty-rule.*",
     "iam.support-policy.*",
     "iam.support-session.read",
     "iam.support-session.end",

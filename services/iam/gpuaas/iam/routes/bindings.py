@@ -69,7 +69,8 @@ class Bindings:
         self, body: NewBinding, caller: Annotated[Caller, Depends(permit("iam.binding.create"))]
     ) -> Accepted:
         scope, now, rights = caller.scope, self._parts.clock.now(), self._parts.access.rights
-        home = rights.standing_home((body.principal_kind, body.principal_id))
+        taker = (body.principal_kind, body.principal_id)
+        home = rights.standing_home(taker)
         if home is None or home not in (PLATFORM, scope.tenant_id):
             raise NotFound("there is no such principal, or none that can hold a role here")
         role = rights.roles.get(role_key(body.role_tenant_id, body.role)) if "/" not in body.role else None
@@ -82,6 +83,7 @@ class Bindings:
             principal_kind=body.principal_kind,
             role=body.role,
             role_tenant_id=body.role_tenant_id,
+            joins=rights.duties.joined_by(scope, rights.held(taker, scope, now), role.permissions),
             role_permissions=role.permissions,
             held=rights.held(caller.principal.holder, scope, now),
             tenant_id=scope.tenant_id,
