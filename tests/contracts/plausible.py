@@ -30,6 +30,8 @@ BY_NAME: Final[Mapping[str, Any]] = {
     "predicate": "failed == 0",
     "permission": "iam.tenant.read",
     "permissions": ["iam.tenant.read"],
+    "one": ["some.thing.done"],
+    "other": ["other.thing.done"],
     "period_start": "2026-07-01T00:00:00.000000Z",
     "period_end": "2026-08-01T00:00:00.000000Z",
 }

@@ -27,6 +27,16 @@ Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a
 (RFC 1123 label).
 """
 
+NewPeople = Literal["refuse", "register"]
+"""`refuse`: whoever runs the platform links identities first; `register`: a person is registered with
+their verified e-mail address.
+"""
+
+Origin = Literal["registered", "ordered", "provisioned"]
+"""`registered`: the person was registered by signing in; `ordered`: somebody who may linked it;
+`provisioned`: a directory said so over SCIM.
+"""
+
 PrincipalKind = Literal["user", "service-account"]
 """What acts: a person, or a program with an account of its own."""
 
@@ -94,6 +104,16 @@ class Refusal(Part):
 
     decision_id: Annotated[str, Field(min_length=4, max_length=1280, pattern=r"^[a-z][0-9]\.[A-Za-z0-9_-]+$")]
     """The newest decision among them, as the answer named it; iam explains it."""
+
+
+class RequiredClaim(Part):
+    """One claim and the only text it may have."""
+
+    claim: Annotated[str, Field(min_length=1, max_length=60)]
+    """The claim's name."""
+
+    value: Annotated[str, Field(min_length=1, max_length=200)]
+    """What it must say."""
 
 
 class AccessesRefused(Event):
@@ -310,6 +330,116 @@ class RoleUnbound(Event):
     """Why it ended, for the people who review access."""
 
 
+class DirectoryGroupDescribed(Event):
+    """Directory group described. A tenant's directory said over SCIM what one of its groups is called;
+    the first description makes the group. Who is in it is said by the group's own events.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-group-described.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-group"
+    SCHEMA: ClassVar[str] = "iam/directory-group-described.v1.json"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    group_id: Label
+    """The group, at home in the tenant."""
+
+    revision: Annotated[int, Field(strict=True, ge=1, le=1000000000)]
+    """Number of this description, from 1 on without gaps."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """What the directory calls it."""
+
+    external_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """By what the directory knows it."""
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
+class DirectoryGroupRemoved(Event):
+    """Directory group removed. A tenant's directory knows this group no longer; nobody is in it any
+    more.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-group-removed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-group"
+    SCHEMA: ClassVar[str] = "iam/directory-group-removed.v1.json"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    group_id: Label
+    """The group."""
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
+class DirectoryUserDescribed(Event):
+    """Directory user described. A tenant's directory said over SCIM who somebody is; the first
+    description makes the person. A person of a directory is suspended while the directory calls
+    them inactive.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-user-described.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-user"
+    SCHEMA: ClassVar[str] = "iam/directory-user-described.v1.json"
+    PERSONAL: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "attributes": "(sealed)",
+        }
+    )
+    DATA_SUBJECT: ClassVar[str] = "user_id"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    user_id: Label
+    """The person, at home on the platform like everybody."""
+
+    revision: Annotated[int, Field(strict=True, ge=1, le=1000000000)]
+    """Number of this description, from 1 on without gaps."""
+
+    active: Annotated[bool, Field(strict=True)]
+    """Whether the directory lets them in."""
+
+    stopped_here: Annotated[bool, Field(strict=True)]
+    """Whether a suspension of the person in force is this directory's, so that it may lift it."""
+
+    attributes: Annotated[str, Field(min_length=2, max_length=16384)]
+    """What the directory says of them, as the JSON text of a SCIM core User (RFC 7643 4.1) without
+    what iam adds itself.
+    """
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
+class DirectoryUserRemoved(Event):
+    """Directory user removed. A tenant's directory knows this person no longer; they are suspended,
+    and what they did stays theirs.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.directory-user-removed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "directory-user"
+    SCHEMA: ClassVar[str] = "iam/directory-user-removed.v1.json"
+
+    tenant_id: Label
+    """The tenant whose directory it is."""
+
+    user_id: Label
+    """The person."""
+
+    source_id: Label
+    """The service account with which the directory speaks (SCIM 2.0)."""
+
+
 class DutiesJoined(Event):
     """Duties joined. A rule that kept two duties apart ended."""
 
@@ -456,6 +586,122 @@ class GroupUnnested(Event):
 
     parent_id: Label
     """The outer group."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class IdentityLinked(Event):
+    """Identity linked. Who signs in as this subject at this provider is this person here."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.identity-linked.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "identity"
+    SCHEMA: ClassVar[str] = "iam/identity-linked.v1.json"
+    PERSONAL: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "subject": "(sealed)",
+        }
+    )
+    DATA_SUBJECT: ClassVar[str] = "user_id"
+
+    identity_id: Label
+    """The link's id, given by iam; it says nothing about the subject."""
+
+    user_id: Label
+    """Whose identity it is."""
+
+    provider_id: Label
+    """The provider that knows the subject."""
+
+    subject: Annotated[str, Field(min_length=1, max_length=255)]
+    """How the provider calls the person (the claim `sub`)."""
+
+    origin: Origin
+    """How it came to be linked."""
+
+
+class IdentityUnlinked(Event):
+    """Identity unlinked. Who signs in as that subject at that provider is nobody here any more; the
+    person's sessions end.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.identity-unlinked.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "identity"
+    SCHEMA: ClassVar[str] = "iam/identity-unlinked.v1.json"
+
+    identity_id: Label
+    """The link's id."""
+
+    user_id: Label
+    """Whose identity it was."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class IdentityProviderConfigured(Event):
+    """Identity provider configured. People may sign in through an OpenID Connect provider from now on,
+    under these conditions. A later version takes this one's place.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.identity-provider-configured.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "identity-provider"
+    SCHEMA: ClassVar[str] = "iam/identity-provider-configured.v1.json"
+
+    provider_id: Label
+    """The provider's id; part of the address that it sends people back to."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Number of this configuration, from 1 on without gaps."""
+
+    display_name: Annotated[str, Field(min_length=1, max_length=200)]
+    """What people read on the button."""
+
+    issuer: Annotated[str, Field(min_length=8, max_length=500, pattern=r"^https?://[^\s?#]+$")]
+    """The provider's issuer identifier (OpenID Connect Core 2), compared character by character; its
+    discovery document is below it.
+    """
+
+    client_id: Annotated[str, Field(min_length=1, max_length=200)]
+    """As what this installation is registered there; the audience that its ID tokens must name. The
+    client's secret, where it has one, is in a file of iam's and never here.
+    """
+
+    scopes: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=60)], ...], Field(max_length=8), Unique]
+    """What is asked for beside `openid`."""
+
+    email_domains: Annotated[tuple[Annotated[str, Field(min_length=3, max_length=189)], ...], Field(max_length=64), Unique]
+    """Only people with a verified e-mail address in one of these domains are let in; empty: the
+    provider's word is enough.
+    """
+
+    required_claims: Annotated[tuple[RequiredClaim, ...], Field(max_length=8)]
+    """Claims that an ID token must carry with exactly this text, such as the directory's own tenant."""
+
+    new_people: NewPeople
+    """What happens to somebody whose identity there belongs to nobody here. An equal e-mail address
+    never makes it anybody's.
+    """
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class IdentityProviderRemoved(Event):
+    """Identity provider removed. Nobody signs in through this provider any more. Sessions that began
+    there go on until they end; identities there stay known, should it be configured again.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.identity-provider-removed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "identity-provider"
+    SCHEMA: ClassVar[str] = "iam/identity-provider-removed.v1.json"
+
+    provider_id: Label
+    """The provider's id."""
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why, for the people who review access."""
@@ -1108,6 +1354,10 @@ EVENTS: tuple[type[Event], ...] = (
     RoleBound,
     RoleBoundToGroup,
     RoleUnbound,
+    DirectoryGroupDescribed,
+    DirectoryGroupRemoved,
+    DirectoryUserDescribed,
+    DirectoryUserRemoved,
     DutiesJoined,
     DutiesSeparated,
     GroupCreated,
@@ -1115,6 +1365,10 @@ EVENTS: tuple[type[Event], ...] = (
     GroupMemberRemoved,
     GroupNested,
     GroupUnnested,
+    IdentityLinked,
+    IdentityUnlinked,
+    IdentityProviderConfigured,
+    IdentityProviderRemoved,
     PasswordCodeIssued,
     PasswordSet,
     PrincipalResumed,
