@@ -10,6 +10,7 @@ from gpuaas.cli.here import open_suite, tenant_path
 from gpuaas.cli.levels import Told, at, at_project, at_tenant, get, listed, post
 from gpuaas.cli.output import as_json, finish, print_json, print_table
 
+_of_tenant = click.option("--tenant", envvar="GPUAAS_TENANT", required=True, help="Tenant id [GPUAAS_TENANT].")
 _why = click.option("--reason", required=True, help="Why, for the people who review access.")
 _principal = click.argument("kind", type=click.Choice(["user", "service-account", "group"]))
 
@@ -138,7 +139,7 @@ def watermark(json_: bool) -> None:
 
 
 @click.command("support-policy")
-@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@_of_tenant
 @click.option("--set", "policy", type=click.Choice(["open", "sessions", "refused"]), help="None: show it.")
 @click.option("--reason", help="Why, with --set.")
 @as_json
@@ -155,7 +156,7 @@ def support_policy(tenant: str, policy: str | None, reason: str | None, json_: b
 
 
 @click.command("support-start")
-@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@_of_tenant
 @click.option("--ticket", required=True, help="What it is about, as it was filed.")
 @click.option("--minutes", type=click.IntRange(1, 480), default=60, show_default=True)
 @_why
@@ -168,7 +169,7 @@ def support_start(tenant: str, ticket: str, minutes: int, reason: str, json_: bo
 
 
 @click.command("support-sessions")
-@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@_of_tenant
 @as_json
 def support_sessions(tenant: str, json_: bool) -> None:
     """Who of the platform is visiting a tenant, and why."""
@@ -179,7 +180,7 @@ def support_sessions(tenant: str, json_: bool) -> None:
 
 @click.command("support-end")
 @click.argument("support_session_id")
-@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@_of_tenant
 @_why
 @as_json
 def support_end(support_session_id: str, tenant: str, reason: str, json_: bool) -> None:
@@ -203,7 +204,7 @@ def delete(kind: str, principal_id: str, tenant: str | None, project: str | None
 
 
 @click.command()
-@click.option("--tenant", envvar="GPUAAS_TENANT", required=True)
+@_of_tenant
 @click.option("--project", help="The project to close; none: the whole tenant (for operators).")
 @_why
 @as_json
