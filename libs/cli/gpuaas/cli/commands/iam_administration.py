@@ -158,7 +158,7 @@ def support_policy(tenant: str, policy: str | None, reason: str | None, json_: b
 @click.command("support-start")
 @_of_tenant
 @click.option("--ticket", required=True, help="What it is about, as it was filed.")
-@click.option("--minutes", type=click.IntRange(1, 480), default=60, show_default=True)
+@click.option("--minutes", type=click.IntRange(1, 480), default=60, show_default=True, help="For how long.")
 @_why
 @as_json
 def support_start(tenant: str, ticket: str, minutes: int, reason: str, json_: bool) -> None:
