@@ -194,6 +194,35 @@ def test_whatever_a_signed_token_claims_the_answer_is_a_principal_or_a_refusal(c
     assert (known.id, known.tenant_id, known.key_id) == ("robot", "acme", "robot-key")
 
 
+@pytest.mark.parametrize(
+    ("header", "claims", "why"),
+    [
+        ('{"alg":"none","alg":"EdDSA","typ":"at+jwt","kid":"KID"}', None, "twice"),
+        (None, '{"sub":"somebody-else",', "twice"),
+        (None, '{"x":[[[1]]],', "nested"),
+        (None, '{"x":' + "[" * 500 + "]" * 500 + ",", "nested"),
+        (None, '{"exp":NaN,', "number"),
+        (None, '{"x":"\\ud800",', "half a character"),
+    ],
+)
+def test_what_two_readers_could_read_differently_is_refused_though_it_is_signed(
+    identity: Identity, header: str | None, claims: str | None, why: str
+) -> None:
+    head, body, _ = identity.token("robot").split(".")
+    if header is not None:
+        head = _part(header.replace("KID", identity.signing_key_id))
+    if claims is not None:
+        plain = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode()
+        body = _part(claims + plain.removeprefix("{"))
+    signature = identity.private.sign(f"{head}.{body}".encode())
+    token = f"{head}.{body}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+    assert why in refused(knowing(identity), token)
+
+
+def _part(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
 def test_a_revoked_key_ends_its_tokens_at_once(identity: Identity) -> None:
     access, token = knowing(identity), identity.token("robot")
     access.authenticate(token, NOW)
