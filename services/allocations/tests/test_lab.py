@@ -115,8 +115,9 @@ async def here(stack: TestStack, tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_a_stretch_by_door(here: World) -> None:
     await here.machines(1)
-    here.pace(600.0)
-    names = [await here.ask(command=["sleep", "1200"]) for _ in range(3)]
+    names = [await here.ask(command=["sleep", "100000"]) for _ in range(3)]
+    await here.until("active", names[0])
+    here.pace(40_000.0)
     await here.until("released", *names)
     last = await here.service.log.last_position()
     path = "/v1/pools/main/policy-labs"
