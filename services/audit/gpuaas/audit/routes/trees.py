@@ -6,6 +6,7 @@ tile client can mirror a tree that it may read.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Annotated, Any, Final
 
@@ -17,7 +18,7 @@ from gpuaas.audit.domain.bundles import Evidence
 from gpuaas.audit.domain.checkpoints import origin_of
 from gpuaas.audit.domain.entries import PLATFORM_TREE
 from gpuaas.audit.domain.epochs import EPOCH_LOG
-from gpuaas.audit.domain.maps import checkpoint_map, map_line, secret_of
+from gpuaas.audit.domain.maps import CheckpointMap, checkpoint_map, map_line, secret_of
 from gpuaas.audit.domain.merkle import HASH_BYTES
 from gpuaas.audit.domain.tiles import TILE_WIDTH, read_tile_path, width_at
 from gpuaas.audit.entities import EPOCH
@@ -33,6 +34,9 @@ IMMUTABLE: Final = "private, max-age=31536000, immutable"
 MUTABLE: Final = "private, no-cache"
 EPOCHS_TRIED: Final = 5
 """Newest epochs among which one is sought that is itself under a signed head."""
+EPOCH_LOOKS: Final = 10
+EPOCH_PAUSE_S: Final = 0.5
+"""How often, and how long apart, the newest epoch is looked at until its heads are those that it commits to."""
 
 TreeReader = Annotated[Caller, Depends(permit("audit.tree.read", told=True))]
 
@@ -109,14 +113,9 @@ def epoch_routes(routes: APIRouter, desk: Desk) -> None:
         dependencies=[read],
     )
     async def tenant_epoch(tenant_id: str) -> dict[str, Any]:
-        event, head = await _newest_epoch(desk)
-        epoch = EpochSealed.model_validate_json(bytes(decode(event.payload).data))
-        heads = await desk.heads.all_newest(epoch.last_position)
+        event, head, epoch, heads, covering = await _mapped_epoch(desk)
         if tenant_id not in heads:
             raise NotFound(f"no epoch has sealed anything of {tenant_id} yet")
-        covering = checkpoint_map(desk.map_secret, {tree: each.note for tree, each in heads.items()})
-        if covering.root().hex() != epoch.map_root:
-            raise Unavailable(f"epoch {epoch.epoch} is being replaced by the next one; ask again", retry_after_s=2)
         secret = secret_of(desk.map_secret, tenant_id)
         index, path = covering.proof(map_line(secret, tenant_id, heads[tenant_id].note))
         return {
@@ -132,6 +131,26 @@ def epoch_routes(routes: APIRouter, desk: Desk) -> None:
             "platform_checkpoint": head.cosigned,
             "sealed": event.leaf(),
         }
+
+
+async def _mapped_epoch(
+    desk: Desk,
+) -> tuple[Evidence, SealedHead, EpochSealed, dict[str, SealedHead], CheckpointMap]:
+    """The newest epoch with its proof, and the heads and the map that it commits to.
+
+    Raises:
+        Unavailable: it was replaced by the next one each time that it was looked at.
+    """
+    for attempt in range(EPOCH_LOOKS):
+        if attempt:
+            await asyncio.sleep(EPOCH_PAUSE_S)
+        event, head = await _newest_epoch(desk)
+        epoch = EpochSealed.model_validate_json(bytes(decode(event.payload).data))
+        heads = await desk.heads.all_newest(epoch.last_position)
+        covering = checkpoint_map(desk.map_secret, {tree: each.note for tree, each in heads.items()})
+        if covering.root().hex() == epoch.map_root:
+            return event, head, epoch, heads, covering
+    raise Unavailable("the newest epoch is being replaced by the next one; ask again", retry_after_s=2)
 
 
 async def _newest_epoch(desk: Desk) -> tuple[Evidence, SealedHead]:
