@@ -25,6 +25,7 @@ SERVICE_EXTRAS: Final = {
     "audit/watching.py": "compares the log with the trail, a background work of its own",
     "audit/desk.py": "what its route files share",
     "audit/routes": "its door by use; api.py names them",
+    "billing/cutting.py": "running work metered to a period's end, for its door",
     "billing/desk.py": "what its route files share",
     "billing/documents": "an invoice in the forms others read, pure renderings",
     "billing/routes": "its door beyond api.py, by what is asked for",

@@ -73,6 +73,17 @@ def test_a_share_that_its_allocation_did_not_have_is_refuted(world: Any, judge: 
     assert judge(world.bundle(), world.vkey).verdict == "refuted"
 
 
+def test_a_holding_that_is_cut_names_its_start_and_goes_on_or_ends(world: Any, judge: Any) -> None:
+    world.events["started-u1"]["data"]["started_at"] = "2026-02-01T00:00:00Z"
+    assert judge(world.bundle(), world.vkey).reason == "wrong-usage"
+    world.events["u1"]["data"].update(part=2)
+    assert judge(world.bundle(), world.vkey).verdict == "verified"
+    world.events["u1"]["data"].update(interim=True)
+    assert judge(world.bundle(), world.vkey).reason == "wrong-usage"
+    world.events["u1"]["data"].update(end_event_id="id-started-u1")
+    assert judge(world.bundle(), world.vkey).verdict == "verified"
+
+
 def other_amount(world: Any) -> None:
     world.line()["amount"] = "30.01"
     world.events["invoice"]["data"]["total"] = "30.01"

@@ -29,6 +29,11 @@ CreditNoteReason = Literal["correction", "goodwill", "void"]
 Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
 """A currency by its three-letter ISO 4217 code."""
 
+DiscrepancyKind = Literal["ended-before-cut"]
+"""`ended-before-cut`: the end, told late, lies before a cut, so time beyond it is metered that was not
+used.
+"""
+
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
 (RFC 1123 label).
@@ -886,6 +891,55 @@ class TaxProfileSet(Event):
     """Days from an invoice until it is due."""
 
 
+class UsageDiscrepancyFound(Event):
+    """Usage discrepancy found. What was metered and another account of it disagree. Nothing changes by
+    itself: a person looks, and credits what was too much.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.usage-discrepancy-found.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "usage"
+    SCHEMA: ClassVar[str] = "billing/usage-discrepancy-found.v1.json"
+
+    discrepancy_id: Label
+    """The discrepancy."""
+
+    usage_id: Label
+    """The allocation's first usage record, under whose subject all of them stand."""
+
+    kind: DiscrepancyKind
+    """`ended-before-cut`: the end, told late, lies before a cut, so time beyond it is metered that was
+    not used.
+    """
+
+    tenant_id: Label
+    """The tenant."""
+
+    project_id: Label
+    """The project."""
+
+    allocation_id: Label
+    """The allocation."""
+
+    gpu_model: Label
+    """The GPU model, by its name in the inventory's catalogue."""
+
+    found_from: Moment
+    """First instant of the time in question."""
+
+    found_until: Moment
+    """First instant behind it."""
+
+    gpu_ms: Count64
+    """GPU-milliseconds in question, floored."""
+
+    event_id: Label | None = None
+    """Id of the event that contradicts; absent: no event of the log does."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """What disagrees, for people."""
+
+
 class UsageMetered(Event):
     """Usage metered. What an allocation used, as an exact quantity over a half-open interval. Prices
     are not in here: usage is a fact, its price is a decision.
@@ -897,7 +951,9 @@ class UsageMetered(Event):
     SCHEMA: ClassVar[str] = "billing/usage-metered.v1.json"
 
     usage_id: Label
-    """The usage record's id; the same as the allocation's."""
+    """The usage record's id; the same as the allocation's for its first part, under whose subject all
+    parts stand.
+    """
 
     tenant_id: Label
     """The tenant that used it."""
@@ -937,7 +993,17 @@ class UsageMetered(Event):
     """Id of the event that says when it started."""
 
     end_event_id: Label
-    """Id of the event that says when it ended."""
+    """Id of the event that says when it ended; of an interim record the same as `start_event_id`."""
+
+    part: Annotated[int, Field(strict=True, ge=2, le=1000000)] | None = None
+    """Which record of the allocation this is, from 2 on; it goes on where the one before ended.
+    Absent: the first.
+    """
+
+    interim: Annotated[bool, Field(strict=True)] | None = None
+    """True: the allocation ran on at `ended_at`, where a billed period ends; another record follows.
+    Absent: the last.
+    """
 
 
 class CreditApplied(Event):
@@ -1132,6 +1198,7 @@ EVENTS: tuple[type[Event], ...] = (
     PriceBookPublished,
     SpendingLevelChanged,
     TaxProfileSet,
+    UsageDiscrepancyFound,
     UsageMetered,
     CreditApplied,
     CreditGranted,

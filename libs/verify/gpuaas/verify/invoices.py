@@ -167,10 +167,16 @@ def _check_usage(account: Account, usage: ProvedEvent) -> None:
     if gpu_us != _quantity_us(data):
         raise Refuted("wrong-usage", f"{data.what} says {data.text('gpu_ms')} GPU-ms; its interval gives {gpu_us} µs")
     begin = _fact(account, usage, "start_event_id", ALLOCATION_STARTED)
+    since_ns, start_ns = begin.data.instant_ns("started_at"), data.instant_ns("started_at")
+    if since_ns > start_ns or (since_ns < start_ns and data.raw.get("part") is None):
+        raise Refuted("wrong-usage", f"{data.what} has another start than its allocation")
+    if data.raw.get("interim") is True:
+        if data.text("end_event_id") != data.text("start_event_id"):
+            raise Refuted("wrong-usage", f"{data.what} goes on and names an end")
+        return
     end = _fact(account, usage, "end_event_id", ALLOCATION_RELEASED)
-    same_start = begin.data.instant_ns("started_at") == data.instant_ns("started_at")
-    if not same_start or end.data.instant_ns("ended_at") != data.instant_ns("ended_at"):
-        raise Refuted("wrong-usage", f"{data.what} has another start or end than its allocation")
+    if end.data.instant_ns("ended_at") != data.instant_ns("ended_at"):
+        raise Refuted("wrong-usage", f"{data.what} has another end than its allocation")
 
 
 def _fact(account: Account, usage: ProvedEvent, name: str, kind: str) -> ProvedEvent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from gpuaas.billing.cutting import cut_at
 from gpuaas.billing.desk import Asked, Desk, page_of
 from gpuaas.billing.domain.billing_run import StartRun, Unstarted
 from gpuaas.billing.domain.metering import Interval, instant_ms
@@ -46,7 +47,7 @@ from gpuaas.billing.shapes import (
     shown,
     totals,
 )
-from gpuaas.common.commands import Entity
+from gpuaas.common.commands import Cause, Entity
 from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
@@ -259,7 +260,7 @@ def _runs(routes: APIRouter, desk: Desk) -> None:
         body: StartBillingRun, caller: Annotated[Caller, Depends(permit("billing.run.start"))]
     ) -> Accepted:
         run_id = body.run_id or f"run-{caller.derived_id('run')}"
-        order = await _start_order(desk, run_id, body)
+        order = await _start_order(desk, run_id, body, caller.cause())
         done = await desk.commands.execute(RUNS, PLATFORM, run_id, order, caller.cause())
         return caller.accepted(done, run_id)
 
@@ -284,11 +285,11 @@ def _runs(routes: APIRouter, desk: Desk) -> None:
         )
 
 
-async def _start_order(desk: Desk, run_id: str, body: StartBillingRun) -> StartRun:
+async def _start_order(desk: Desk, run_id: str, body: StartBillingRun, cause: Cause) -> StartRun:
     """The order to start a run, with everything pinned.
 
-    Every release that the log held when the request came has been metered; the run bills the usage records up to
-    the position the log had then.
+    Every release that the log held when the request came has been metered, and what still runs is metered up to the end
+    of the period if that has passed; the run bills the usage records up to the position the log has then.
 
     Raises:
         Unavailable: metering or a view is too far behind; nothing was started.
@@ -297,6 +298,11 @@ async def _start_order(desk: Desk, run_id: str, body: StartBillingRun) -> StartR
     views, db = desk.views, desk.database
     period = Interval.between(body.period_start, body.period_end)
     await desk.standing.metered(await desk.log.last_position())
+    await desk.standing.folded(await desk.log.last_position())
+    known, _ = await desk.commands.state(RUNS, PLATFORM, run_id)
+    if isinstance(known, Unstarted):
+        await views.runs.refuse_void(db, body.period_start, body.period_end)
+        await cut_at(desk, body.period_end, cause)
     position = await desk.log.last_position()
     await desk.standing.folded(position)
     books = await views.prices.books(db, upto=position)
@@ -308,8 +314,6 @@ async def _start_order(desk: Desk, run_id: str, body: StartBillingRun) -> StartR
         price_book_sha256=digest_of(list(books.values())),
         code_version=RATING_VERSION,
     )
-    known, _ = await desk.commands.state(RUNS, PLATFORM, run_id)
     if isinstance(known, Unstarted):
-        await views.runs.refuse_void(db, body.period_start, body.period_end)
         await desk.charges.refuse_unbillable(Pinned(period, 0, position), books)
     return order

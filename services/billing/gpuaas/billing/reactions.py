@@ -31,7 +31,7 @@ from gpuaas.billing.domain.ledger import (
 from gpuaas.billing.domain.metering import WHOLE_MILLI, Began, Ended, Interval, Meter, instant_ms, read
 from gpuaas.billing.domain.price_book import PriceBook, digest_of
 from gpuaas.billing.domain.rating import RATING_VERSION, Line, rate
-from gpuaas.billing.domain.usage import USAGE, MeterUsage, UsageState
+from gpuaas.billing.domain.usage import USAGE, MeterUsage, UsageCommand, UsageState
 from gpuaas.billing.ports import Standing
 from gpuaas.billing.projections.metered_usage import Pinned
 from gpuaas.billing.projections.views import Views
@@ -52,11 +52,14 @@ from gpuaas.contracts.billing import (
     InvoiceNumberAssigned,
     InvoicePaymentRecorded,
     LedgerTransferPosted,
+    UsageDiscrepancyFound,
     UsageMetered,
 )
 
 SERVICE: Final = "billing"
-USAGES: Final[Entity[UsageState, MeterUsage]] = Entity(SERVICE, "usage", USAGE, Vocabulary(UsageMetered))
+USAGES: Final[Entity[UsageState, UsageCommand]] = Entity(
+    SERVICE, "usage", USAGE, Vocabulary(UsageMetered, UsageDiscrepancyFound)
+)
 RUNS: Final[Entity[RunState, RunCommand]] = Entity(
     SERVICE, "billing-run", BILLING_RUN, Vocabulary(BillingRunStarted, BillingRunCompleted)
 )

@@ -116,6 +116,30 @@ class UsagePage(BaseModel):
     next_cursor: str | None
 
 
+class DiscrepancyShown(BaseModel):
+    """Where what was metered and another account of it disagree."""
+
+    discrepancy_id: str
+    kind: str
+    project_id: str
+    allocation_id: str
+    gpu_model: str
+    found_from: Moment
+    found_until: Moment
+    gpu_ms: Count64
+    event_id: str | None
+    detail: str
+    found_at: Moment
+    position: int
+
+
+class DiscrepanciesPage(BaseModel):
+    """Discrepancies, newest first."""
+
+    items: list[DiscrepancyShown]
+    next_cursor: str | None
+
+
 class DraftLine(BaseModel):
     """A line as it would stand on an invoice."""
 

@@ -1,4 +1,4 @@
-"""`gpuaas bill correct|corrections`: a billed period under other prices. One law: documents tell the difference."""
+"""`gpuaas bill correct|corrections|discrepancies`: what was wrong. One law: what was billed stays, documents follow."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def corrections(tenant: str, limit: int, json_: bool) -> None:
     print_items(f"Corrections of {tenant}", columns | {"currency": "currency", "why": "detail"}, items, json_)
 
 
+@click.command()
+@in_tenant
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most this many.")
+@as_json
+def discrepancies(tenant: str, limit: int, json_: bool) -> None:
+    """Where what was metered and another account of it disagree, newest first."""
+    columns = {"allocation": "allocation_id", "what": "kind", "from": "found_from", "to": "found_until"}
+    items = ask(tenant, "usage-discrepancies", limit=limit)["items"]
+    print_items(f"Usage discrepancies of {tenant}", columns | {"GPU-ms": "gpu_ms", "detail": "detail"}, items, json_)
+
+
 def _price(told: str) -> dict[str, Any]:
     model, found, amount = told.partition("=")
     model, versioned, version = model.partition("@")
@@ -47,4 +58,4 @@ def _price(told: str) -> dict[str, Any]:
     return {"gpu_model": model, "amount": amount} | ({"price_book_version": int(version)} if versioned else {})
 
 
-correction_commands: Final = (correct, corrections)
+correction_commands: Final = (correct, corrections, discrepancies)

@@ -17,6 +17,7 @@ from gpuaas.billing.projections.metered_usage import MeteredUsage
 from gpuaas.billing.projections.price_books import PriceBooks
 from gpuaas.billing.projections.settlements import Settlements
 from gpuaas.billing.projections.tax_profiles import TaxProfiles
+from gpuaas.billing.projections.usage_discrepancies import UsageDiscrepancies
 from gpuaas.billing.projections.wallets import Wallets
 from gpuaas.common.projections import Projection
 
@@ -41,6 +42,7 @@ class Views:
     settled: Settlements = field(default_factory=Settlements)
     taxes: TaxProfiles = field(default_factory=TaxProfiles)
     corrections: CorrectionsIssued = field(default_factory=CorrectionsIssued)
+    discrepancies: UsageDiscrepancies = field(default_factory=UsageDiscrepancies)
 
     def all(self) -> tuple[Projection, ...]:
         ledger = (self.prices, self.invoices, self.parties, self.ledger, self.runs)
@@ -55,4 +57,5 @@ class Views:
             self.settled,
             self.taxes,
             self.corrections,
+            self.discrepancies,
         )

@@ -9,7 +9,7 @@ from gpuaas.billing.correcting import Wanted, issue_correction
 from gpuaas.billing.desk import Asked, Desk, page_of
 from gpuaas.billing.domain.correction import OtherPrice
 from gpuaas.billing.domain.price_book import PRICES_MAX
-from gpuaas.billing.shapes import Label, shown
+from gpuaas.billing.shapes import DiscrepanciesPage, DiscrepancyShown, Label, shown
 from gpuaas.common.http import Accepted, Body, Caller, fresh, permit
 from gpuaas.common.wire import Count64, ExactDecimal, Moment, NonNegativeDecimal
 from pydantic import AwareDatetime, BaseModel, Field
@@ -96,6 +96,18 @@ def correction_routes(routes: APIRouter, desk: Desk) -> None:
         prices = [OtherPrice(price.gpu_model, price.amount, price.price_book_version) for price in body.prices]
         wanted = Wanted(correction_id, tenant_id, body.period_start, body.period_end, prices, body.detail)
         return caller.accepted(await issue_correction(desk, wanted, caller.cause()), correction_id)
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/usage-discrepancies",
+        dependencies=[Depends(fresh(desk.views.discrepancies))],
+        summary="Where what was metered and another account of it disagree.",
+    )
+    async def usage_discrepancies(
+        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.usage.read"))], asked: Asked
+    ) -> DiscrepanciesPage:
+        found = await desk.views.discrepancies.of_tenant(desk.database, tenant_id, asked.key(int), asked.limit + 1)
+        rows, cursor = page_of(asked, found)
+        return DiscrepanciesPage(items=shown(DiscrepancyShown, rows), next_cursor=cursor)
 
     @routes.get("/v1/tenants/{tenant_id}/corrections", dependencies=seen, summary="A tenant's corrections.")
     async def corrections(
