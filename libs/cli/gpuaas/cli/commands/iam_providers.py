@@ -47,7 +47,13 @@ def providers(json_: bool) -> None:
 @click.option("--scope", "scopes", multiple=True, default=("email", "profile"), help="Asked for beside openid.")
 @click.option("--email-domain", "domains", multiple=True, help="Let in only verified addresses there.")
 @click.option("--require", "claims", multiple=True, metavar="CLAIM=VALUE", help="A claim that must say this.")
-@click.option("--new-people", type=click.Choice(["refuse", "register"]), default="refuse", show_default=True)
+@click.option(
+    "--new-people",
+    type=click.Choice(["refuse", "register"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of somebody who was never here.",
+)
 @_reason
 @as_json
 def provider_set(
