@@ -90,7 +90,6 @@ class Renewal(Body):
 def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> APIRouter:
     """What a tenant's people and programs may do."""
     router = APIRouter(tags=["allocations"])
-    seen = Depends(fresh(allocations))
 
     @router.post(OF_PROJECT, status_code=202, summary="Ask for GPUs; they are placed as soon as they are free.")
     async def request_allocation(
@@ -124,6 +123,12 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
         return caller.accepted(outcome, allocation_id)
 
     _leases(router, service)
+    _questions(router, service, allocations)
+    return router
+
+
+def _questions(router: APIRouter, service: Service, allocations: Allocations) -> None:
+    seen = Depends(fresh(allocations))
 
     @router.get(OF_PROJECT, dependencies=[seen], summary="The project's allocations, the newest first.")
     async def project_allocations(
@@ -156,8 +161,6 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
         history = await service.log.history(ALLOCATION.subject(tenant_id, allocation_id))
         claim = await service.log.at(row["claim_position"]) if row["claim_position"] else None
         return explained(allocation_id, row["state"], history, claim)
-
-    return router
 
 
 def _leases(router: APIRouter, service: Service) -> None:
