@@ -56,6 +56,12 @@ async def _shown(here: World, name: str) -> Any:
     return await here.get(f"{HOME}/reservations/{name}", await here.as_member("acme"))
 
 
+async def _checked(here: World, **more: Any) -> Any:
+    body = {"pool_id": "main", "gpus_per_replica": 8, **more}
+    answer = await here.client.post(f"{HOME}/allocation-checks", json=body, headers=await here.as_member("acme"))
+    return answer.json()
+
+
 async def test_a_reservation_is_kept_free_used_by_its_project_and_over_in_time(here: World) -> None:
     await here.machines(1)
     name = await _reserve(here, HOUR, HOUR * 4)
@@ -115,6 +121,11 @@ async def _hold(here: World, node_id: str) -> None:
 async def test_a_reservation_that_is_given_up_frees_its_gpus_at_once(here: World) -> None:
     await here.machines(1)
     name = await _reserve(here, HOUR, HOUR, every_days=1, occurrences=3)
+    assert (await _checked(here, lease_s=86_400))["reason"] == "promised-to-others"
+    assert (await _checked(here, lease_s=600))["verdict"] == "fits-now"
+    assert (await _checked(here, reservation_id=name))["reason"] == "reservation-not-open"
+    assert (await _checked(here, lease_s=7_200))["gpu_hours_max"] == "16.000000"
+    assert (await _checked(here, lease_s=-1))["field"] == "lease_s"
     shown = await _shown(here, name)
     assert [window["window"] for window in shown["windows"]] == [0, 1, 2]
     long = await here.ask(lease_s=86_400)

@@ -12,6 +12,13 @@ from gpuaas.cli.output import as_json, fail, finish, print_json
 
 _WAIT_STEP_S = 0.2
 _DONE = frozenset({"active", "released", "rejected"})
+_CHECKED = frozenset(
+    {
+        *("pool_id", "gpu_model", "replicas", "gpus_per_replica", "share_milli", "topology_level", "topology_mode"),
+        *("lease_s", "start_at", "reservation_id"),
+    }
+)
+"""What a dry run looks at."""
 
 
 @click.command()
@@ -36,6 +43,7 @@ _DONE = frozenset({"active", "released", "rejected"})
 @click.option("--idle-after", type=click.IntRange(0, 2_592_000), help="Give back after so many idle seconds; 0: never.")
 @click.option("--image", default="sim", show_default=True, help="What the runtime starts; `sim` is the simulated one.")
 @click.option("--key", help="Idempotency key; a repeat with the same key asks for nothing new.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would meet now and could use at most; ask for nothing.")
 @click.option("--wait", "wait_s", type=float, default=0.0, help="Wait up to this many seconds until it is active.")
 @click.argument("workload", nargs=-1)
 @as_json
@@ -60,6 +68,9 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
     if ask["topology"]:
         body |= {"topology_level": ask["topology"], "topology_mode": "required" if ask["required"] else "preferred"}
     body = {name: value for name, value in body.items() if value is not None}
+    if ask["dry_run"]:
+        _say_what_it_would_meet(tenant, project, body, json_)
+        return
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
@@ -80,3 +91,21 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         click.echo(f"{found['allocation_id']} is {found['state']}; `gpuaas why` with its id tells more")
     if found["state"] == "rejected":
         fail(str(found.get("detail") or "the request can never be satisfied"))
+
+
+def _say_what_it_would_meet(tenant: str, project: str, body: dict[str, Any], json_: bool) -> None:
+    question = {name: value for name, value in body.items() if name in _CHECKED}
+
+    async def work() -> dict[str, Any]:
+        async with open_suite() as suite:
+            told: dict[str, Any] = await suite.post(
+                "allocations", project_path(tenant, project, "allocation-checks"), question
+            )
+            return told
+
+    told = finish(work)
+    if json_:
+        print_json(told)
+    else:
+        why = f" ({told['reason']}: {told['detail']})" if told["reason"] else ""
+        click.echo(f"{told['verdict']}{why}; at most {told['gpu_hours_max']} GPU-hours")

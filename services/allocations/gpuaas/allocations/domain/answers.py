@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
+from gpuaas.allocations.domain.allocation import LEASE_S_MAX
 from gpuaas.allocations.domain.book import Book, Node
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.outlook import Outlook
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement, place
 from gpuaas.allocations.domain.pool import POOL, AddCapacity
 from gpuaas.allocations.domain.shape import Shape, refuse_absurd
 from gpuaas.allocations.domain.sharing import Policy
+from gpuaas.common.errors import Invalid
 
 Verdict = Literal["fits-now", "would-wait", "never"]
 
@@ -44,6 +48,36 @@ def suppose(pool: Pool, shape: Shape, policy: Policy = LEAST_FRAGMENTS, more: Se
     if isinstance(found, Placement):
         return Supposed("fits-now", None, None, found)
     return Supposed("never" if found.forever else "would-wait", found.reason, found.detail, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request as the calendar looks at it, without anybody having made it."""
+
+    tenant_id: str
+    project_id: str
+    shape: Shape
+    lease_s: int
+    start_at: datetime | None = None
+    reservation_id: str | None = None
+
+
+def check(pool: Pool, wanted: Wanted, outlook: Outlook, policy: Policy = LEAST_FRAGMENTS) -> Supposed:
+    """What a request would meet now, for as long as it would stand. Nobody's place in the line is looked at.
+
+    Raises:
+        Invalid: a shape or a lease that makes no sense.
+    """
+    refuse_absurd(wanted.shape)
+    if not 1 <= wanted.lease_s <= LEASE_S_MAX:
+        raise Invalid(f"lease_s must be between 1 and {LEASE_S_MAX}, not {wanted.lease_s}", field="lease_s")
+    if (later := outlook.deferral(wanted, pool)) is not None:
+        return Supposed("never" if later.never else "would-wait", later.reason, later.detail, None)
+    found = outlook.find(pool, wanted, policy)
+    if isinstance(found, Placement):
+        return Supposed("fits-now", None, None, found)
+    reason = "promised-to-others" if found.promised else found.reason
+    return Supposed("never" if found.forever else "would-wait", reason, found.detail, None)
 
 
 def why_not(pool: Pool, shape: Shape, node_id: str, held_by_it: bool, policy: Policy = LEAST_FRAGMENTS) -> str:

@@ -4,11 +4,13 @@ tenant learns of the others only how many stand before it.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
-from gpuaas.allocations.domain.answers import Supposed, suppose, why_not
+from gpuaas.allocations.domain.answers import Supposed, Wanted, check, suppose, why_not
 from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool
+from gpuaas.allocations.domain.outlook import Outlook
 from gpuaas.allocations.domain.pool import POOL as POOL_DECIDER
 from gpuaas.allocations.domain.pool import VOCABULARY, AddCapacity
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
@@ -22,9 +24,11 @@ from gpuaas.common.http import Body, Caller, Page, Paging, fresh, paging, permit
 from gpuaas.common.projections import decoded
 from gpuaas.common.service import Service
 from gpuaas.contracts.allocations import Label, Topology, TopologyLevel, TopologyMode
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 MACHINES_MAX: Final = 1_000
+LEASE_DEFAULT_S: Final = 86_400
+GPU_HOUR_MS: Final = 3_600_000
 Count = Annotated[int, Field(strict=True)]
 AsOf = Annotated[
     int | None, Query(ge=1, lt=2**63, description="Answer from the pool as it was at this position of the log.")
@@ -54,9 +58,16 @@ class SupposedShape(Body):
 
 
 class CheckRequest(SupposedShape):
-    """Would this fit?"""
+    """Would this fit, for as long as its lease, by the calendar as it is?
+
+    Attributes:
+        start_at, reservation_id: as in a request.
+    """
 
     pool_id: Label
+    lease_s: Count = LEASE_DEFAULT_S
+    start_at: AwareDatetime | None = None
+    reservation_id: Label | None = None
 
 
 class MoreMachines(Body):
@@ -75,11 +86,12 @@ class Suppose(SupposedShape):
 
 
 class Check(BaseModel):
-    """What a request would meet now. `would-wait` says nothing of how long."""
+    """What a request would meet now, and what it can use at most. `would-wait` says nothing of how long."""
 
     verdict: str
     reason: str | None
     detail: str | None
+    gpu_hours_max: Decimal
 
 
 def tenants_door(service: Service, allocations: Allocations, policy: Policy) -> APIRouter:
@@ -100,8 +112,16 @@ def tenants_door(service: Service, allocations: Allocations, policy: Policy) -> 
         ask: CheckRequest,
         caller: Annotated[Caller, Depends(permit("allocations.allocation.read"))],
     ) -> Check:
-        found = _supposed(await pool_as_of(service, ask.pool_id, None), ask, policy, ask.pool_id)
-        return Check(verdict=found.verdict, reason=found.reason, detail=found.detail)
+        pool = await pool_as_of(service, ask.pool_id, None)
+        wanted = Wanted(tenant_id, project_id, ask.shape(), ask.lease_s, ask.start_at, ask.reservation_id)
+        found = check(pool, wanted, Outlook(service.clock.now()), policy)
+        hours = Decimal(ask.lease_s * wanted.shape.gpu_count * ask.share_milli) / GPU_HOUR_MS
+        return Check(
+            verdict=found.verdict,
+            reason=found.reason,
+            detail=found.detail,
+            gpu_hours_max=hours.quantize(Decimal("0.000001")),
+        )
 
     return router
 
