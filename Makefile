@@ -5,6 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PACKAGES := $(wildcard libs/* services/*)
+WORKERS ?= 2
 STATE := $(or $(GPUAAS_STATE_DIR),.state)
 ARGS ?=
 
@@ -23,8 +24,8 @@ demo: setup ## start everything, run the main job, say what to look at (KEEP=1 l
 up: setup ## start everything and stay; Ctrl-C ends it in order
 	@$(BIN)/gpuaas up $(ARGS)
 
-test: setup ## every test on the embedded servers (ARGS="-k name")
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## every test on the embedded servers (ARGS="-k name"; WORKERS=0: one after another, as debuggers want it)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, types, walls, contracts: everything that needs no server
 	$(BIN)/ruff format --check .
