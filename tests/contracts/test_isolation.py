@@ -156,7 +156,6 @@ def told(answer: httpx.Response) -> tuple[int, Any]:
     said = answer.json() if answer.content else None
     if isinstance(said, dict):
         said.pop("decision_id", None)
-        said["detail"] = str(said.get("detail")).partition(" (decision ")[0]  # where a document has no room for it
     return answer.status_code, said
 
 
@@ -364,8 +363,8 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
         "budget_id": await made("billing", f"{home}/budgets", **_BUDGET),
         "window_id": await _maintenance(world),
         "user_id": "somebody",
-        "resource_type": "none",
-        "schema_id": "none",
+        "resource_type": "no-such-kind",
+        "schema_id": "no-such-schema",
     }
     seen = {**operator.headers, "GPUaaS-At-Least": str(position)}
     invoice_page, allocation_page = f"{home}/invoices/{ids['invoice_id']}", f"{allocations}/{ids['allocation_id']}"

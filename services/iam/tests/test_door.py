@@ -316,6 +316,9 @@ async def test_every_route_says_who_may(iam: Iam) -> None:
         "POST /v1/tokens",
         "POST /v1/sessions",
         "POST /v1/passwords",
+        "GET /v1/oauth/authorize",
+        "GET /v1/oauth/callback/{provider_id}",
+        "GET /v1/sign-in-options",
         "POST /v1/oauth/device",
         "POST /v1/oauth/token",
     }

@@ -59,9 +59,7 @@ def _refusal(refused: Exception) -> Response:
             error = Error(status=400, scim_type="invalidValue", detail=odd.detail)
         case GpuaasError() as ours:
             kind = "uniqueness" if ours.code == "uniqueness" else None
-            decision = ours.facts.get("decision_id")
-            detail = ours.detail if decision is None else f"{ours.detail} (decision {decision})"
-            error = Error(status=ours.status, scim_type=kind, detail=detail)
+            error = Error(status=ours.status, scim_type=kind, detail=ours.detail)
         case SCIMException() as theirs:
             error = theirs.to_error()
         case ValidationError() as wrong:
@@ -74,7 +72,9 @@ def _refusal(refused: Exception) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="gpuaas"'
     if isinstance(refused, Unavailable):
         headers["Retry-After"] = str(refused.retry_after_s)
-    return ScimJson(error.model_dump(), status_code=error.status or 400, headers=headers)
+    facts = refused.facts if isinstance(refused, GpuaasError) else {}
+    decided = {name: facts[name] for name in ("decision_id",) if name in facts}
+    return ScimJson(error.model_dump() | decided, status_code=error.status or 400, headers=headers)
 
 
 def directory_permit(parts: Parts, tokens: Tokens, permission: str) -> Callable[..., Awaitable[Caller]]:
