@@ -86,7 +86,7 @@ def _parameters(old: Node, new: Node, documents: Documents) -> Iterator[str]:
         if key not in after:
             yield f"{here} was removed or renamed"
         elif key not in before:
-            if after[key].get("required"):
+            if after[key].get("required") and key[0] != "path":  # what stands in the path was always sent
                 yield f"{here} is new and required; clients do not send it"
         else:
             if after[key].get("required") and not before[key].get("required"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Final
 
-from fastapi import Header, Request, Response
+from fastapi import Header, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -83,6 +83,7 @@ def directory_permit(parts: Parts, tokens: Tokens, permission: str) -> Callable[
     async def permitted(
         request: Request,
         response: Response,
+        tenant_id: Annotated[str, Path(description="The tenant's id.", max_length=63)],
         authorization: Annotated[str | None, Header(description="`Bearer gpk_…`, or a token for it.")] = None,
     ) -> Caller:
         access, now = parts.access, parts.clock.now()
@@ -91,7 +92,7 @@ def directory_permit(parts: Parts, tokens: Tokens, permission: str) -> Callable[
             principal = await _of_key(tokens, request, shown)
         else:
             principal = access.authenticate(shown, now)
-        scope = Scope(request.path_params["tenant_id"])
+        scope = Scope(tenant_id)
         decision = access.check(principal, permission, scope, now)
         request.state.asked = principal, decision
         decision.enforce()
