@@ -144,6 +144,9 @@ def test_a_service_with_a_route_that_nobody_guards_is_not_described() -> None:
 def test_nothing_is_public_without_being_on_this_list(found: Found) -> None:
     public = {f"{service} {key}" for service, by in registry(found).items() for key in by.get("public", ())}
     assert public == {
+        "iam GET /v1/oauth/authorize",
+        "iam GET /v1/oauth/callback/{provider_id}",
+        "iam GET /v1/sign-in-options",
         "iam POST /v1/oauth/device",
         "iam POST /v1/oauth/token",
         "iam POST /v1/passwords",
