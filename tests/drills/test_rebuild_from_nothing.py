@@ -122,11 +122,15 @@ async def lived(folder: Path) -> Before:
         await evidence.record(world, opened, {"tenants": {}, "totals": dict.fromkeys(evidence.FACTS, 0)})
         keys = {name: await admin_key(world, name) for name in TENANTS}
         running = {name: await begun(tenants[name].client, name) for name in TENANTS}
+        await quiet(world)
+        for tenant in tenants.values():
+            await tenant.client.close()
+        now = world.clock.now()
+    # Stopped in order, every service has told of refusals and visits from above what it had not told yet.
+    async with steady_world(folder, RATE, now) as world, beating(world, folder / "nodes.txt"):
         last = await quiet(world)
         before = Before(last, await digests(world), await answers(world, keys), running, keys, world.clock.now())
         assert await quiet(world) == last, "asking has changed something"
-        for tenant in tenants.values():
-            await tenant.client.close()
     return before
 
 

@@ -128,7 +128,8 @@ async def test_a_claim_and_a_waiver_are_made_by_hand_at_the_command_line(world: 
     name = f"by-hand-{new_id()[:8]}"
 
     async def said(*words: str, key: str = world.stack.operator_key, status: tuple[int, ...] = (0,)) -> str:
-        environment = {"GPUAAS_SERVICES": json.dumps(dict(world.endpoints.services)), "GPUAAS_API_KEY": key}
+        services = json.dumps(dict(world.endpoints.services))
+        environment = {"GPUAAS_SERVICES": services, "GPUAAS_API_KEY": key, "COLUMNS": "300"}
         done = await asyncio.to_thread(CliRunner().invoke, main, ["evidence", *words], env=environment)
         assert done.exit_code in status, (words, done.output)
         return done.stdout

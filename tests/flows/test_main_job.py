@@ -172,11 +172,11 @@ async def test_a_tenants_lists_hold_its_own_things_only(played: Played, insider:
         assert items
         assert [item for item in items if any(other in item for other in others)] == []
     assert [item["tenant_id"] async for item in insider.items("iam", "/v1/tenants")] == [own]
+    assert {item["tenant_id"] async for item in insider.items("allocations", "/v1/allocations")} == {own}
 
 
 async def test_a_tenant_sees_nothing_of_the_platform(insider: Suite) -> None:
     for service, path in (
-        ("allocations", "/v1/allocations"),
         ("allocations", "/v1/pools"),
         ("billing", "/v1/trial-balance"),
         ("billing", "/v1/billing-runs"),

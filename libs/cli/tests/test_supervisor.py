@@ -150,7 +150,7 @@ def test_services_do_not_outlive_a_killed_owner(tmp_path: Path) -> None:
     assert command_of(pid)
     owner.kill()
     owner.wait()
-    assert waited(lambda: not command_of(pid), 10)
+    assert waited(lambda: not command_of(pid), 60)
 
 
 def test_pauses_double_up_to_a_limit() -> None:

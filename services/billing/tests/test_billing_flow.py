@@ -343,7 +343,7 @@ async def test_lists_come_page_by_page(world: World) -> None:
     world.position = world.identities.position
     speech = await world.get("/v1/tenants/acme/projects/speech/usage", headers=speaker)
     assert [each["project_id"] for each in speech["items"]] == ["speech"] * 3
-    await world.get("/v1/tenants/acme/usage", headers=speaker, status=403)
+    assert (await world.get("/v1/tenants/acme/usage", headers=speaker))["items"] == speech["items"]
     await world.get("/v1/tenants/acme/usage", status=422, limit=501)
     await world.get("/v1/tenants/acme/usage", status=422, cursor="nonsense")
 

@@ -87,10 +87,13 @@ class WarmParent:
 
     def _start(self, order: dict[str, Any]) -> None:
         parent_pid = os.getpid()
+        # Held back over the fork: a word to end that came before the copy has its own manners would be taken for ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
             self._line.close()
             _become(order, parent_pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self._children[pid] = order["start"]
         self._report({"started": order["start"], "pid": pid})
 
@@ -137,6 +140,7 @@ def _become(order: dict[str, Any], parent_pid: int) -> None:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         die_with_parent(signal.SIGTERM, parent_pid)
         _redirect(order["log"])
         _name_process(f"gpuaas-{order['start']}")

@@ -104,7 +104,12 @@ class Service:
         self.access_reader = AccessReader(self.access, self.log)
         self.accesses = Accesses(name, self.commands)
         self.app = FastAPI(
-            title=f"GPUaaS {name}", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json"
+            title=f"GPUaaS {name}",
+            version="1",
+            docs_url=None,
+            redoc_url=None,
+            openapi_url="/openapi.json",
+            redirect_slashes=False,
         )
         self.app.state.service = self
         self.app.openapi = lambda: describe(self.app)  # type: ignore[method-assign]
