@@ -25,7 +25,15 @@ from gpuaas.common.tokens import ISSUER, VerifyingKey, audience_of
 from gpuaas.common.visits import SESSIONS
 from gpuaas.contracts import iam
 
-__all__ = ["ABSENT", "READ_VERBS", "Access", "Decision", "Principal", "Reach", "Scope"]
+__all__ = ["ABSENT", "READ_VERBS", "Access", "Decision", "NotReadYet", "Principal", "Reach", "Scope"]
+
+
+class NotReadYet(Unavailable):
+    """A token was issued on rights up to `floor`, a position that this process has not read."""
+
+    def __init__(self, detail: str, floor: int) -> None:
+        super().__init__(detail)
+        self.floor = floor
 
 
 class Access:
@@ -113,11 +121,13 @@ class Access:
 
         Raises:
             Unauthenticated: the token is not valid, or the API key or session behind it is unknown or over.
-            Unavailable: the token was issued on rights that this process has not read yet; try again at once.
+            NotReadYet: the token was issued on rights that this process has not read yet; try again at once.
         """
         claims = self.credentials.verifier.verify(token, now)
         if claims.floor > self.position:
-            raise Unavailable(self.frozen or "this service has not read yet what your token was issued on; try again")
+            raise NotReadYet(
+                self.frozen or "this service has not read yet what your token was issued on; try again", claims.floor
+            )
         self.credentials.demand_live(claims, now)
         if self.rights.home_of(claims.holder) != claims.tenant_id:
             raise Unauthenticated("the token names another tenant than its principal's; get a new one")

@@ -21,7 +21,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from gpuaas.common.access import Access, Decision, Principal, Scope
+from gpuaas.common.access import Access, Decision, NotReadYet, Principal, Scope
 from gpuaas.common.accesses import Accesses
 from gpuaas.common.commands import Cause, Outcome
 from gpuaas.common.decisions import Reach
@@ -261,8 +261,10 @@ def permit(
         scope = Scope(request.path_params.get("tenant_id"), request.path_params.get("project_id"))
         try:
             principal, decision = decide(service.access, authorization, permission, scope)
-        except (Unauthenticated, Unavailable):
-            if not await _newer_rights(service, at_least):
+        except (Unauthenticated, Unavailable) as early:
+            # The token is signed, so its floor is a position that there is.
+            floor = early.floor if isinstance(early, NotReadYet) else 0
+            if not await _newer_rights(service, max(at_least or 0, floor)):
                 raise
             principal, decision = decide(service.access, authorization, permission, scope)
         if not decision.allowed and await _newer_rights(service, at_least):
@@ -323,7 +325,7 @@ async def _newer_rights(service: Behind, at_least: int | None) -> bool:
     Nobody has seen what the log does not hold yet, and who asks is not known here: that is not waited for.
     """
     before = service.access.position
-    if at_least is None or before >= at_least or at_least > await service.log.last_position():
+    if not at_least or before >= at_least or at_least > await service.log.last_position():
         return False
     await service.access_reader.reached(at_least, service.settings.ready_timeout_s)
     return service.access.position > before

@@ -69,15 +69,20 @@ class Desk:
 
         await asyncio.gather(*map(one, shown))
 
-    async def proved(self, evidence: Sequence[Evidence]) -> tuple[list[Evidence], dict[str, SealedHead]]:
+    async def proved(
+        self, evidence: Sequence[Evidence], under: SealedHead | None = None
+    ) -> tuple[list[Evidence], dict[str, SealedHead]]:
         """The same events with their inclusion proofs, and the heads these are for.
 
         Events that are not under a signed checkpoint yet are left out.
+
+        Args:
+            under: the head to prove its tree's events under; None: the newest of each tree.
         """
         heads: dict[str, SealedHead] = {}
         paths: dict[tuple[str, int], list[bytes]] = {}
         for tree in sorted({each.tree for each in evidence}):
-            head = await self.heads.newest(tree)
+            head = under if under is not None and under.tree == tree else await self.heads.newest(tree)
             if head is None:
                 continue
             heads[tree] = head
@@ -108,10 +113,10 @@ async def recorded_access(
         said.pop(next(iter(said)))
 
 
-async def proofs_of(desk: Desk, rows: Sequence[Record]) -> dict[int, dict[str, Any]]:
-    """The provable part of each row by position; of rows that are not sealed yet, none."""
+async def proofs_of(desk: Desk, rows: Sequence[Record], under: SealedHead | None = None) -> dict[int, dict[str, Any]]:
+    """The provable part of each row by position; of rows that are not sealed yet, none. `under` as in `proved`."""
     bytes_of = await payloads_at(desk.database, [row["position"] for row in rows])
-    events, heads = await desk.proved([evidence_in(row, bytes_of[row["position"]]) for row in rows])
+    events, heads = await desk.proved([evidence_in(row, bytes_of[row["position"]]) for row in rows], under)
     return {event.entry.position: event.row(heads[event.tree].cosigned) for event in events}
 
 

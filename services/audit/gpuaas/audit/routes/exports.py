@@ -9,9 +9,9 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
+from gpuaas.audit.adapters.heads import SealedHead
 from gpuaas.audit.desk import Desk, proofs_of, row_shown
 from gpuaas.audit.domain.disclosures import RecordExport
-from gpuaas.audit.domain.entries import PLATFORM_TREE
 from gpuaas.audit.domain.export_formats import (
     MEDIA_TYPES,
     TAR_END,
@@ -64,7 +64,7 @@ def export_routes(routes: APIRouter, desk: Desk) -> None:
             filters=tuple(each for each in restricted if not each.startswith("newest_first=")),
         )
         await desk.commands.execute(EXPORT, tenant_id, order.export_id, order, caller.cause("export"))
-        content = _tarball(desk, whole) if format == "tar" else _lines(desk, whole, format)
+        content = _tarball(desk, whole, head) if format == "tar" and head else _lines(desk, whole, format)
         name = f'attachment; filename="{tenant_id}-trail.{"ocsf.jsonl" if format == "ocsf" else format}"'
         return StreamingResponse(content, media_type=MEDIA_TYPES[format], headers={"Content-Disposition": name})
 
@@ -91,16 +91,18 @@ async def _lines(desk: Desk, whole: Sought, format: str) -> AsyncIterator[bytes]
                 yield b"".join(map(json_line, shown))
 
 
-async def _tarball(desk: Desk, whole: Sought) -> AsyncIterator[bytes]:
-    """Policy and checkpoint, and rows with their proofs in files for `gpuaas-verify rows`."""
+async def _tarball(desk: Desk, whole: Sought, head: SealedHead) -> AsyncIterator[bytes]:
+    """Policy and checkpoint, and rows with their proofs in files for `gpuaas-verify rows`.
+
+    All of it under one head: the record of the export itself is a leaf, and may be under the next head already.
+    """
     moment_s = int(desk.clock.now().timestamp())
-    head = await desk.heads.newest(whole.tree or PLATFORM_TREE)
     yield tar_member("policy", (await desk.policy()).encode(), moment_s)
-    yield tar_member("checkpoint", b"" if head is None else head.cosigned.encode(), moment_s)
+    yield tar_member("checkpoint", head.cosigned.encode(), moment_s)
     number = 0
     async for rows in _pages(desk, whole, PROOFS_PAGE):
         number += 1
-        proofs = await proofs_of(desk, rows)
+        proofs = await proofs_of(desk, rows, head)
         items = [row_shown(row) | proofs[row["position"]] for row in rows]
         content = await asyncio.to_thread(json_line, {"items": items})
         yield tar_member(f"rows-{number:06d}.json", content, moment_s)
