@@ -134,7 +134,9 @@ from pathlib import Path
 from gpuaas.cli.up import Stack
 async def main() -> None:
     async with Stack(Path(sys.argv[1]), profile="demo", services=["inventory"]) as stack:
-        print(*(stack.pid(name) for name in ("nats", "postgres", "inventory")), flush=True)
+        pids = [stack.pid(name) for name in ("nats", "postgres", "inventory")]
+        # Said once it listens for signals: whoever reads this sends one at once.
+        asyncio.get_running_loop().call_soon(lambda: print(*pids, flush=True))
         await stack.until_ended()
 asyncio.run(main())
 """
@@ -150,6 +152,6 @@ def test_whatever_ends_the_owner_ends_the_suite_and_the_next_start_works(
         pids = [int(pid) for pid in owner.stdout.readline().split()]
         assert len(pids) == 3
         owner.send_signal(number)
-        status = owner.wait(20)
+        status = owner.wait(60)
         assert status in ((-signal.SIGKILL,) if number == signal.SIGKILL else (0, -signal.SIGINT))
         assert waited(lambda pids=pids: not any(map(command_of, pids)), 15)  # type: ignore[misc]
