@@ -14,7 +14,7 @@ from gpuaas.common.errors import Unavailable
 
 _ONE = """
 SELECT t.subject, coalesce(t.type, '') AS type, p.payload
-FROM live.audit_trail_v1 t JOIN live.audit_payloads_v1 p USING (position) WHERE t.position = $1"""
+FROM live.audit_trail_v2 t JOIN live.audit_payloads_v2 p USING (position) WHERE t.position = $1"""
 
 
 class AuditCopy:
@@ -35,7 +35,7 @@ class AuditCopy:
     async def digests(self) -> dict[int, bytes]:
         """Position → SHA-256 of the bytes that audit saw there, in order."""
         rows = await self._connection.fetch(
-            "SELECT position, payload_sha256 FROM live.audit_trail_v1 ORDER BY position"
+            "SELECT position, payload_sha256 FROM live.audit_trail_v2 ORDER BY position"
         )
         return {row["position"]: bytes(row["payload_sha256"]) for row in rows}
 

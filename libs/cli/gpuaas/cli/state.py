@@ -155,6 +155,8 @@ class StateFolder:
     def port(self, name: str, preferred: int | None, environment: Mapping[str, str]) -> int:
         """A port for `name`: `GPUAAS_<NAME>_PORT`, else the last start's, else `preferred`, else any that is free.
 
+        `GPUAAS_PORTS=any` prefers none: for several suites that start on one machine at the same time.
+
         Raises:
             Misconfigured: the variable names no free port.
         """
@@ -163,7 +165,8 @@ class StateFolder:
             if given.isdigit() and 0 < int(given) < 65536 and port_is_free(int(given)):
                 return int(given)
             raise Misconfigured(f"{variable}={given} is not a free port on 127.0.0.1; choose another or unset it")
-        for port in (self._last_ports().get(name), preferred):
+        usual = None if environment.get("GPUAAS_PORTS") == "any" else preferred
+        for port in (self._last_ports().get(name), usual):
             if isinstance(port, int) and port_is_free(port):
                 return port
         return free_port()
