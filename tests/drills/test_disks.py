@@ -27,7 +27,7 @@ from tests.drills.load import LEASE_S, TENANTS
 from tests.drills.ordeal import Night, lines, night
 
 pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.long]
-LOG_MIB: Final = 192
+LOG_MIB: Final = 768
 DATABASE_MIB: Final = 320
 FULL_S: Final = 6.0
 FILLING: Final = 300
