@@ -24,8 +24,8 @@ demo: setup ## start everything, run the main job, say what to look at (KEEP=1 l
 up: setup ## start everything and stay; Ctrl-C ends it in order
 	@$(BIN)/gpuaas up $(ARGS)
 
-test: setup ## every test on the embedded servers (ARGS="-k name"; WORKERS=0: one after another, as debuggers want it)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+test: setup ## every test on the embedded servers, a failed file once more by itself (ARGS="-k name"; WORKERS=0: one by one)
+	@$(BIN)/python -m tools.tests -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, types, walls, contracts: everything that needs no server
 	$(BIN)/ruff format --check .

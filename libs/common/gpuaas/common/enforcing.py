@@ -25,7 +25,7 @@ from gpuaas.common.scopes import Role
 CHANGE_AGE_MAX_S: Final = 10.0
 """Rights older than this decide no change; a question answered on them says how old they are."""
 CONFIRMED_EVERY_S: Final = 3.0
-CONFIRM_S: Final = 2.0
+CONFIRM_S: Final = 5.0
 """How long a request waits to hear that rights are the newest."""
 ActionClass = Literal["question", "change", "dangerous"]
 _DANGEROUS: Final = Role(
