@@ -49,9 +49,15 @@ def trail(naive_tree: Any, make_signer: Any) -> Trail:
 
 @pytest.fixture
 def tarball(tmp_path: Path, trail: Trail) -> Tar:
-    def made(indices: Sequence[int], head: str | None = None, first: str = "checkpoint", kind: str = "rows-") -> Path:
+    def made(
+        indices: Sequence[int],
+        head: str | None = None,
+        first: str = "checkpoint",
+        kind: str = "rows-",
+        before: Sequence[tuple[str, bytes]] = (),
+    ) -> Path:
         file = tmp_path / "trail.tar"
-        parts = [("policy", b"log nobody's\n"), (first, (head or trail.head).encode())]
+        parts = [("policy", b"log nobody's\n"), (first, (head or trail.head).encode()), *before]
         for number in range(0, len(indices), 2):
             rows = [trail.row(at) for at in indices[number : number + 2]]
             parts.append((f"{kind}{number:06d}.json", json.dumps({"items": rows}).encode()))
@@ -107,3 +113,74 @@ def test_what_is_no_export_is_unusable(trail: Trail, tarball: Tar, tmp_path: Pat
     cut = tarball(range(5)).read_bytes()[:3_000]
     (tmp_path / "cut.tar").write_bytes(cut)
     assert judged(trail, tmp_path / "cut.tar") == ("unusable", "unreadable")
+
+
+# -- a part, and all of what was asked for --------------------------------------------------------------------------
+
+SUBJECT = "events.a.b.acme"
+
+
+def framed(entries: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in map(canonical, entries))
+
+
+def asking(trail: Trail, entries: Sequence[dict[str, Any]] | None = None, **asked: Any) -> list[tuple[str, bytes]]:
+    given = trail.entries if entries is None else entries
+    parts = [("entries-000001", framed(given[:3])), ("entries-000002", framed(given[3:]))]
+    return [("asked.json", json.dumps(asked).encode()), *parts]
+
+
+ANSWERS = [
+    ({"subjects": [f"{SUBJECT}.1", f"{SUBJECT}.3"]}, [1, 3]),
+    ({"event": "c"}, [2]),
+    ({"type": "t", "after_position": "3"}, [3, 4]),
+    ({"type": "other"}, []),
+    ({"since": "2026-03-01T00:00:00Z", "until": "2026-03-01T00:00:00.000001Z"}, [0, 1, 2, 3, 4]),
+    ({"until": "2026-03-01T01:00:00+01:00"}, []),
+    ({}, [0, 1, 2, 3, 4]),
+]
+
+
+@pytest.mark.parametrize(("asked", "indices"), ANSWERS)
+def test_an_answer_that_carries_the_trees_entries_is_shown_to_be_complete(
+    trail: Trail, tarball: Tar, asked: dict[str, Any], indices: list[int]
+) -> None:
+    file = tarball(indices, before=asking(trail, **asked))
+    report = verify_export(file, trusting(trail.vkey), complete=True)
+    assert (report.verdict, report.detail) == ("verified", "")
+    assert "complete" in [check.name for check in report.checks]
+
+
+@pytest.mark.parametrize(
+    ("indices", "reason"),
+    [([1], "left-out"), ([3], "left-out"), ([], "left-out"), ([1, 2, 3], "not-asked"), ([0, 1], "not-asked")],
+)
+def test_an_answer_that_lacks_a_row_or_has_one_too_many_is_refused(
+    trail: Trail, tarball: Tar, indices: list[int], reason: str
+) -> None:
+    asked: dict[str, Any] = {"subjects": [f"{SUBJECT}.1", f"{SUBJECT}.3"]}
+    assert judged(trail, tarball(indices, before=asking(trail, **asked)), whole=False) == ("refuted", reason)
+
+
+def test_entries_that_are_not_the_trees_show_nothing(trail: Trail, tarball: Tar) -> None:
+    other = [trail.entries[0] | {"type": "u"}, *trail.entries[1:]]
+    for entries in (other, trail.entries[:4], trail.entries[1:]):
+        file = tarball([1, 2, 3, 4], before=asking(trail, entries, type="t"))
+        assert judged(trail, file, whole=False) == ("refuted", "wrong-root")
+
+
+def test_a_part_without_entries_is_true_and_not_shown_to_be_complete(
+    trail: Trail, tarball: Tar, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(tarball([1, 3])), "--key", trail.vkey]) == 0
+    assert main(["export", str(tarball([1, 3])), "--key", trail.vkey, "--complete"]) == 1
+    assert "not-shown" in capsys.readouterr().out
+    assert main(["export", str(tarball(range(5))), "--key", trail.vkey, "--complete"]) == 0, "a whole one is complete"
+
+
+def test_a_question_that_no_leaf_can_answer_is_unusable(trail: Trail, tarball: Tar) -> None:
+    for asked in ({"actor": "ada"}, {"subjects": "x"}, {"since": "yesterday"}, {"after_position": 3}):
+        assert judged(trail, tarball([1], before=asking(trail, **asked)))[0] == "unusable"
+    entries, rows = asking(trail, type="t"), ("rows-0.json", b'{"items": []}')
+    for before in (entries[1:], [*entries[:1], *entries], [entries[0], ("entries-1", b"\x00\x09{}"), rows]):
+        assert judged(trail, tarball([1], before=before)) == ("unusable", "malformed")

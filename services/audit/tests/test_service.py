@@ -307,6 +307,33 @@ async def test_a_tarball_is_verified_offline_under_its_own_policy_with_quorum(au
     assert verify_export(tmp_path / "part.tar", policy, whole=True).reason == "left-out"
 
 
+async def test_a_part_of_the_trail_shows_that_nothing_asked_for_was_left_out(audit: Running, tmp_path: Path) -> None:
+    policy = read_policy((await audit.get("/v1/key")).json()["policy"])
+    usage = "gpuaas.billing.usage-metered.v1"
+    [first, *_] = (await audit.get("/v1/tenants/acme/trail", type=usage, order="oldest")).json()["items"]
+    _, _, kind, _, usage_id = first["subject"].split(".")
+    questions: tuple[dict[str, Any], ...] = (
+        {"type": usage},
+        {"resource": f"{kind}/{usage_id}"},
+        {"subject": first["subject"], "resource": f"{kind}/{usage_id}"},
+        {"since": first["time"], "until": "2200-01-01T00:00:00Z"},
+        {"after_position": str(first["position"])},
+        {"event": first["event_id"]},
+        {},
+    )
+    for asked in questions:
+        answer = await audit.get("/v1/tenants/acme/export", format="tar", complete="1", **asked)
+        (tmp_path / "part.tar").write_bytes(answer.content)
+        report = verify_export(tmp_path / "part.tar", policy, complete=True)
+        assert (report.verdict, report.detail) == ("verified", ""), asked
+        assert int(report.facts["rows"]) > 0, asked
+    by_bytes: tuple[dict[str, Any], ...] = ({"actor": "ada"}, {"project": "vision"}, {"outcome": "failure"})
+    for refused in (*by_bytes, {"format": "csv"}, {"since": "2026-03-01T00:00:00"}):
+        given: dict[str, Any] = {"format": "tar", "complete": "1", **refused}
+        answer = await audit.get("/v1/tenants/acme/export", **given)
+        assert answer.status_code == 422, answer.text
+
+
 async def test_an_operators_look_stands_in_the_tenants_own_tree_once_an_hour(audit: Running) -> None:
     operator = await audit.identities.operator()
     for _ in range(5):

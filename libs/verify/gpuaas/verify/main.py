@@ -47,7 +47,7 @@ def _judge(options: argparse.Namespace, policy: Policy) -> Report:
         case "epoch":
             return verify_epoch(options.epoch, policy, options.tenant)
         case "export":
-            return verify_export(options.tarball, policy, options.whole)
+            return verify_export(options.tarball, policy, options.whole, options.complete)
         case "handover":
             return verify_handover(options.note, policy)
         case "tree":
@@ -116,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", parents=[trust], help="a trail taken home (`--format tar`) is in the log")
     export.add_argument("tarball", help="as `gpuaas audit export --format tar` saves it")
     export.add_argument("--whole", action="store_true", help="refuse one that lacks a leaf of the signed tree")
+    export.add_argument(
+        "--complete", action="store_true", help="refuse one that does not show that it holds all it was asked for"
+    )
     handover = commands.add_parser("handover", parents=[trust], help="a trusted key names the log's next one")
     handover.add_argument("note", help="a file: the handover note of a log-key-announced event")
     growth = commands.add_parser("growth", parents=[trust], help="a newer checkpoint continues an older one")

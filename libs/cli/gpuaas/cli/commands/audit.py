@@ -111,12 +111,18 @@ async def _follow(path: str, limit: int, json_: bool, sought: dict[str, Any]) ->
 )
 @click.option("--actor", help="Only what this actor did.")
 @click.option("--type", "type_", help="Event type, whole.")
+@click.option("--resource", help="One entity, `<kind>/<id>`.")
 @click.option("--since", help="RFC 3339.")
 @click.option("--until", help="RFC 3339.")
+@click.option(
+    "--complete", is_flag=True, help="Carry what shows that nothing asked for was left out (tar, no --actor)."
+)
 @as_json
-def export(file: Path, tenant: str, format_: str, type_: str | None, json_: bool, **sought: str | None) -> None:
+def export(
+    file: Path, tenant: str, format_: str, type_: str | None, complete: bool, json_: bool, **sought: str | None
+) -> None:
     """Save a copy of a tenant's trail; the copy is recorded in the trail."""
-    given = {"format": format_, "type": type_, **sought}
+    given = {"format": format_, "type": type_, "complete": "1" if complete else None, **sought}
     asked = urlencode({name: value for name, value in given.items() if value is not None})
 
     async def work() -> int:

@@ -128,14 +128,24 @@ def _restricted(query: Select[Any], sought: Sought) -> Select[Any]:
     return query
 
 
-def _of_resource(resource: str, tree: str | None) -> ColumnElement[bool]:
-    """Rows of one entity. Which service owns its kind, the contracts say."""
+def subjects_of(resource: str, tree: str) -> list[str]:
+    """The subjects of one entity, `<kind>/<id>`, of a tenant (`%`: of whatever tenant).
+
+    Which service owns its kind, the contracts say.
+
+    Raises:
+        Invalid: no service has such a kind, or it names no entity.
+    """
     kind, _, entity_id = resource.partition("/")
     owners = sorted({event.SERVICE for event in ALL if kind == event.ENTITY})
     if not owners or not is_name(entity_id):
         known = ", ".join(sorted({event.ENTITY for event in ALL}))
         raise Invalid(f"{resource[:80]!r} is no resource; write <kind>/<id> with one of: {known}", field="resource")
+    return [f"events.{owner}.{kind}.{tree}.{entity_id}" for owner in owners]
+
+
+def _of_resource(resource: str, tree: str | None) -> ColumnElement[bool]:
+    """Rows of one entity."""
     if tree is not None:
-        return TRAIL.c.subject.in_([f"events.{owner}.{kind}.{tree}.{entity_id}" for owner in owners])
-    ends = [TRAIL.c.subject.like(f"events.{owner}.{kind}.%.{entity_id}") for owner in owners]
-    return or_(*ends)
+        return TRAIL.c.subject.in_(subjects_of(resource, tree))
+    return or_(*(TRAIL.c.subject.like(each) for each in subjects_of(resource, "%")))

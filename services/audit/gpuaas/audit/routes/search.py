@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 from gpuaas.audit.desk import Desk, proofs_of, row_shown
 from gpuaas.audit.projections.trail_search import Sought, order_key, search
 from gpuaas.common.http import Caller, Page, Paging, fresh, paging, permit
+from pydantic import AwareDatetime
 
 FOLLOW_POLL_S: Final = 0.25
 WAIT_S_MAX: Final = 25
@@ -34,8 +34,8 @@ def sought(
     correlation: Annotated[str | None, Query(max_length=255)] = None,
     event: Annotated[str | None, Query(max_length=255, description="CloudEvents id.")] = None,
     outcome: Annotated[Outcome | None, Query(description="How it ended, by the event's type.")] = None,
-    since: Annotated[datetime | None, Query(description="Happened at or after.")] = None,
-    until: Annotated[datetime | None, Query(description="Happened before.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Happened at or after; with a time zone.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Happened before; with a time zone.")] = None,
     order: Annotated[str, Query(pattern="^(newest|oldest)$")] = "newest",
     after_position: Annotated[int | None, Query(ge=0, description="Only what stands behind it in the log.")] = None,
 ) -> Sought:
