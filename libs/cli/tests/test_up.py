@@ -155,3 +155,26 @@ def test_whatever_ends_the_owner_ends_the_suite_and_the_next_start_works(
         status = owner.wait(60)
         assert status in ((-signal.SIGKILL,) if number == signal.SIGKILL else (0, -signal.SIGINT))
         assert waited(lambda pids=pids: not any(map(command_of, pids)), 15)  # type: ignore[misc]
+
+
+BUSY_OWNER = """
+import asyncio, signal, sys
+from pathlib import Path
+from gpuaas.cli.up import Stack
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+async def main() -> None:
+    async with Stack(Path(sys.argv[1]), profile="demo", services=["inventory"]) as stack:
+        print(*(stack.pid(name) for name in ("nats", "postgres", "inventory")), flush=True)
+        await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+def test_who_hears_no_interrupt_as_a_shells_background_jobs_do_not_is_ended_all_the_same(state_dir: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", BUSY_OWNER, str(state_dir)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    pids = [int(pid) for pid in owner.stdout.readline().split()]
+    assert len(pids) == 3
+    owner.send_signal(signal.SIGTERM)
+    assert owner.wait(60) != 0, "it was ended before it was done"
+    assert waited(lambda: not any(map(command_of, pids)), 15)

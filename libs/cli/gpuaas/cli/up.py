@@ -237,7 +237,7 @@ class Stack:
             return
         loop = asyncio.get_running_loop()
         if heed:
-            loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+            loop.add_signal_handler(signal.SIGTERM, _interrupt)
         else:
             loop.remove_signal_handler(signal.SIGTERM)
 
@@ -349,3 +349,8 @@ async def _all(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _interrupt() -> None:
+    # Not by way of SIGINT: a shell's background job, or one under nohup, does not hear that.
+    raise KeyboardInterrupt
