@@ -22,6 +22,8 @@ CASES: Final = ("tests", "passed", "failed", "errors", "skipped")
 TIMEOUT_S: Final = 7_200.0
 SHORT_S: Final = 600.0
 GIT_S: Final = 60.0
+SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
+"""As `make test` runs them; without its second try, for a claim tells of every failure."""
 ADVISORIES_S: Final = 15
 """Longest wait for one answer of the advisories' server."""
 BENCH: Final = Path("build/bench.json")
@@ -182,9 +184,11 @@ COLLECTORS: Final[Mapping[str, Collector]] = {
     "dependency-audit": Collector("pip-audit of everything in uv.lock", _dependency_audit),
     "isolation-matrix": _tests("isolation-matrix", "tests/contracts/test_isolation.py"),
     "main-job-end-to-end": Collector("gpuaas demo on an installation of its own", _main_job),
-    "contracts": _tests("contracts", "tests/contracts", "--ignore=tests/contracts/test_isolation.py"),
+    "contracts": _tests("contracts", "tests/contracts", "--ignore=tests/contracts/test_isolation.py", *SIDE_BY_SIDE),
     "drills": _tests("drills", "-m", "drill", "tests/drills", GPUAAS_DRILLS="all"),
-    "unit-tests": _tests("unit-tests", "libs", "services", "tests/flows", covers=[*_packages(), "tests/flows"]),
+    "unit-tests": _tests(
+        "unit-tests", "libs", "services", "tests/flows", *SIDE_BY_SIDE, covers=[*_packages(), "tests/flows"]
+    ),
     "bench": Collector("python -m tests.bench", _bench),
 }
 """In the order in which they are run: what is soon done first."""
