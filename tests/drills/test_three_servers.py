@@ -45,7 +45,7 @@ def leader(world: World) -> str:
 
 
 async def known_leader(world: World) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := await asyncio.to_thread(leader, world)):
             await asyncio.sleep(0.1)
     return found

@@ -27,7 +27,7 @@ from gpuaas.common.ids import new_id
 from tests.drills.stage import state_folder, stored, unheard
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
-STOPS_WITHIN_S: Final = 10.0
+STOPS_WITHIN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ async def test_what_is_larger_than_the_broker_takes_never_gets_in(spoilt: World)
 async def test_a_stopped_reader_is_still_there_after_a_restart_of_its_service(spoilt: World) -> None:
     await spoilt.stack.stop_service(UNKNOWN_VERSION.service)
     await spoilt.stack.start_service(UNKNOWN_VERSION.service, wait=False)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             told = await spoilt.operator.ready(UNKNOWN_VERSION.service)
             if told and UNKNOWN_VERSION.reader in told["stopped"]:

@@ -75,7 +75,7 @@ async def test_a_fork_is_quick_because_the_imports_are_done(watched: Watched) ->
 @pytest.mark.parametrize(("manner", "status", "words"), [("fail", 1, "it was told to fail"), ("refuse", 2, "set it")])
 async def test_an_end_nobody_asked_for_is_told(watched: Watched, manner: str, status: int, words: str) -> None:
     await watched.processes.start(watched.plan("one", manner))
-    assert await asyncio.wait_for(watched.ends.get(), 5) == ("one", status)
+    assert await asyncio.wait_for(watched.ends.get(), 60) == ("one", status)
     assert words in watched.log("one").read_text()
     assert watched.processes.pid("one") is None
 
@@ -83,7 +83,7 @@ async def test_an_end_nobody_asked_for_is_told(watched: Watched, manner: str, st
 async def test_a_killed_service_is_told_with_its_signal_and_starts_again(watched: Watched) -> None:
     first = await watched.processes.start(watched.plan("one", "stay"))
     watched.processes.signal("one", signal.SIGKILL, wanted=False)
-    assert await asyncio.wait_for(watched.ends.get(), 5) == ("one", -signal.SIGKILL)
+    assert await asyncio.wait_for(watched.ends.get(), 60) == ("one", -signal.SIGKILL)
     assert await watched.processes.start(watched.plan("one", "stay")) != first
 
 
@@ -107,7 +107,7 @@ async def test_the_end_of_the_warm_parent_is_the_end_of_all(watched: Watched) ->
     assert await said(watched, "one", "stay")
     warm = int((watched.folder / "warm.pid").read_text())
     os.kill(warm, signal.SIGKILL)
-    assert (await asyncio.wait_for(watched.ends.get(), 5))[0] == "one"
+    assert (await asyncio.wait_for(watched.ends.get(), 60))[0] == "one"
     assert await asyncio.to_thread(waited, lambda: not command_of(pid), 5)
     with pytest.raises(Unavailable, match="gone"):
         await watched.processes.start(watched.plan("one", "stay"))
@@ -115,7 +115,7 @@ async def test_the_end_of_the_warm_parent_is_the_end_of_all(watched: Watched) ->
 
 async def test_a_module_that_cannot_be_imported_fails_alone(watched: Watched) -> None:
     await watched.processes.start(Plan("broken", "no_such_module", {}, watched.log("broken")))
-    assert await asyncio.wait_for(watched.ends.get(), 5) == ("broken", 1)
+    assert await asyncio.wait_for(watched.ends.get(), 60) == ("broken", 1)
     assert "no_such_module" in watched.log("broken").read_text()
     await watched.processes.start(watched.plan("one", "stay"))
     assert await said(watched, "one", "stay")

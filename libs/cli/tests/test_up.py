@@ -43,7 +43,7 @@ class Told:
         self.steps.append(step)
         self._more.set()
 
-    async def heard(self, name: str, state: str, after: int = 0, timeout_s: float = 30) -> None:
+    async def heard(self, name: str, state: str, after: int = 0, timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s):
             while not any((step.name, step.state) == (name, state) for step in self.steps[after:]):
                 self._more.clear()

@@ -96,7 +96,7 @@ async def test_an_event_that_cannot_be_read_freezes_and_is_never_skipped(world: 
     await tell(world.log, again, tenant_id="acme", entity_id="another")
     after = iam.TenantSuspended(tenant_id="acme", reason="for a test")
     await tell(world.log, after, tenant_id="acme", entity_id="acme")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while world.access.frozen is None:
             await asyncio.sleep(0.01)
     enforced = world.reader.enforced()

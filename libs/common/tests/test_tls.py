@@ -185,7 +185,7 @@ def test_nothing_is_sent_in_clear_to_another_machine(profile: str) -> None:
 
 
 async def _until(client: httpx.AsyncClient, url: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await client.get(url)).status_code != 200:
             await asyncio.sleep(0.05)
 

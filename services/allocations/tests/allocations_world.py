@@ -99,7 +99,7 @@ class World:
         found: dict[str, Any] = await self.get(path, await self.as_member(tenant_id))
         return found
 
-    async def until(self, state: str, *allocation_ids: str, tenant_id: str = "acme", within_s: float = 15) -> Any:
+    async def until(self, state: str, *allocation_ids: str, tenant_id: str = "acme", within_s: float = 60) -> Any:
         """Wait until all of them are in that state; the last one."""
 
         async def there() -> bool:

@@ -78,7 +78,7 @@ class TestProcess(RuntimeContract):
 
 async def _end_of(runtime: ProcessRuntime, run: Run) -> tuple[str, int | None]:
     runtime.watch(run, await runtime.start(run))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if found := await runtime.ended(1):
                 return found[0].how, found[0].exit_code
@@ -149,7 +149,7 @@ async def test_a_service_that_starts_again_goes_on_watching(runtime: ProcessRunt
     after = ProcessRuntime(folder, GRACE_S, "refused")
     assert await after.start(run) == started_at
     after.watch(run, started_at)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := await after.ended(1)):
             pass
     assert (found[0].how, found[0].exit_code) == ("exited", 3)
@@ -160,7 +160,7 @@ async def test_a_killed_keeper_loses_the_run_and_leaves_nothing_running(runtime:
     runtime.watch(run, await runtime.start(run))
     (keeper,) = of(folder / "a", "cmdline")
     os.kill(keeper, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := await runtime.ended(1)):
             pass
     assert (found[0].how, found[0].exit_code) == ("lost", None)
@@ -202,7 +202,7 @@ async def test_an_allocation_really_runs_and_its_log_is_followed(settings: Alloc
         await here.machines(1)
         name = await here.ask(command=["sh", "-c", "echo first; sleep 0.5; echo second; exit 5"])
         member, text, offset = await here.as_member("acme"), "", 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 part = await here.get(f"{HERE}/{name}/logs", member, offset=offset, wait_s=5)
                 text, offset = text + part["text"], part["next_offset"]

@@ -83,7 +83,7 @@ async def test_thousands_of_runs_on_a_world_a_hundred_thousand_times_as_fast() -
     for number, (name, started_at) in enumerate(starts.items()):
         runtime.watch(sleeper(name, str(1 + number * 2)), started_at)
     seen: list[Ended] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(seen) < 5_000:
             seen += await runtime.ended(1)
     assert [end.ended_at for end in seen] == sorted(end.ended_at for end in seen)

@@ -126,7 +126,7 @@ class World:
         async def completed() -> bool:
             return bool((await self.get(f"/v1/billing-runs/{run_id}"))["completed_at"])
 
-        await eventually(completed, 20)
+        await eventually(completed)
         self.position = max(self.position, await self.service.log.last_position())
         return await self.get(f"/v1/billing-runs/{run_id}")
 
@@ -151,4 +151,4 @@ async def world_on(
 
 
 def settings_on(nats_url: str, dsn: str, directory: Path) -> BillingSettings:
-    return BillingSettings(nats_url=nats_url, postgres_dsn=dsn, state_dir=directory, ready_timeout_s=5.0)
+    return BillingSettings(nats_url=nats_url, postgres_dsn=dsn, state_dir=directory, ready_timeout_s=30.0)

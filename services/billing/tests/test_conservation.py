@@ -58,5 +58,5 @@ async def test_a_billed_month_is_conserved_and_each_kind_of_loss_is_named(world:
             "sold-twice",
         }
 
-    await eventually(named, 20)
+    await eventually(named)
     assert (await world.get("/v1/conservation"))["conserved"] is False

@@ -144,7 +144,7 @@ async def test_a_billed_period_is_corrected_down_and_up_in_one_step_each(world: 
     async def done() -> bool:
         return bool((await world.get("/v1/billing-runs/cor-2-run"))["completed_at"])
 
-    await eventually(done, 20)
+    await eventually(done)
     extra = (await world.invoices("acme"))[-1]
     (line,) = extra["lines"]
     assert (extra["total"], line["gpu_ms"], line["unit_price"]) == ("0.90", "0", "2.10")
@@ -173,7 +173,7 @@ async def test_late_usage_of_a_corrected_period_is_billed_at_the_list_and_its_co
     async def done() -> bool:
         return bool((await world.get("/v1/billing-runs/cor-1-run"))["completed_at"])
 
-    await eventually(done, 20)
+    await eventually(done)
     await world.used("acme", "a-2", AUGUST + HOUR, AUGUST + 2 * HOUR)
     await world.bill()
     assert [each["total"] for each in await world.invoices("acme")] == ["16.00", "8.00", "16.00"]

@@ -116,6 +116,6 @@ async def test_an_end_before_the_cut_is_listed_for_the_tenant(world: World) -> N
         items: list[Any] = (await world.get("/v1/tenants/acme/usage-discrepancies"))["items"]
         return items
 
-    await eventually(listed, 20)
+    await eventually(listed)
     (found,) = await listed()
     assert (found["kind"], found["gpu_ms"]) == ("ended-before-cut", str(8 * 3_600_000))

@@ -80,7 +80,7 @@ async def held_at(world: World, moment: datetime) -> dict[str, Any]:
         hold = seen["hold"]
         return hold is not None and datetime.fromisoformat(hold["as_of"]) >= moment
 
-    await eventually(renewed, 20)
+    await eventually(renewed)
     return seen
 
 
@@ -104,7 +104,7 @@ async def test_an_invoice_is_paid_with_credit_and_the_ledger_agrees(world: World
         return bool((await world.get("/v1/tenants/acme/usage"))["items"])
 
     # A look that is taken before the usage is metered holds nothing for it until the next one.
-    await eventually(metered, 20)
+    await eventually(metered)
     TIME.advance(SEPTEMBER - AUGUST)
     assert (await held_at(world, TIME.now()))["held"] == "60.00"
     await world.bill()
@@ -114,7 +114,7 @@ async def test_an_invoice_is_paid_with_credit_and_the_ledger_agrees(world: World
         (found,) = (await world.get("/v1/tenants/acme/credits"))["grants"]
         return bool(found["grant_id"] == grant_id and found["applied"] == "60.00")
 
-    await eventually(applied, 20)
+    await eventually(applied)
 
     async def booked() -> bool:
         world.position = await world.service.log.last_position()
@@ -127,7 +127,7 @@ async def test_an_invoice_is_paid_with_credit_and_the_ledger_agrees(world: World
             "revenue:gpu": "-60.00",
         }
 
-    await eventually(booked, 20)
+    await eventually(booked)
     before = await world.get("/v1/tenants/acme/credits", at=(TIME.now() - HOUR).isoformat())
     assert (before["free"], before["held"]) == ("100.00", "0")
     moves = await world.get("/v1/tenants/acme/credit-movements", limit=2)
@@ -145,7 +145,7 @@ async def test_what_is_left_of_a_grant_lapses_at_its_end_and_is_booked(world: Wo
         items = (await world.get("/v1/tenants/acme/ledger/balances"))["items"]
         return ("revenue:breakage", "-100.00") in [(each["account"], each["balance"]) for each in items]
 
-    await eventually(booked, 20)
+    await eventually(booked)
     assert (await level(world))["level"] == "blocked"
 
 
@@ -179,7 +179,7 @@ async def test_a_budget_of_a_project_blocks_it_and_a_label_counts_alone(world: W
         found = {(each["budget_id"], each["percent"], each["spent"]) for each in items}
         return found == {("folding", 50, "40.00"), ("folding", 100, "40.00"), ("team", 50, "20.00")}
 
-    await eventually(crossed, 20)
+    await eventually(crossed)
     (blocked,) = (await world.get("/v1/tenants/acme/spending"))["items"]
     assert (blocked["scope_id"], blocked["project_id"], blocked["level"]) == ("folding", "vision", "blocked")
     shown = {each["budget_id"]: each for each in (await world.get("/v1/tenants/acme/budgets"))["items"]}

@@ -45,7 +45,7 @@ async def comes_to(world: World, **expected: str) -> None:
         found = await balances(world)
         return {name.replace(":", "_"): amount for name, amount in found.items()} == expected
 
-    await eventually(there, 20)
+    await eventually(there)
 
 
 async def test_taxes_stand_on_the_invoice_the_ledger_and_the_settlement(world: World) -> None:
@@ -119,11 +119,11 @@ async def test_a_void_gives_back_what_is_left_and_the_credit_that_had_paid_for_i
         told = await world.get(f"{HOME}/invoices/{invoice}/settlement")
         return ((await world.get(f"{HOME}/credits"))["free"], told["due"]) == (amount, due)
 
-    await eventually(lambda: free("0.00", "32.13"), 20)
+    await eventually(lambda: free("0.00", "32.13"))
     paid = await world.post(f"{HOME}/invoices/{invoice}/payments", {"amount": "32.14", "reference": "wire"}, 409)
     assert "32.13 EUR are owed" in paid["detail"]
     await world.post(f"{HOME}/invoices/{invoice}/void", {"detail": "billed by mistake"}, 201)
-    await eventually(lambda: free("60.00", "0.00"), 20)
+    await eventually(lambda: free("60.00", "0.00"))
     assert (await world.get(f"{HOME}/invoices/{invoice}/settlement"))["status"] == "void"
     await comes_to(world, receivable_acme="0.00", revenue_gpu="0.00", cash_prepaid="60.00", prepaid_acme="-60.00")
     for view in world.service._projectors.values():

@@ -244,7 +244,7 @@ async def rebuilt_the_same(house: House, name: str) -> None:
     projector = house.service._projectors[name]
     await projector.reached(await house.service.log.last_position(), 5)
     before = await digest(house.service.database, projector.projection)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await projector.rebuild()
     assert await digest(house.service.database, projector.projection) == before
 

@@ -301,7 +301,7 @@ async def test_every_view_rebuilds_to_the_same_bytes(iam: Iam) -> None:
         assert isinstance(reader, Projector)
         await reader.reached(last, 5)
         before = await digest(iam.service.database, projection)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await reader.rebuild()
         assert await digest(iam.service.database, projection) == before, projection.name
 

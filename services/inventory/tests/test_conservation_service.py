@@ -61,7 +61,7 @@ async def test_every_gpu_millisecond_is_somewhere(settings: Settings) -> None:
         async def known() -> bool:
             return bool((await asked(client, operator, "/v1/conservation"))["total"]["gpus"] == 24)
 
-        await eventually(known, 20)
+        await eventually(known)
         before = datetime.now(UTC)
         began, ended = before + timedelta(hours=1), before + timedelta(hours=3, milliseconds=7)
         sold: dict[str, Any] = {**WHO, "gpu_count": 2, "started_at": began}
@@ -128,9 +128,9 @@ async def test_a_machine_that_leaves_takes_no_time_with_it(settings: Settings) -
             (item,) = (await asked(client, operator, "/v1/capacity/moment", by=""))["items"] or [{"gpus": 0}]
             return bool(item["gpus"] == gpus)
 
-        await eventually(lambda: known(8), 20)
+        await eventually(lambda: known(8))
         await tell(service.log, NodeRetired(node_id="m-0", reason="end"), entity_id="m-0")
-        await eventually(lambda: known(0), 20)
+        await eventually(lambda: known(0))
         total = (await asked(client, operator, "/v1/conservation"))["total"]
         later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         assert (await asked(client, operator, "/v1/conservation", until=later))["total"] == total

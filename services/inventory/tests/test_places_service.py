@@ -138,14 +138,14 @@ async def test_a_gpu_seen_in_its_new_machine_before_it_is_gone_from_the_old_one_
         async def waits() -> bool:
             return bool((await asked(client, operator, "/v1/machines/m-2"))["status"] == "mismatched")
 
-        await eventually(waits, 20)
+        await eventually(waits)
         left = found("m-1", devices=found("m-1").devices[1:])
         await tell(service.log, looked_at(left), available(left), entity_id="m-1")
 
         async def there() -> bool:
             return bool((await asked(client, operator, "/v1/devices/m-1-0"))["machine_id"] == "m-2")
 
-        await eventually(there, 30)
+        await eventually(there)
 
 
 async def test_instances_are_capacity_of_what_is_idle(settings: Settings) -> None:

@@ -56,7 +56,7 @@ async def until(client: httpx.AsyncClient, headers: dict[str, str], machine_id: 
     async def so() -> bool:
         return (await verdict(client, headers, machine_id))[0] == wanted
 
-    await eventually(so, 20)
+    await eventually(so)
 
 
 async def test_every_machine_is_as_planned_or_it_is_said_why_not(settings: Settings) -> None:

@@ -44,7 +44,7 @@ async def entered(client: httpx.AsyncClient, headers: dict[str, str], status: st
         page = (await client.get("/v1/machines", params={"status": status, "limit": 500}, headers=headers)).json()
         return set(machine_ids) <= {item["machine_id"] for item in page["items"]}
 
-    await eventually(stand, 20)
+    await eventually(stand)
 
 
 async def asked(client: httpx.AsyncClient, headers: dict[str, str], path: str, **params: Any) -> Any:
@@ -307,7 +307,7 @@ async def test_entering_is_fast(settings: Settings) -> None:
     async with running(service) as client:
         operator = await (await Identities.on(service.log)).operator()
         wanted = {"machines": 400, "gpus": 3200, "sellable_gpus": 3200}
-        await eventually(lambda: _is(total(client, operator), wanted), 30)
+        await eventually(lambda: _is(total(client, operator), wanted))
         await eventually(lambda: _caught_up(client, operator))
         spent = time.process_time() - cpu
         print(f"400 machines: {time.perf_counter() - began:.2f} s, {1000 * spent / 400:.2f} ms CPU each, test included")

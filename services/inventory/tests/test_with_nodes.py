@@ -43,7 +43,7 @@ async def test_fifty_nodes_are_enrolled_and_every_one_is_accounted_for(stack: Te
             body = {"nodes": [order(number) for number in range(50)]}
             answer = await enrol.post("/v1/nodes/batch", json=body, headers=operator)
             assert {item["status"] for item in answer.json()["items"]} == {"accepted"}
-            await eventually(lambda: _counts(ask, operator, accepted=48, mismatched=1), 20)
+            await eventually(lambda: _counts(ask, operator, accepted=48, mismatched=1))
             twins = [await _status(ask, operator, name) for name in ("n-8", "n-9")]
             assert sorted(twins) == ["accepted", "mismatched"]
             assert (await ask.get("/v1/machines/n-7", headers=operator)).status_code == 404

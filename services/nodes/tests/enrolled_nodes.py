@@ -32,7 +32,7 @@ async def enrolled(client: httpx.AsyncClient, headers: dict[str, str], *node_ids
         stand = {item["node_id"]: item["lifecycle"] for item in page["items"]}
         return all(stand.get(n) in ("available", "repair") for n in node_ids)
 
-    await eventually(settled, 20)
+    await eventually(settled)
 
 
 async def node(client: httpx.AsyncClient, headers: dict[str, str], node_id: str) -> dict[str, Any]:

@@ -161,7 +161,7 @@ async def test_machines_are_burnt_in_and_what_fails_is_a_fault(settings: NodesSe
         classes = {item["node_id"]: item["last_fault_class"] for item in faulty}
         assert classes == {"n-2": "memory-uncorrected", "n-3": "unknown"}
         await client.post("/v1/nodes/n-2/observations", headers=operator)
-        await eventually(lambda: _available(client, operator, "n-2"), 20)
+        await eventually(lambda: _available(client, operator, "n-2"))
         assert facts_of(await node(client, operator, "n-2")).count("node-burn-in-started") == 2
 
 

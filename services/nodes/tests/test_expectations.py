@@ -92,7 +92,7 @@ async def test_a_machine_that_nobody_answered_for_is_onboarded_again_by_itself(s
             found = await node(client, operator, "n-1") if await _known(client, operator) else None
             return found is not None and wanted in (found["lifecycle"], (found["overdue"] or {}).get("newest"))
 
-        await eventually(came_so_far, 20)
+        await eventually(came_so_far)
         told = facts_of(await node(client, operator, "n-1"))
         assert told[:4] == [
             "node-registered",

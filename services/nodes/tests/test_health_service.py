@@ -42,7 +42,7 @@ async def enrolled(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
         for name in NAMES
     ]
     await client.post("/v1/nodes/batch", json={"nodes": body}, headers=headers)
-    await eventually(lambda: _placeable(client, headers, 10), 20)
+    await eventually(lambda: _placeable(client, headers, 10))
 
 
 async def _placeable(client: httpx.AsyncClient, headers: dict[str, str], count: int) -> bool:

@@ -48,7 +48,7 @@ async def stands(client: httpx.AsyncClient, who: Headers, node_id: str, **wanted
         found.update(await node(client, who, node_id))
         return all(found[name] == value for name, value in wanted.items())
 
-    await eventually(so, 20)
+    await eventually(so)
     return found
 
 

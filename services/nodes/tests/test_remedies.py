@@ -172,7 +172,7 @@ async def test_a_reset_is_done_proved_and_the_machine_opens_by_itself(settings: 
         operator = await (await Identities.on(service.log)).operator()
         await enrolled(client, operator, "n-1")
         component_id = await fault(client, operator, "n-1", 48)
-        await eventually(once(client, operator, "n-1", "node-hold-lifted"), 20)
+        await eventually(once(client, operator, "n-1", "node-hold-lifted"))
         found = await node(client, operator, "n-1")
         told = facts_of(found)
         assert told[told.index("node-hold-placed") :] == [
@@ -202,12 +202,12 @@ async def test_a_machine_in_use_is_waited_for_and_a_reboot_really_switches_it(se
         await offered(service.log, "n-1")
         await granted(service.log, "n-1", "a-1")
         await fault(client, operator, "n-1", 79)
-        await eventually(once(client, operator, "n-1", "node-hold-placed"), 20)
+        await eventually(once(client, operator, "n-1", "node-hold-placed"))
         await withdrawn(service.log, "n-1")
         for _ in range(5):
             assert not (await once(client, operator, "n-1", "node-remedy-started")()), "a tenant is on it"
         await returned(service.log, "a-1")
-        await eventually(once(client, operator, "n-1", "node-hold-lifted"), 20)
+        await eventually(once(client, operator, "n-1", "node-hold-lifted"))
         assert facts_of(await node(client, operator, "n-1")).count("node-remedy-started") == 1
 
 
@@ -225,12 +225,12 @@ class TestAProviderThatResetsNoGpu:
             await enrolled(client, operator, "n-1", "n-2")
             await fault(client, operator, "n-1", 48)
             component_id = await fault(client, operator, "n-2", 48)
-            await eventually(once(client, operator, "n-1", "node-hold-lifted"), 20)
+            await eventually(once(client, operator, "n-1", "node-hold-lifted"))
             history = (await node(client, operator, "n-1"))["history"]
             steps = [each["data"] for each in history if "node-remedy-ended" in each["type"]]
             assert [(each["action"], each["outcome"]) for each in steps] == [("reset", "refused"), ("reboot", "done")]
             # On n-2 the reset was done and the burn-in failed: another fault, another reset, and that one holds.
-            await eventually(once(client, operator, "n-2", "node-hold-lifted"), 20)
+            await eventually(once(client, operator, "n-2", "node-hold-lifted"))
             history = (await node(client, operator, "n-2"))["history"]
             steps = [each["data"] for each in history if "node-remedy-ended" in each["type"]]
             assert [(each["fault_number"], each["outcome"]) for each in steps] == [(1, "done"), (2, "done")]
@@ -255,5 +255,5 @@ class TestSwitchedOff:
                 told = await client.get("/v1/pools/h100-fra/automation", headers=operator)
                 return [each["guard"] for each in told.json()["remedies"]] == ["disabled"]
 
-            await eventually(withheld, 20)
+            await eventually(withheld)
             assert "node-remedy-started" not in facts_of(await node(client, operator, "n-1"))

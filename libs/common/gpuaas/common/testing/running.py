@@ -16,7 +16,9 @@ from gpuaas.common.settings import Settings
 from gpuaas.common.testing.stack import TestStack
 
 Given = TypeVar("Given", bound=Settings)
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
+PATIENCE_S = 30.0
+"""How long a question waits for a view: tests share few cores, and what they test is not how few."""
 
 
 @asynccontextmanager
@@ -57,10 +59,11 @@ async def until_ready(client: httpx.AsyncClient) -> None:
 async def fresh_settings(stack: TestStack, kind: type[Given], directory: Path, **given: Any) -> AsyncIterator[Given]:
     """Settings for a service on a log and a database of its own, and a free port."""
     async with stack.fresh_log() as log, stack.fresh_database() as dsn:
-        yield kind(nats_url=log.url, postgres_dsn=dsn, http_port=free_port(), state_dir=directory, **given)
+        patient = {"ready_timeout_s": PATIENCE_S} | given
+        yield kind(nats_url=log.url, postgres_dsn=dsn, http_port=free_port(), state_dir=directory, **patient)
 
 
-async def eventually(true: Callable[[], Any], within_s: float = 10.0) -> None:
+async def eventually(true: Callable[[], Any], within_s: float = 60.0) -> None:
     """Wait until a condition (sync or async) holds; fails the test after `within_s` seconds."""
     async with asyncio.timeout(within_s):
         while True:
