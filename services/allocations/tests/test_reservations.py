@@ -193,6 +193,30 @@ async def test_a_lease_is_renewed_as_far_as_the_calendar_allows_and_its_end_is_a
     assert (await here.said_of(name)).count("notified") == 1
 
 
+async def test_a_machine_that_joins_its_pool_while_a_plan_for_it_stands_is_closed(here: World) -> None:
+    await here.machines(1)
+    plan = MaintenanceScheduled(
+        window_id="mw-2",
+        node_ids=("n0", "n1"),
+        starts_at=NOON + HOUR,
+        ends_at=NOON + HOUR * 2,
+        notice_s=0,
+        reason="new firmware",
+        mode="notice-then-stop",
+        postpone_max_s=0,
+        postponements_max=0,
+    )
+    await tell(here.service.log, plan, entity_id="mw-2")
+
+    async def closed(machines: int) -> bool:
+        closure = (await here.pool()).calendar.closures.get("mw-2")
+        return closure is not None and len(closure.nodes) == machines
+
+    await eventually(lambda: closed(1))
+    await here.machines(2)
+    await eventually(lambda: closed(2))
+
+
 async def test_what_nodes_plans_is_on_the_calendar_and_the_calendar_is_asked_as_of_any_time(here: World) -> None:
     await here.machines(2)
     before = await here.service.log.last_position()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpuaas.allocations import api
 from gpuaas.allocations.adapters.alarm import AlarmClock
-from gpuaas.allocations.adapters.closures import Closures
+from gpuaas.allocations.adapters.closures import Closures, Plans
 from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.lately import Lately
@@ -52,12 +52,15 @@ def build(settings: AllocationsSettings) -> Service:
     promises = Promises(
         service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock, service.database, capacity
     )
-    closures = Closures(service.commands, service.log, service.database, capacity, POOL)
     service.project(allocations, capacity, quotas, promised)
+    plans = Plans(service.log)
+    before = (machines, service.reader(capacity))
+    closures = Closures(service.commands, service.log, service.database, capacity, POOL, plans, before)
     service.follow(board)
     service.follow(machines)
     service.follow(purse)
     service.follow(drains)
+    service.follow(plans)
     service.follow(entitlements)
     service.follow(lately)
     service.react(closures)
