@@ -1019,6 +1019,67 @@ class QuotaSet(Event):
     """Why, in a sentence for those who read the trail."""
 
 
+class StartQuoted(Event):
+    """Start quoted. Who waits is told when it is expected to start: with one chance in two by p50_at,
+    with nine in ten by p90_at. A forecast, not a promise. A later one replaces an earlier one, and
+    is made only where it differs by more than a minute and a fifth of what was left to wait.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.start-quoted.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "quote"
+    SCHEMA: ClassVar[str] = "allocations/start-quoted.v1.json"
+
+    allocation_id: Label
+    """The allocation that waits."""
+
+    tenant_id: Label
+    """The tenant that asked."""
+
+    project_id: Label
+    """The project it is for, inside the tenant."""
+
+    pool_id: Label
+    """The pool in whose line it waits."""
+
+    gpu_model: Label | None = None
+    """The GPU model that it asked for; absent: any."""
+
+    gpu_count: Annotated[int, Field(strict=True, ge=1, le=65536)]
+    """GPUs it asked for, over all members."""
+
+    quoted_at: Moment
+    """When the forecast was made."""
+
+    p50_at: Moment | None = None
+    """By then it is as likely as not to have started; absent: no start is foreseen."""
+
+    p90_at: Moment | None = None
+    """By then it will have started in nine cases of ten; absent: that cannot be foreseen."""
+
+    pool_version: Annotated[int, Field(strict=True, ge=0, le=9007199254740991)]
+    """Events of the pool that the forecast knew."""
+
+    requests_ahead: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """Requests of its pool that stood before it in the line."""
+
+    observed_runs: Annotated[int, Field(strict=True, ge=0, le=1000000)]
+    """Ended runs of the pool from which the forecast took how long work really runs; 0: every lease
+    was taken to be used up.
+    """
+
+    stretch_p50_milli: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """By how many thousandths the bare forecast of the wait until p50_at was multiplied, learnt from
+    how earlier quotes of the pool turned out; absent: 1000, as it came.
+    """
+
+    stretch_p90_milli: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """The same for the wait until p90_at; absent: 1000."""
+
+    method: Annotated[str, Field(min_length=1, max_length=63)]
+    """How the forecast was made, with its version."""
+
+
 class ReservationCancelled(Event):
     """Reservation cancelled. A reservation was called off before its first window began. Its GPUs are
     anybody's again.
@@ -1192,6 +1253,7 @@ EVENTS: tuple[type[Event], ...] = (
     PreemptionOrdered,
     QueueRulesSet,
     QuotaSet,
+    StartQuoted,
     ReservationCancelled,
     ReservationEnded,
     ReservationImpaired,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.purse import Purse
+from gpuaas.allocations.adapters.quoter import QUOTE
 from gpuaas.allocations.domain.allocation import LEASE_S_MAX, Active, Allocation, Unknown
 from gpuaas.allocations.domain.booking import ExtendClaim
 from gpuaas.allocations.domain.orders import ReleaseAllocation, RenewLease, RequestAllocation
@@ -20,6 +21,7 @@ from gpuaas.allocations.domain.spending import refusal
 from gpuaas.allocations.projections.allocations import STATES, Allocations, Sought, members_of
 from gpuaas.allocations.projections.history import explained
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
+from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION
 from gpuaas.common.access import ABSENT
 from gpuaas.common.commands import Order
@@ -87,7 +89,7 @@ class Renewal(Body):
     lease_s: Count
 
 
-def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> APIRouter:
+def tenants_door(service: Service, allocations: Allocations, quotes: StartQuotes, purse: Purse) -> APIRouter:
     """What a tenant's people and programs may do."""
     router = APIRouter(tags=["allocations"])
 
@@ -123,11 +125,11 @@ def tenants_door(service: Service, allocations: Allocations, purse: Purse) -> AP
         return caller.accepted(outcome, allocation_id)
 
     _leases(router, service)
-    _questions(router, service, allocations)
+    _questions(router, service, allocations, quotes)
     return router
 
 
-def _questions(router: APIRouter, service: Service, allocations: Allocations) -> None:
+def _questions(router: APIRouter, service: Service, allocations: Allocations, quotes: StartQuotes) -> None:
     seen = Depends(fresh(allocations))
 
     @router.get(OF_PROJECT, dependencies=[seen], summary="The project's allocations, the newest first.")
@@ -149,7 +151,10 @@ def _questions(router: APIRouter, service: Service, allocations: Allocations) ->
     async def allocation(
         tenant_id: str, project_id: str, allocation_id: AllocationId, caller: Reader
     ) -> dict[str, Any]:
-        return _shown(await _row(service, allocations, tenant_id, project_id, allocation_id))
+        shown = _shown(await _row(service, allocations, tenant_id, project_id, allocation_id))
+        waits = shown["state"] in ("requested", "queued")
+        quoted = await quotes.of(service.database, [allocation_id]) if waits else {}
+        return shown | {"quoted_start": quoted.get(allocation_id)}
 
     @router.get(
         OF_PROJECT + "/{allocation_id}/why",
@@ -159,6 +164,7 @@ def _questions(router: APIRouter, service: Service, allocations: Allocations) ->
     async def why(tenant_id: str, project_id: str, allocation_id: AllocationId, caller: Reader) -> dict[str, Any]:
         row = await _row(service, allocations, tenant_id, project_id, allocation_id)
         history = await service.log.history(ALLOCATION.subject(tenant_id, allocation_id))
+        history += await service.log.history(QUOTE.subject(tenant_id, allocation_id))
         claim = await service.log.at(row["claim_position"]) if row["claim_position"] else None
         return explained(allocation_id, row["state"], history, claim)
 

@@ -13,6 +13,7 @@ from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.promises import Promises
 from gpuaas.allocations.adapters.purse import Purse, Stopper
+from gpuaas.allocations.adapters.quoter import Forecaster, Quoter
 from gpuaas.allocations.adapters.sim import SimRuntime
 from gpuaas.allocations.adapters.supervisor import Supervisor
 from gpuaas.allocations.ports import Runtime
@@ -21,9 +22,11 @@ from gpuaas.allocations.projections.board import SERVICE, Board
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.quotas import QuotasInForce
 from gpuaas.allocations.projections.reservations import Reservations
+from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION, Lives, Scheduler
 from gpuaas.allocations.routes import answers, calendar, lab, reservations, rules, workloads
 from gpuaas.allocations.routes import quotas as quota_routes
+from gpuaas.allocations.routes import quotes as quote_routes
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common import service as kernel
 from gpuaas.common.reactions import Reactor
@@ -48,11 +51,23 @@ def build(settings: AllocationsSettings) -> Service:
     stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
     drains = Drains(service.log)
     evictor = Evictor(service.commands, ALLOCATION, POOL, board, drains, service.clock)
-    promised = Reservations()
+    promised, quotes = Reservations(), StartQuotes()
+    forecaster = Forecaster(
+        service.commands,
+        POOL,
+        service.database,
+        allocations,
+        quotes,
+        board,
+        entitlements,
+        purse,
+        service.clock,
+        settings.placement_policy,
+    )
     promises = Promises(
         service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock, service.database, capacity
     )
-    service.project(allocations, capacity, quotas, promised)
+    service.project(allocations, capacity, quotas, promised, quotes)
     plans = Plans(service.log)
     before = (machines, service.reader(capacity))
     closures = Closures(service.commands, service.log, service.database, capacity, POOL, plans, before)
@@ -68,19 +83,21 @@ def build(settings: AllocationsSettings) -> Service:
     service.background("scheduler", scheduler.schedule)
     service.background("alarm clock", alarm.watch)
     service.background("teller", scheduler.tell)
+    service.background("quoter", Quoter(service.commands, board, forecaster).quote)
     service.background("promises", promises.keep)
     service.background("evictor", evictor.evict)
     service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
-    service.serve(api.tenants_door(service, allocations, purse))
+    service.serve(api.tenants_door(service, allocations, quotes, purse))
     service.serve(quota_routes.door(service, quotas))
+    service.serve(quote_routes.door(service, quotes))
     service.serve(rules.door(service))
     service.serve(reservations.door(service, promised))
     service.serve(calendar.door(service))
     service.serve(lab.door(service, allocations, entitlements, settings.placement_policy))
     service.serve(workloads.door(service, runtime))
-    service.serve(answers.tenants_door(service, allocations, settings.placement_policy))
-    service.serve(answers.operators_door(service, allocations, settings.placement_policy))
+    service.serve(answers.tenants_door(service, allocations, quotes, forecaster, settings.placement_policy))
+    service.serve(answers.operators_door(service, allocations, quotes, settings.placement_policy))
     service.serve(api.operators_door(service, allocations, capacity))
     return service
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import click
+from gpuaas.cli.commands.quotes import in_words
 from gpuaas.cli.commands.reservations import moment
 from gpuaas.cli.here import in_project, open_suite, project_path
 from gpuaas.cli.output import as_json, fail, finish, print_json
@@ -15,7 +16,7 @@ _DONE = frozenset({"active", "released", "rejected"})
 _CHECKED = frozenset(
     {
         *("pool_id", "gpu_model", "replicas", "gpus_per_replica", "share_milli", "topology_level", "topology_mode"),
-        *("lease_s", "start_at", "reservation_id"),
+        *("lease_s", "start_at", "reservation_id", "priority", "preemptible"),
     }
 )
 """What a dry run looks at."""
@@ -109,3 +110,5 @@ def _say_what_it_would_meet(tenant: str, project: str, body: dict[str, Any], jso
     else:
         why = f" ({told['reason']}: {told['detail']})" if told["reason"] else ""
         click.echo(f"{told['verdict']}{why}; at most {told['gpu_hours_max']} GPU-hours")
+        if told["verdict"] != "never":
+            click.echo(in_words(told["quoted_start"]))

@@ -35,5 +35,10 @@ def command(tenant: str | None, project: str | None, pool: str | None, json_: bo
         "tenant": "tenant_id",
         "priority": "priority",
         "waits for": "pending_reason",
+        "starts by (1 in 2)": "p50_at",
+        "(9 in 10)": "p90_at",
     }
-    print_items("Waiting", columns, finish(work), json_)
+    found = finish(work)
+    if not json_:
+        found = [item | (item.get("quoted_start") or {}) for item in found]
+    print_items("Waiting", columns, found, json_)

@@ -8,7 +8,7 @@ ended early stands in line again with the place it had and begins anew. Nothing 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
@@ -18,11 +18,13 @@ from typing import Final, Literal
 from gpuaas.allocations.domain.capacity import Pool, evolve
 from gpuaas.allocations.domain.decay import PastUse
 from gpuaas.allocations.domain.fair import plan_with_quotas
+from gpuaas.allocations.domain.outlook import ANY_TIME, Outlook
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, fragments
 from gpuaas.allocations.domain.pool import GrantClaim, checked
 from gpuaas.allocations.domain.preemption import Running, make_way
 from gpuaas.allocations.domain.queue import Kept, Line, Plan, Waiting, plan
 from gpuaas.allocations.domain.quota import Scope, milli_of
+from gpuaas.allocations.domain.room import Bits
 from gpuaas.allocations.domain.rules import Rules
 from gpuaas.allocations.domain.shape import WHOLE_MILLI
 from gpuaas.allocations.domain.sharing import Policy
@@ -63,9 +65,11 @@ class Lived:
         lost_gpu_ms: what ended early had done.
         borrowed_gpu_ms: what tenants held beyond their quota.
         fragments: share of the free GPUs that typical demand could not use, on average over time.
+        starts: when each first started, also what has not ended.
     """
 
     waits: dict[str, timedelta] = field(default_factory=dict)
+    starts: dict[str, datetime] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     left: int = 0
     preemptions: int = 0
@@ -81,6 +85,22 @@ class Lived:
         """The wait that this share of all did not exceed, in seconds."""
         waits = sorted(self.waits.values())
         return waits[min(len(waits) - 1, int(share * len(waits)))].total_seconds() if waits else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """What an onlooker sees after the line was gone through; nothing of it may be changed.
+
+    Attributes:
+        arrived: who came at this instant.
+    """
+
+    now: datetime
+    pool: Pool
+    line: Line
+    running: Mapping[str, Running]
+    lived: Lived
+    arrived: Sequence[Waiting]
 
 
 @dataclass(slots=True)
@@ -101,25 +121,35 @@ class _Lab:
     spread: float = 0.0
     spread_since: datetime | None = None
     spread_s: float = 0.0
+    by_calendar: bool = False
+    to_starts: bool = False
+    look: Callable[[Instant], None] | None = None
 
     # -- instants ----------------------------------------------------------------------------------------------
 
     def live(self, until: datetime | None) -> None:
         while self.due and (until is None or self.due[0][0] <= until):
             now = self.due[0][0]
+            arrived: list[Waiting] = []
             while self.due and self.due[0][0] == now:
                 _, number, kind, name, started_at = heappop(self.due)
                 if kind == "change":
                     self.pool = evolve(self.pool, self.changes[number])
                 elif kind == "arrive":
                     self.line.join(self.jobs[name].waiting)
+                    arrived.append(self.jobs[name].waiting)
                 elif kind == "end" and (work := self.running.get(name)) is not None and work.started_at == started_at:
                     if name in self.jobs:
                         self.lived.waits[name] = work.started_at - self.jobs[name].arrives_at
                     self._give_back(name, now)
-            self._measure(now)
+            if not self.to_starts:
+                self._measure(now)
             while self._cycle(now):
                 pass
+            if self.look is not None:
+                self.look(Instant(now, self.pool, self.line, self.running, self.lived, arrived))
+            if self.to_starts and not len(self.line):
+                break
         self.lived.left = len(self.line) + len(self.running)
         if self.spread_s:
             self.lived.fragments = self.spread / self.spread_s
@@ -136,17 +166,35 @@ class _Lab:
             self.line.leave(refusal.waiting.allocation_id)
             self.lived.refused.append(refusal.waiting.allocation_id)
         self.kept = dict(decided.kept)
+        if self.by_calendar:
+            self._look_again(decided, now)
         ended = sum(self._made_way(model, now) for model in list(self.kept))
         return ended > 0 or decided.full
 
     def _plan(self, now: datetime) -> Plan:
         way, strict = self.way, self.way.rules.strict
+        outlook = Outlook(now) if self.by_calendar else ANY_TIME
         if not way.quotas:
-            return plan(self.pool_id, self.pool, self.line, self.kept, way.policy, strict=strict)
-        lately = dict(self.past.at(now))
+            return plan(self.pool_id, self.pool, self.line, self.kept, way.policy, strict=strict, outlook=outlook)
         return plan_with_quotas(
-            self.pool_id, self.pool, self.line, self.kept, way.quotas, way.policy, strict=strict, lately=lately
+            self.pool_id,
+            self.pool,
+            self.line,
+            self.kept,
+            way.quotas,
+            way.policy,
+            strict=strict,
+            lately=dict(self.past.at(now)),
+            outlook=outlook,
         )
+
+    def _look_again(self, decided: Plan, now: datetime) -> None:
+        """When somebody's time comes, and when what is promised begins or ends."""
+        moments = [each.until for each in decided.deferred.values()]
+        moments.append(self.pool.calendar.next_change_after(now))
+        for moment in moments:
+            if moment is not None and moment > now:
+                heappush(self.due, (moment, 0, "look", "", None))
 
     def _made_way(self, model: str, now: datetime) -> bool:
         head = self.line.get(self.kept[model].allocation_id)
@@ -154,7 +202,18 @@ class _Lab:
             return False
         way = self.way
         decided = make_way(
-            self.pool_id, self.pool, head, model, way.quotas, self.running, (), way.rules, now, self.kept, way.policy
+            self.pool_id,
+            self.pool,
+            head,
+            model,
+            way.quotas,
+            self.running,
+            (),
+            way.rules,
+            now,
+            self.kept,
+            way.policy,
+            self._promised(head, now),
         )
         if decided.again_at is not None:
             heappush(self.due, (decided.again_at, head.arrival, "look", head.allocation_id, None))
@@ -170,6 +229,14 @@ class _Lab:
         self.kept[model] = Kept(head.allocation_id, nodes)
         return True
 
+    def _promised(self, head: Waiting, now: datetime) -> Mapping[int, Bits]:
+        if not self.by_calendar or not self.pool.calendar:
+            return {}
+        begins, ends = Outlook(now).times(head, self.pool)
+        assert begins is not None
+        assert ends is not None
+        return self.pool.calendar.promised(self.pool.book.nodes, begins, ends)
+
     # -- books -------------------------------------------------------------------------------------------------
 
     def _start(self, grant: GrantClaim, now: datetime) -> None:
@@ -178,6 +245,7 @@ class _Lab:
         assert waiting is not None
         self.pool = self.pool.granted(checked(self.pool.book, grant))
         self.running[name] = Running(waiting.priority, waiting.preemptible, now)
+        self.lived.starts.setdefault(name, now)
         heappush(self.due, (now + job.runs, waiting.arrival, "end", name, now))
         milli = milli_of(waiting.shape)
         self._hold(waiting.tenant_id, grant.gpu_model, milli, now)
@@ -236,6 +304,10 @@ def live_through(
     until: datetime | None = None,
     standing: Mapping[str, Standing] | None = None,
     changes: Sequence[tuple[datetime, Event]] = (),
+    *,
+    by_calendar: bool = False,
+    to_starts: bool = False,
+    look: Callable[[Instant], None] | None = None,
 ) -> Lived:
     """What becomes of `jobs` in `pool` under `way`, to the end or up to `until`. `pool` is not changed.
 
@@ -243,9 +315,13 @@ def live_through(
         jobs: their `waiting.arrival` orders those that arrive at one instant; allocation ids differ.
         standing: the claims in `pool`; without it they stay for ever.
         changes: machines that come and go, in order.
+        by_calendar: what the pool's calendar promises is kept free, and who asked for a later start waits for it.
+        to_starts: stop when nobody waits any more; fragments are not measured.
+        look: is shown every instant.
     """
     known = {job.waiting.allocation_id: job for job in jobs}
     lab = _Lab(pool_id, pool, way, known, past=PastUse(way.rules.half_life))
+    lab.by_calendar, lab.to_starts, lab.look = by_calendar, to_starts, look
     lab.changes = [event for _, event in changes]
     lab.due = [(job.arrives_at, job.waiting.arrival, "arrive", name, None) for name, job in known.items()]
     lab.due += [(at, number, "change", "", None) for number, (at, _) in enumerate(changes)]

@@ -225,6 +225,18 @@ class Allocations(Projection):
         query = select(TABLE).where(t.pool_id == pool_id, t.requested_position > after, t.requested_position <= until)
         return await db.fetch(query.order_by(t.requested_position).limit(limit))
 
+    async def lately_ended(self, db: Database, pool_id: str, limit: int) -> list[Record]:
+        """Runs of a pool that ended by themselves or by their lease, of the newest requests: whose, size, times."""
+        t = TABLE.c
+        columns = (t.tenant_id, t.replicas, t.gpus_per_replica, t.started_at, t.ended_at)
+        query = select(*columns).where(
+            t.pool_id == pool_id,
+            t.started_at.is_not(None),
+            # What was ended early tells nothing of how long such work runs.
+            t.end_reason.in_(("completed", "failed", "lease-expired", "tenant-request")),
+        )
+        return await db.fetch(query.order_by(t.requested_position.desc()).limit(limit))
+
     async def of_claims(self, db: Database, allocation_ids: Iterable[str]) -> dict[str, Record]:
         """Allocations by id, of whatever tenant."""
         found = await db.fetch(select(TABLE).where(TABLE.c.allocation_id.in_(list(allocation_ids))))

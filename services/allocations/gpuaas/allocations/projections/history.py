@@ -12,6 +12,7 @@ from typing import Any, Final
 from gpuaas.allocations.domain.allocation import VOCABULARY as ALLOCATION_WORDS
 from gpuaas.allocations.domain.allocation import gpu_count
 from gpuaas.allocations.domain.pool import VOCABULARY as POOL_WORDS
+from gpuaas.allocations.domain.quote import VOCABULARY as QUOTE_WORDS
 from gpuaas.common.envelope import Fact, Recorded
 from gpuaas.common.events import Event, Vocabulary, vocabulary_of
 from gpuaas.common.projections import decoded
@@ -30,9 +31,10 @@ from gpuaas.contracts.allocations import (
     AllocationStarted,
     ClaimGranted,
     Receipt,
+    StartQuoted,
 )
 
-_WORDS: Final[Vocabulary] = vocabulary_of(ALLOCATION_WORDS.types, POOL_WORDS.types)
+_WORDS: Final[Vocabulary] = vocabulary_of(ALLOCATION_WORDS.types, POOL_WORDS.types, QUOTE_WORDS.types)
 
 
 def explained(allocation_id: str, state: str, history: Sequence[Recorded], claim: Recorded | None) -> dict[str, Any]:
@@ -43,10 +45,17 @@ def explained(allocation_id: str, state: str, history: Sequence[Recorded], claim
     return {
         "allocation_id": allocation_id,
         "state": state,
-        "why": sentence(facts[-1].event) if facts else "",
+        "why": _why(state, [fact.event for fact in facts]),
         "history": [_step(fact) for fact in facts],
         "receipt": granted.receipt.model_dump(mode="json") if granted is not None else None,
     }
+
+
+def _why(state: str, events: Sequence[Event]) -> str:
+    """The last that happened; of who waits also when it is expected to start."""
+    happened = [event for event in events if not isinstance(event, StartQuoted)]
+    quotes = [event for event in events if isinstance(event, StartQuoted)] if state in ("requested", "queued") else []
+    return "; ".join(sentence(said) for said in (*happened[-1:], *quotes[-1:]))
 
 
 def _step(fact: Fact) -> dict[str, Any]:
@@ -73,6 +82,8 @@ def sentence(event: Event) -> str:
             return f"waits ({waiting.pending_reason}): {waiting.detail}"
         case AllocationDeferred() as later:
             return f"its time has not come ({later.reason}): {later.detail}"
+        case StartQuoted() as quote:
+            return _expected(quote)
         case AllocationRejected() as refusal:
             return f"turned down ({refusal.reason}): {refusal.detail}"
         case ClaimGranted() as claim:
@@ -100,6 +111,13 @@ def sentence(event: Event) -> str:
             return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{because}{code})"
         case _:
             return event.TYPE
+
+
+def _expected(quote: StartQuoted) -> str:
+    if quote.p50_at is None:
+        return "no start is foreseen"
+    surely = f"in nine cases of ten by {quote.p90_at.isoformat()}" if quote.p90_at else "it may be much later"
+    return f"expected to start by {quote.p50_at.isoformat()}, {surely}; {quote.requests_ahead} request(s) before it"
 
 
 def _chosen(receipt: Receipt) -> str:

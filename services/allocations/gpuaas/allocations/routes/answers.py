@@ -4,24 +4,30 @@ tenant learns of the others only how many stand before it.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
+from gpuaas.allocations.adapters.quoter import Forecaster
+from gpuaas.allocations.domain.allocation import PRIORITY_MAX
 from gpuaas.allocations.domain.answers import Supposed, Wanted, check, suppose, why_not
 from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool
+from gpuaas.allocations.domain.forecast import METHOD
 from gpuaas.allocations.domain.outlook import Outlook
 from gpuaas.allocations.domain.pool import POOL as POOL_DECIDER
 from gpuaas.allocations.domain.pool import VOCABULARY, AddCapacity
+from gpuaas.allocations.domain.queue import Waiting
 from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.allocations.projections.allocations import Allocations, shape_of
+from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import POOL
 from gpuaas.common.access import ABSENT
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
 from gpuaas.common.http import Body, Caller, Page, Paging, fresh, paging, permit
-from gpuaas.common.projections import decoded
+from gpuaas.common.projections import Record, decoded
 from gpuaas.common.service import Service
 from gpuaas.contracts.allocations import Label, Topology, TopologyLevel, TopologyMode
 from pydantic import AwareDatetime, BaseModel, Field
@@ -33,6 +39,7 @@ Count = Annotated[int, Field(strict=True)]
 AsOf = Annotated[
     int | None, Query(ge=1, lt=2**63, description="Answer from the pool as it was at this position of the log.")
 ]
+_NOBODY: Final = "who-asks"
 _HOME: Final = "/v1/tenants/{tenant_id}/projects/{project_id}"
 
 
@@ -58,13 +65,15 @@ class SupposedShape(Body):
 
 
 class CheckRequest(SupposedShape):
-    """Would this fit, for as long as its lease, by the calendar as it is?
+    """Would this fit, for as long as its lease, by the calendar as it is, and when would it start?
 
     Attributes:
-        start_at, reservation_id: as in a request.
+        priority, preemptible, start_at, reservation_id: as in a request.
     """
 
     pool_id: Label
+    priority: Annotated[int, Field(ge=0, le=PRIORITY_MAX, strict=True)] = 0
+    preemptible: bool | None = None
     lease_s: Count = LEASE_DEFAULT_S
     start_at: AwareDatetime | None = None
     reservation_id: Label | None = None
@@ -85,16 +94,39 @@ class Suppose(SupposedShape):
     more_machines: MoreMachines | None = None
 
 
+class QuotedStart(BaseModel):
+    """When a request is expected to start: as likely as not by the first, in nine cases of ten by the second.
+
+    Attributes:
+        p50_at, p90_at: None: not foreseen.
+        observed_runs: ended runs from which it is known how long work really runs.
+    """
+
+    quoted_at: datetime
+    p50_at: datetime | None
+    p90_at: datetime | None
+    requests_ahead: int
+    observed_runs: int
+    method: str
+
+
 class Check(BaseModel):
-    """What a request would meet now, and what it can use at most. `would-wait` says nothing of how long."""
+    """What a request would meet now, what it can use at most, and when it would start, behind all who wait already.
+
+    Attributes:
+        quoted_start: None: it never would, or so many stand before it that nobody can say.
+    """
 
     verdict: str
     reason: str | None
     detail: str | None
     gpu_hours_max: Decimal
+    quoted_start: QuotedStart | None
 
 
-def tenants_door(service: Service, allocations: Allocations, policy: Policy) -> APIRouter:
+def tenants_door(
+    service: Service, allocations: Allocations, quotes: StartQuotes, forecaster: Forecaster, policy: Policy
+) -> APIRouter:
     """Answers for a tenant about its own."""
     router = APIRouter(tags=["answers"])
     seen, reads = Depends(fresh(allocations)), Depends(permit("allocations.allocation.read"))
@@ -103,7 +135,7 @@ def tenants_door(service: Service, allocations: Allocations, policy: Policy) -> 
     async def project_queue(tenant_id: str, project_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
         after = page.key(int) or 0
         rows = await allocations.waiting(service.database, (tenant_id, project_id), None, after, page.limit + 1)
-        return page.page([dict(row) for row in rows], ["requested_position"])
+        return page.page(await _with_quotes(service, quotes, rows), ["requested_position"])
 
     @router.post(_HOME + "/allocation-checks", summary="Would this fit? Nothing is asked for.")
     async def check_request(
@@ -121,12 +153,13 @@ def tenants_door(service: Service, allocations: Allocations, policy: Policy) -> 
             reason=found.reason,
             detail=found.detail,
             gpu_hours_max=hours.quantize(Decimal("0.000001")),
+            quoted_start=None if found.verdict == "never" else await _quoted(forecaster, ask, wanted),
         )
 
     return router
 
 
-def operators_door(service: Service, allocations: Allocations, policy: Policy) -> APIRouter:
+def operators_door(service: Service, allocations: Allocations, quotes: StartQuotes, policy: Policy) -> APIRouter:
     """Answers for operators about pools."""
     router = APIRouter(tags=["answers"])
     seen, reads_pools = Depends(fresh(allocations)), Depends(permit("allocations.pool.read"))
@@ -134,7 +167,7 @@ def operators_door(service: Service, allocations: Allocations, policy: Policy) -
     @router.get("/v1/pools/{pool_id}/queue", dependencies=[seen, reads_pools], summary="A pool's waiting line.")
     async def pool_queue(pool_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
         rows = await allocations.waiting(service.database, None, pool_id, page.key(int) or 0, page.limit + 1)
-        return page.page([dict(row) for row in rows], ["queue_position"])
+        return page.page(await _with_quotes(service, quotes, rows), ["queue_position"])
 
     @router.post("/v1/pools/{pool_id}/suppositions", dependencies=[reads_pools], summary="What if?")
     async def what_if(pool_id: str, ask: Suppose, as_of: AsOf = None) -> dict[str, Any]:
@@ -177,6 +210,39 @@ def operators_door(service: Service, allocations: Allocations, policy: Policy) -
         }
 
     return router
+
+
+async def _quoted(forecaster: Forecaster, ask: CheckRequest, wanted: Wanted) -> QuotedStart | None:
+    """When who asks would start, behind all who wait already with as much priority."""
+    waiting = Waiting(
+        allocation_id=_NOBODY,
+        tenant_id=wanted.tenant_id,
+        project_id=wanted.project_id,
+        shape=wanted.shape,
+        priority=ask.priority,
+        arrival=0,
+        preemptible=ask.preemptible,
+        lease_s=wanted.lease_s,
+        start_at=wanted.start_at,
+        reservation_id=wanted.reservation_id,
+    )
+    found = await forecaster.of_line(ask.pool_id, waiting)
+    quote = found.quotes.get(_NOBODY)
+    if quote is None:
+        return None
+    return QuotedStart(
+        quoted_at=found.at,
+        p50_at=quote.p50_at,
+        p90_at=quote.p90_at,
+        requests_ahead=quote.requests_ahead,
+        observed_runs=found.observed_runs,
+        method=METHOD,
+    )
+
+
+async def _with_quotes(service: Service, quotes: StartQuotes, rows: list[Record]) -> list[dict[str, Any]]:
+    found = await quotes.of(service.database, [row["allocation_id"] for row in rows])
+    return [{**row, "quoted_start": found.get(row["allocation_id"])} for row in rows]
 
 
 def _supposed(pool: Pool, ask: SupposedShape, policy: Policy, pool_id: str) -> Supposed:
