@@ -1,6 +1,6 @@
 # GPUaaS. One law: on a fresh machine with Python >= 3.11 and make, every target works as it stands here.
 .DEFAULT_GOAL := help
-.PHONY: help setup check types test drills ironic ironic-lane oidc oidc-lane demo up bench release sbom vulnerabilities contracts compose compose-secrets manifests format clean
+.PHONY: help setup check types test drills ironic ironic-lane oidc oidc-lane papers papers-lane demo up bench release sbom vulnerabilities contracts compose compose-secrets manifests format clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -59,6 +59,17 @@ oidc-lane: setup # the npm package oidc-provider, as locked, below the state dir
 
 oidc: oidc-lane ## sign-in against a certified OpenID provider
 	@$(BIN)/python -m pytest -m oidc services/iam/tests/test_oidc_lane.py $(ARGS)
+
+papers-lane: setup # bean-check and the rules of EN 16931 (120 MB); FOCUS's validator, where there is Python 3.12 (500 MB)
+	@mkdir -p "$(STATE)/papers"
+	@test -d "$(STATE)/papers/venv" || .venv-tools/bin/uv venv -q --python $(BIN)/python "$(STATE)/papers/venv"
+	@.venv-tools/bin/uv pip sync -q --python "$(STATE)/papers/venv/bin/python" services/billing/tests/papers-lane/checkers.txt
+	@test -d "$(STATE)/papers/focus" || PATH="$$PATH:$$(echo $$HOME/.pyenv/versions/3.12.*/bin)" \
+	  .venv-tools/bin/uv venv -q --no-python-downloads --python 3.12 "$(STATE)/papers/focus"
+	@.venv-tools/bin/uv pip sync -q --python "$(STATE)/papers/focus/bin/python" services/billing/tests/papers-lane/focus.txt
+
+papers: papers-lane ## invoices, credit notes and journals before bean-check, the EN 16931 rules and FOCUS's validator
+	@$(BIN)/python -m pytest -m papers services/billing/tests/test_papers_lane.py $(ARGS)
 
 types: setup # each package alone, for their test folders share names
 	@failed=0; for part in $(PACKAGES) tools tests conftest.py; do \

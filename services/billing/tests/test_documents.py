@@ -6,81 +6,25 @@ import csv
 import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from billing_world import AUGUST, HOUR, SEPTEMBER, World, settings_on, world_on
-from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
+from billing_world import AUGUST, HOUR, World, settings_on, world_on
+from gpuaas.billing.documents.facts import TaxFacts
 from gpuaas.billing.documents.focus import COLUMNS, as_focus
 from gpuaas.billing.documents.pdf import as_pdf, printable
 from gpuaas.billing.documents.ubl import as_ubl
 from gpuaas.billing.domain.invoice_party import INVOICE_PARTY, Party, SetParty
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.testing.stack import LogAddress
+from paper_facts import BUYER, INVOICE, SELLER, TAXED, line
 
-SELLER = Party(
-    legal_name="GPU Works GmbH",
-    street="Mainzer Landstraße 1",
-    city="Frankfurt am Main",
-    postal_code="60329",
-    country="DE",
-    vat_id="DE123456789",
-    registration_id="HRB 123456",
-    iban="DE89370400440532013000",
-)
-BUYER = Party(
-    legal_name="Acme Research SE",
-    street="Rue de la Loi 16",
-    city="Bruxelles",
-    postal_code="1000",
-    country="BE",
-    vat_id="BE0123456789",
-    buyer_reference="CC-4711",
-)
 NAMES = {
     "cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
     "cac": "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2",
 }
-
-
-def line(number: int, gpu_ms: int, price: str, amount: str) -> LineFacts:
-    return LineFacts(
-        line_id=f"l-{number}",
-        project_id="vision",
-        gpu_model="nvidia-h100-sxm-80gb",
-        gpu_us=gpu_ms * 1_000,
-        unit_price=Decimal(price),
-        price_book_id="list-eur",
-        price_book_version=number,
-        amount=Decimal(amount),
-        usage_count=3,
-        usage_sha256="ab" * 32,
-    )
-
-
-INVOICE = InvoiceFacts(
-    invoice_id="inv-1",
-    run_id="run-1",
-    number="INV-2026-000001",
-    tenant_id="acme",
-    currency="EUR",
-    period_start=AUGUST,
-    period_end=SEPTEMBER,
-    finalized_at=datetime(2026, 9, 2, 3, 4, 5, tzinfo=UTC),
-    total=Decimal("39.85"),
-    content_sha256="cd" * 32,
-    lines=(line(1, 16 * 3_600_000, "2.49", "39.84"), line(2, 14_458, "2.49", "0.01")),
-    seller=SELLER,
-    buyer=BUYER,
-)
-TAXED = replace(
-    INVOICE,
-    taxes=(TaxFacts("S", Decimal(19), Decimal("39.85"), Decimal("7.57")),),
-    due_at=datetime(2026, 9, 16, tzinfo=UTC),
-)
 
 
 def text_of(root: ElementTree.Element, path: str) -> list[str | None]:
@@ -132,6 +76,25 @@ def test_the_sum_of_focus_rows_is_the_invoice() -> None:
         "2026-08-01T00:00:00Z",
         "2026-09-01T00:00:00Z",
     )
+
+
+def test_with_its_tax_the_sum_of_focus_rows_is_what_is_owed() -> None:
+    *lines, tax = csv.DictReader(io.StringIO(as_focus(TAXED)))
+    assert sum(Decimal(row["BilledCost"]) for row in (*lines, tax)) == TAXED.gross
+    assert (tax["ChargeCategory"], tax["SkuId"], tax["PricingQuantity"]) == ("Tax", "", "")
+    listed = sum((Decimal(row["ListCost"]) for row in lines), Decimal(0)) * 19 / 100
+    assert abs(Decimal(tax["ListCost"]) - listed) < Decimal("1e-11")
+    assert {row["InvoiceId"] for row in lines} == {TAXED.number}
+
+
+def test_whole_amounts_in_focus_still_read_as_decimals() -> None:
+    whole = replace(INVOICE, currency="JPY", total=Decimal(32), lines=(line(1, 16 * 3_600_000, "2", "32"),))
+    (row,) = csv.DictReader(io.StringIO(as_focus(whole)))
+    assert [row[name] for name in ("BilledCost", "ListUnitPrice", "PricingQuantity")] == [
+        "32.0",
+        "2.0",
+        "16.000000000000",
+    ]
 
 
 def test_a_pdf_of_one_invoice_is_always_the_same_file() -> None:

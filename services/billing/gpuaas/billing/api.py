@@ -17,11 +17,10 @@ from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.corrections import correction_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.routes.documents import document_routes, party_routes
+from gpuaas.billing.routes.ledger import journal_routes, ledger_routes
 from gpuaas.billing.routes.re_ratings import re_rating_routes
 from gpuaas.billing.routes.settling import note_routes, payment_routes, tax_routes
 from gpuaas.billing.shapes import (
-    BalanceShown,
-    BalancesShown,
     ChargesShown,
     EstimateOrder,
     EstimateShown,
@@ -36,10 +35,6 @@ from gpuaas.billing.shapes import (
     RunShown,
     RunsPage,
     StartBillingRun,
-    TransferShown,
-    TransfersPage,
-    TrialBalanceShown,
-    TrialBalancesShown,
     UsagePage,
     UsageShown,
     as_csv,
@@ -70,7 +65,8 @@ def router(desk: Desk) -> APIRouter:
         _invoices,
         document_routes,
         party_routes,
-        _ledger,
+        ledger_routes,
+        journal_routes,
         _runs,
         credit_routes,
         balance_routes,
@@ -218,37 +214,6 @@ def _invoices(routes: APIRouter, desk: Desk) -> None:
             given = {"Content-Disposition": f'attachment; filename="{whole.number}.csv"'}
             return Response(as_csv(whole), media_type=CSV, headers=given)
         return whole
-
-
-def _ledger(routes: APIRouter, desk: Desk) -> None:
-    views, db = desk.views, desk.database
-    seen = [Depends(fresh(views.ledger))]
-
-    @routes.get(
-        "/v1/tenants/{tenant_id}/ledger/balances", dependencies=seen, summary="Every account of a tenant's ledger."
-    )
-    async def balances(
-        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.ledger.read"))]
-    ) -> BalancesShown:
-        found = await views.ledger.balances_of(db, tenant_id)
-        return BalancesShown(tenant_id=tenant_id, items=shown(BalanceShown, found))
-
-    @routes.get(
-        "/v1/tenants/{tenant_id}/ledger/transfers", dependencies=seen, summary="A tenant's transfers, newest first."
-    )
-    async def transfers(
-        tenant_id: str, caller: Annotated[Caller, Depends(permit("billing.ledger.read"))], asked: Asked
-    ) -> TransfersPage:
-        found = await views.ledger.transfers_of(db, tenant_id, asked.key(int), asked.limit + 1)
-        rows, cursor = page_of(asked, found)
-        return TransfersPage(items=shown(TransferShown, rows), next_cursor=cursor)
-
-    @routes.get("/v1/trial-balance", dependencies=seen, summary="All ledgers together, by currency: zero.")
-    async def trial_balance(
-        caller: Annotated[Caller, Depends(permit("billing.trial-balance.read"))],
-    ) -> TrialBalancesShown:
-        items = shown(TrialBalanceShown, await views.ledger.trial_balance(db))
-        return TrialBalancesShown(balanced=all(item.difference == 0 for item in items), items=items)
 
 
 def _runs(routes: APIRouter, desk: Desk) -> None:

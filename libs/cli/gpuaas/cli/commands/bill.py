@@ -9,6 +9,8 @@ import click
 from gpuaas.cli.commands.bill_corrections import correction_commands
 from gpuaas.cli.commands.bill_credit import budget_commands, credit_commands
 from gpuaas.cli.commands.bill_documents import document_commands
+from gpuaas.cli.commands.bill_ledger import ledger_commands
+from gpuaas.cli.commands.bill_runs import run_commands
 from gpuaas.cli.commands.bill_settling import settling_commands
 from gpuaas.cli.commands.bill_what_if import what_if
 from gpuaas.cli.here import open_suite, tenant_path
@@ -96,6 +98,8 @@ for _part in (
     *document_commands,
     *settling_commands,
     *correction_commands,
+    *ledger_commands,
+    *run_commands,
     what_if,
 ):
     command.add_command(_part)

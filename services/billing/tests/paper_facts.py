@@ -1,0 +1,82 @@
+"""Invoices as their documents see them, one for each way of being taxed. One law: figures that add up by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from billing_world import AUGUST, SEPTEMBER
+from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
+from gpuaas.billing.domain.invoice_party import Party
+
+SELLER = Party(
+    legal_name="GPU Works GmbH",
+    street="Mainzer Landstraße 1",
+    city="Frankfurt am Main",
+    postal_code="60329",
+    country="DE",
+    vat_id="DE123456789",
+    registration_id="HRB 123456",
+    iban="DE89370400440532013000",
+)
+BUYER = Party(
+    legal_name="Acme Research SE",
+    street="Rue de la Loi 16",
+    city="Bruxelles",
+    postal_code="1000",
+    country="BE",
+    vat_id="BE0123456789",
+    buyer_reference="CC-4711",
+)
+
+
+def line(number: int, gpu_ms: int, price: str, amount: str) -> LineFacts:
+    return LineFacts(
+        line_id=f"l-{number}",
+        project_id="vision",
+        gpu_model="nvidia-h100-sxm-80gb",
+        gpu_us=gpu_ms * 1_000,
+        unit_price=Decimal(price),
+        price_book_id="list-eur",
+        price_book_version=number,
+        amount=Decimal(amount),
+        usage_count=3,
+        usage_sha256="ab" * 32,
+    )
+
+
+INVOICE = InvoiceFacts(
+    invoice_id="inv-1",
+    run_id="run-1",
+    number="INV-2026-000001",
+    tenant_id="acme",
+    currency="EUR",
+    period_start=AUGUST,
+    period_end=SEPTEMBER,
+    finalized_at=datetime(2026, 9, 2, 3, 4, 5, tzinfo=UTC),
+    total=Decimal("39.85"),
+    content_sha256="cd" * 32,
+    lines=(line(1, 16 * 3_600_000, "2.49", "39.84"), line(2, 14_458, "2.49", "0.01")),
+    seller=SELLER,
+    buyer=BUYER,
+)
+TAXED = replace(
+    INVOICE,
+    taxes=(TaxFacts("S", Decimal(19), Decimal("39.85"), Decimal("7.57")),),
+    due_at=datetime(2026, 9, 16, tzinfo=UTC),
+)
+
+
+def taxed(category: str, percent: str, tax: str, reason: str = "") -> InvoiceFacts:
+    group = TaxFacts(category, Decimal(percent), INVOICE.total, Decimal(tax))
+    return replace(INVOICE, taxes=(group,), exemption_reason=reason)
+
+
+BY_TAX = {
+    "S": TAXED,
+    "Z": taxed("Z", "0", "0.00"),
+    "E": taxed("E", "0", "0.00", "Exempt by article 44"),
+    "AE": taxed("AE", "0", "0.00", "Reverse charge"),
+    "O": INVOICE,
+}
