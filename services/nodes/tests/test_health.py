@@ -15,6 +15,7 @@ from gpuaas.contracts.nodes import (
     NodeHealthChanged,
 )
 from gpuaas.nodes.domain.automation import (
+    ANSWERS_MAX,
     AUTOMATION,
     AskWithdrawal,
     Automation,
@@ -216,7 +217,39 @@ def test_automation_can_be_switched_off_and_says_what_it_would_have_done() -> No
 def test_a_machine_that_is_starting_is_not_failing() -> None:
     events, state = given_to(ask("n-0", serving=False))
     assert guard_of(events) == "not-in-service"
-    assert state == Automation()
+    assert (state.withdrawn, state.recent) == (frozenset(), ()), "it costs nothing"
+
+
+LEASED = "reservation rsv-1, window 0 from 2026-08-04T18:00Z on, could not be kept elsewhere"
+
+
+def leased(minutes: float = 0, fault_number: int = 1) -> AskWithdrawal:
+    return replace(ask("n-0", minutes), leased=LEASED, unkept_windows=2, fault_number=fault_number)
+
+
+def test_the_budget_is_leased_to_what_tenants_were_promised() -> None:
+    (said,), state = given_to(leased())
+    assert isinstance(said, AutomaticWithdrawalWithheld)
+    assert (said.guard, said.reason, said.unkept_windows, said.attempt) == ("drain-budget", LEASED, 2, 1)
+    (granted,), _ = given_to(leased(), ask("n-0", 9))
+    assert isinstance(granted, AutomaticWithdrawalGranted), "the promise is kept elsewhere by now"
+    assert (granted.fault_number, granted.attempt) == (1, 2)
+    assert state.withheld["gpu-a"].leased
+
+
+def test_what_is_withheld_is_said_once_until_its_reason_or_the_fault_changes() -> None:
+    assert given_to(leased(), leased(1))[0] == []
+    (full,), state = given_to(leased(), replace(ask("n-0", 2), guard=Guard(enabled=False)))
+    assert (guard_of([full]), state.withheld["gpu-a"].attempt) == ("disabled", 2)
+    (newer,), state = given_to(leased(), leased(3, fault_number=2))
+    assert (guard_of([newer]), state.withheld["gpu-a"].attempt) == ("drain-budget", 1)
+
+
+def test_answers_about_one_fault_have_an_end_and_a_grant_is_said_whenever_it_comes() -> None:
+    back_and_forth = [leased(n) if n % 2 else replace(ask("n-0", n), guard=Guard(enabled=False)) for n in range(60)]
+    said = [given_to(*back_and_forth[: n + 1])[0] for n in range(len(back_and_forth))]
+    assert sum(map(len, said)) == ANSWERS_MAX
+    assert isinstance(given_to(*back_and_forth, ask("n-0", 99))[0][0], AutomaticWithdrawalGranted)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 400)), max_size=80), st.integers(1, 60))

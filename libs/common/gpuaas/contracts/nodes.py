@@ -426,11 +426,19 @@ class AutomaticWithdrawalGranted(Event):
     allowed: Annotated[int, Field(strict=True, ge=0, le=1000000)]
     """Most that may be."""
 
+    fault_number: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """Which fault of the component's life it answers; absent: not recorded then."""
+
+    attempt: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """Which answer to this fault it is, from 1; later ones follow when what held the first back has
+    changed. Absent: the first.
+    """
+
 
 class AutomaticWithdrawalWithheld(Event):
     """Automatic withdrawal withheld. The platform would have closed a machine by itself and did not:
-    automation is switched off, the drain budget is used up, or the breaker is open. A person
-    decides.
+    automation is switched off, the drain budget is used up or leased to what tenants were promised,
+    or the breaker is open. It is asked again when that has passed; until then a person decides.
     """
 
     TYPE: ClassVar[str] = "gpuaas.nodes.automatic-withdrawal-withheld.v1"
@@ -458,6 +466,19 @@ class AutomaticWithdrawalWithheld(Event):
 
     guard: AutomationGuard
     """What held it back."""
+
+    fault_number: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """Which fault of the component's life it answers; absent: not recorded then."""
+
+    attempt: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """Which answer to this fault it is, from 1; later ones follow when what held the first back has
+    changed. Absent: the first.
+    """
+
+    unkept_windows: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """Windows of reservations that would have too few GPUs without the machine: what the budget is
+    leased to. Absent: that is not why.
+    """
 
 
 class AutomationBreakerClosed(Event):
@@ -749,6 +770,11 @@ class MaintenanceScheduled(Event):
     firmware: Annotated[tuple[FirmwareGoal, ...], Field(min_length=1, max_length=16)] | None = None
     """Firmware that the window brings to a version, in this order; absent: none."""
 
+    over_promises: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """Windows of reservations that are knowingly left with too few GPUs by this; absent: none was
+    found.
+    """
+
 
 class MaintenanceStarted(Event):
     """Maintenance started. The window is open: work on its machines begins, on each as soon as it is
@@ -978,6 +1004,11 @@ class NodeDrainOrdered(Event):
 
     window_id: Label | None = None
     """The maintenance window it belongs to; absent: an operator's order of its own."""
+
+    over_promises: Annotated[int, Field(strict=True, ge=1, le=1000000)] | None = None
+    """Windows of reservations that are knowingly left with too few GPUs by this; absent: none was
+    found.
+    """
 
 
 class NodeDrained(Event):

@@ -2,9 +2,6 @@
 
 The provider is asked outside any transaction; its answer comes back as a command whose cause is the registration. Every
 step may happen again after a crash: adopting is idempotent by our id, and what the log already knows is not said twice.
-
-A verdict on a component closes or opens its machine, and nothing automatic passes the guard: the pool's automation
-decides first, and only what it granted becomes a hold, by the policy that alone lifts it.
 """
 
 from __future__ import annotations
@@ -24,38 +21,30 @@ from gpuaas.common.ids import derived_id
 from gpuaas.common.reactions import Reaction
 from gpuaas.contracts.allocations import ClaimGranted
 from gpuaas.contracts.nodes import (
-    NodeHealthChanged,
     NodeHeartbeatLost,
     NodeRegistered,
-    NodeRetired,
 )
 from gpuaas.nodes.domain.automation import (
     AUTOMATION,
-    AskWithdrawal,
     Automation,
     AutomationCommand,
-    EndWithdrawal,
-    Guard,
 )
 from gpuaas.nodes.domain.automation import VOCABULARY as AUTOMATION_VOCABULARY
-from gpuaas.nodes.domain.axes import OWN_NAME, SERVING, Condition, Hold, Isolation, Lifecycle, Node, NodeState
+from gpuaas.nodes.domain.axes import OWN_NAME, SERVING, Isolation, Lifecycle, Node, NodeState
 from gpuaas.nodes.domain.burn_in import BurnInPolicy
 from gpuaas.nodes.domain.component import COMPONENT, Component, ComponentCommand, ReportFault
 from gpuaas.nodes.domain.component import VOCABULARY as COMPONENT_VOCABULARY
-from gpuaas.nodes.domain.faults import CLOSING, ComponentCondition, FaultClass, FaultRules
+from gpuaas.nodes.domain.faults import FaultClass, FaultRules
 from gpuaas.nodes.domain.hardware import Field, SeenMachine
 from gpuaas.nodes.domain.node import NODE, VOCABULARY
 from gpuaas.nodes.domain.orders import (
     BeginOnboarding,
-    LiftHold,
     NodeCommand,
-    PlaceHold,
     RecordAllocated,
     RecordHardware,
     RecordUnusableHardware,
     ValidateNode,
 )
-from gpuaas.nodes.domain.proofs import POLICY
 from gpuaas.nodes.domain.rulebook import CURRENT, RULEBOOK, RuleBook, SwitchOnRules
 from gpuaas.nodes.domain.rulebook import VOCABULARY as RULES_VOCABULARY
 from gpuaas.nodes.ports import EnrolsMachines, ProviderRefused, Unanswered, UnknownMachine, Wanted
@@ -219,7 +208,6 @@ AUTOMATION_ENTITY: Final[Entity[Automation, AutomationCommand]] = Entity(
     "nodes", "automation", AUTOMATION, AUTOMATION_VOCABULARY
 )
 RULES_ENTITY: Final[Entity[RuleBook, SwitchOnRules]] = Entity("nodes", "fault-rules", RULEBOOK, RULES_VOCABULARY)
-_HOLD: Final = "health-"
 
 
 class RulesInForce:
@@ -236,87 +224,9 @@ class RulesInForce:
         return (await self.book()).rules
 
 
-def hold_id_of(component_id: str) -> str:
-    """The hold that a component's verdict places on its machine."""
-    return f"{_HOLD}{derived_id('health-hold', component_id).replace('-', '')[:24]}"
-
-
 def machine_component_of(node_id: str) -> str:
     """The component that a machine as a whole is."""
     return f"machine-{derived_id('machine-component', node_id).replace('-', '')[:24]}"
-
-
-class GuardHealth(Reaction):
-    """A component's verdict closes or opens its machine, within the guard; a machine that left frees its budget."""
-
-    name = "guard-health"
-    reads = (NodeHealthChanged, NodeRetired)
-
-    def __init__(self, commands: Commands, guard: Guard, in_service: Callable[[str], Awaitable[int]]) -> None:
-        self._commands = commands
-        self._guard = guard
-        self._in_service = in_service
-
-    def key(self, fact: Fact) -> str:
-        """The machine: verdicts on its components are handled in order."""
-        event = fact.event
-        assert isinstance(event, NodeHealthChanged | NodeRetired)
-        return event.node_id
-
-    async def react(self, fact: Fact) -> None:
-        event = fact.event
-        assert isinstance(event, NodeHealthChanged | NodeRetired)
-        node, _ = await self._commands.state(NODE_ENTITY, PLATFORM, event.node_id)
-        if not isinstance(node, Node):
-            return
-        if isinstance(event, NodeRetired):
-            await self._end(node, "the machine left the fleet", fact)
-        elif node.lifecycle is Lifecycle.RETIRED:
-            return
-        elif ComponentCondition(event.condition) in CLOSING:
-            await self._close(node, event, fact)
-        else:
-            await self._open(node, event, fact)
-
-    async def _close(self, node: Node, event: NodeHealthChanged, fact: Fact) -> None:
-        pool_id = node.expected.pool_id
-        ask = AskWithdrawal(
-            pool_id=pool_id,
-            node_id=node.node_id,
-            component_id=event.component_id,
-            rule_version=event.rule_version,
-            reason=event.reason,
-            now=event.decided_at,
-            in_service=await self._in_service(pool_id),
-            serving=node.lifecycle in SERVING and node.health.hardware is Condition.HEALTHY,
-            guard=self._guard,
-        )
-        cause = Cause.of(fact, OWN_NAME, "ask")
-        outcome = await self._commands.execute(AUTOMATION_ENTITY, PLATFORM, pool_id, ask, cause)
-        if node.node_id not in outcome.state.withdrawn:
-            _log.warning("node %s stays open: automation withheld its withdrawal", node.node_id)
-            return
-        hold = Hold(hold_id_of(event.component_id), POLICY, event.reason, None)
-        if node.hold(hold.hold_id) is None:
-            await self._give(node.node_id, PlaceHold(hold), fact)
-
-    async def _open(self, node: Node, event: NodeHealthChanged, fact: Fact) -> None:
-        hold_id = hold_id_of(event.component_id)
-        if node.hold(hold_id) is not None:
-            await self._give(node.node_id, LiftHold(hold_id, POLICY, event.reason), fact)
-        if not any(hold.owner == POLICY and hold.hold_id != hold_id for hold in node.holds):
-            await self._end(node, "every component is healthy enough again", fact)
-
-    async def _end(self, node: Node, reason: str, fact: Fact) -> None:
-        pool_id = node.expected.pool_id
-        end = EndWithdrawal(pool_id, node.node_id, reason)
-        await self._commands.execute(AUTOMATION_ENTITY, PLATFORM, pool_id, end, Cause.of(fact, OWN_NAME, "end"))
-
-    async def _give(self, node_id: str, command: NodeCommand, fact: Fact) -> None:
-        try:
-            await self._commands.execute(NODE_ENTITY, PLATFORM, node_id, command, Cause.of(fact, OWN_NAME, "hold"))
-        except (Rejected, NotFound) as overtaken:
-            _log.info("node %s: %s", node_id, overtaken.detail)
 
 
 class CountSilences(Reaction):

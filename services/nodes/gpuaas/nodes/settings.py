@@ -47,6 +47,9 @@ class NodesSettings(Settings):
         remedy_automation: whether resets and reboots that verdicts order are carried out, or only named.
         remedy_timeout_s: real seconds after which one that has not reported counts as failed.
         health_automation: whether unhealthy machines are closed by the platform itself; else it only says so.
+        withdrawal_retry_s: real seconds between two looks at withdrawals that were withheld.
+        promise_horizon_s: world seconds that a machine which is withdrawn or drained is counted out for, when it is
+            asked whether what was promised to tenants could be kept without it.
         drain_budget_share: share of a pool's machines in service that may be closed automatically; at least one.
         breaker_burst_max: automatic closings within `breaker_burst_s` world seconds that are believed.
         breaker_burst_s: see above.
@@ -75,6 +78,8 @@ class NodesSettings(Settings):
     remedy_automation: bool = True
     remedy_timeout_s: float = Field(default=1_800.0, gt=0, le=86_400)
     health_automation: bool = True
+    withdrawal_retry_s: float = Field(default=5.0, gt=0, le=3600)
+    promise_horizon_s: float = Field(default=86_400.0, ge=0, le=90 * 86_400)
     drain_budget_share: float = Field(default=0.1, gt=0, le=1)
     breaker_burst_max: int = Field(default=20, ge=1, le=900)
     breaker_burst_s: float = Field(default=600.0, gt=0, le=86_400)

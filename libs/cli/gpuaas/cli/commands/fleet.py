@@ -168,10 +168,30 @@ def uncordon(node_id: str, reason: str, json_: bool) -> None:
 )
 @click.option("--notice-s", type=click.IntRange(0), default=0, show_default=True, help="Seconds that tenants get.")
 @click.option("--reason", required=True, help="Why, in a sentence that tenants may read.")
+@click.option("--over-promises", is_flag=True, help="Though reservations are left with too few GPUs by it.")
 @as_json
-def drain(node_id: str, mode: str, notice_s: int, reason: str, json_: bool) -> None:
-    """Have NODE_ID become empty: nothing new lands there, and what runs ends as the mode says."""
-    order("nodes", f"{_path(node_id)}/drain", {"mode": mode, "notice_s": notice_s, "reason": reason}, json_)
+def drain(node_id: str, mode: str, notice_s: int, reason: str, over_promises: bool, json_: bool) -> None:
+    """Have NODE_ID become empty: nothing new lands there, and what runs ends as the mode says.
+
+    Refused where a reservation could not be kept without it, unless --over-promises is given.
+    """
+    body = {"mode": mode, "notice_s": notice_s, "reason": reason}
+    order("nodes", f"{_path(node_id)}/drain", body | ({"over_promises": True} if over_promises else {}), json_)
+
+
+@command.command()
+@click.argument("node_id")
+@as_json
+def promises(node_id: str, json_: bool) -> None:
+    """What is kept on NODE_ID for reservations, and how many GPUs of it could not be kept elsewhere."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with open_suite() as suite:
+            return [item async for item in suite.items("nodes", f"{_path(node_id)}/promises")]
+
+    columns = {"reservation": "reservation_id", "window": "window", "tenant": "tenant_id", "GPUs": "gpus"}
+    columns |= {"starts": "starts_at", "ends": "ends_at", "not elsewhere": "not_elsewhere_gpus"}
+    print_items(f"Promised on {node_id}", columns, finish(work), json_)
 
 
 @command.command()

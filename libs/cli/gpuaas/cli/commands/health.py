@@ -79,6 +79,9 @@ def automation(pool_id: str, json_: bool) -> None:
         return
     breaker = "open, until a person closes it" if found["breaker_open"] else "closed"
     print_table(pool_id, ["", ""], [["breaker", breaker], ["withdrawn", ", ".join(found["withdrawn"]) or "none"]])
+    columns = {"node": "node_id", "component": "component_id", "fault": "fault_number", "held back by": "guard"}
+    columns |= {"for a promise": "leased", "answers": "attempt"}
+    print_items("Left open, and asked for again", columns, found["withheld"], json_)
     columns = {"component": "component_id", "fault": "fault_number", "action": "action", "held back by": "guard"}
     print_items("Remedies", columns, found["remedies"], json_)
 

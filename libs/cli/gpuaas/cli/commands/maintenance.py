@@ -57,9 +57,10 @@ def command() -> None:
 @click.option("--postponements-max", type=click.IntRange(0, 16), default=0, show_default=True, help="How often.")
 @click.option("--firmware", multiple=True, help="component=version, in order; again for more.")
 @click.option("--reason", required=True, help="What and why, in a sentence that tenants may read.")
+@click.option("--over-promises", is_flag=True, help="Though reservations are left with too few GPUs by it.")
 @as_json
 def plan(window_id: str, nodes: tuple[str, ...], firmware: tuple[str, ...], json_: bool, **given: Any) -> None:
-    """Plan WINDOW_ID; tenants with work on its machines are told."""
+    """Plan WINDOW_ID; tenants with work on its machines are told. Refused where it would break a reservation."""
     body = {"window_id": window_id, "node_ids": sorted(set(nodes)), **given}
     order("nodes", HOME, body | {"firmware": [_goal(each) for each in firmware]}, json_)
 

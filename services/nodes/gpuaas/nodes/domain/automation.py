@@ -1,7 +1,9 @@
 """How much the platform may close by itself in one pool. One law: a bad rule cannot empty a pool.
 
-Withdrawals count against a drain budget, a share of the machines in service; too many in a short time open a breaker
-that only a person closes. A machine that is not in service is starting or in repair, not failing: it costs nothing.
+Withdrawals count against a drain budget, a share of the machines in service, of which that is leased away which
+tenants were promised; too many in a short time open a breaker that only a person closes. A machine that is not in
+service is starting or in repair, not failing: it costs nothing. What is held back may be asked again for ever: the same
+answer is said once.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ VOCABULARY: Final = Vocabulary(
 )
 
 
+ANSWERS_MAX: Final = 16
+"""Answers about one fault that are said; a grant is said whenever it comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """The limits.
@@ -62,6 +68,10 @@ class AskWithdrawal:
     Attributes:
         in_service: machines of the pool in service, the withdrawn ones included.
         serving: whether this machine is in service.
+        fault_number: the fault of the component's life that it answers.
+        leased: what the machine is needed for, in a sentence; None: it is not, or the fault is such that it does not
+            matter.
+        unkept_windows: promised windows that could not be kept without the machine.
     """
 
     pool_id: str
@@ -73,6 +83,9 @@ class AskWithdrawal:
     in_service: int
     serving: bool
     guard: Guard
+    fault_number: int = 1
+    leased: str | None = None
+    unkept_windows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +127,29 @@ AutomationCommand: TypeAlias = AskWithdrawal | AskRemedy | EndWithdrawal | Close
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """The newest answer about a component whose machine was not withdrawn; `attempt` counts them for one fault."""
+
+    node_id: str
+    fault_number: int
+    guard: str
+    leased: bool
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Automation:
     """What the platform did by itself in one pool.
 
     Attributes:
+        withheld: component → the newest answer, until a withdrawal is granted.
         remedies: component → the newest answer about one: (fault number, action, None: granted, else the guard).
     """
 
     withdrawn: frozenset[str] = frozenset()
     recent: tuple[datetime, ...] = ()
     breaker_open: bool = False
+    withheld: Mapping[str, Withheld] = field(default_factory=dict)
     remedies: Mapping[str, tuple[int, RemedyAction, str | None]] = field(default_factory=dict)
 
     def granted_to(self, component_id: str, fault_number: int, action: RemedyAction) -> bool:
@@ -133,7 +159,7 @@ class Automation:
 def decide(command: AutomationCommand, state: Automation) -> Sequence[Event]:
     match command:
         case AskWithdrawal() as ask:
-            return [] if ask.node_id in state.withdrawn else _asked(ask, state)
+            return [] if ask.node_id in state.withdrawn else _answered(ask, state)
         case AskRemedy() as ask:
             return _remedy(ask, state)
         case EndWithdrawal() as end:
@@ -147,34 +173,53 @@ def decide(command: AutomationCommand, state: Automation) -> Sequence[Event]:
     raise Rejected(f"automation cannot {type(command).__name__}")
 
 
-def _asked(ask: AskWithdrawal, state: Automation) -> list[Event]:
-    guard, allowed = ask.guard, ask.guard.allowed(ask.in_service)
+def _answered(ask: AskWithdrawal, state: Automation) -> list[Event]:
+    """What the guards say, and how often this fault was answered; the same answer again has nothing to add."""
+    before = state.withheld.get(ask.component_id)
+    if before is None or (before.node_id, before.fault_number) != (ask.node_id, ask.fault_number):
+        before = None
+    attempt = before.attempt + 1 if before else 1
+    if (held := _held_back(ask, state)) is None:
+        return [_granted(ask, state, attempt)]
+    guard, reason, opens = held
+    opened = AutomationBreakerOpened(pool_id=ask.pool_id, reason=reason, opened_at=ask.now)
+    leased = guard == "drain-budget" and reason == ask.leased
+    told = before is not None and ((before.guard, before.leased) == (guard, leased) or attempt > ANSWERS_MAX)
+    said: list[Event] = [] if told else [_withheld(ask, guard, reason, attempt, leased)]
+    return [opened, *said] if opens else said
+
+
+def _held_back(ask: AskWithdrawal, state: Automation) -> tuple[str, str, bool] | None:
+    """The guard, why, and whether it opens the breaker; None: nothing holds it back."""
+    guard, withdrawn = ask.guard, len(state.withdrawn)
     burst = sum(1 for at in state.recent if (ask.now - at).total_seconds() < guard.burst_s)
     if not guard.enabled:
-        return [_withheld(ask, "disabled", "automation is switched off by a setting")]
+        return "disabled", "automation is switched off by a setting", False
     if not ask.serving:
-        return [_withheld(ask, "not-in-service", "the machine is not in service; it takes no new work anyway")]
+        return "not-in-service", "the machine is not in service; it takes no new work anyway", False
     if state.breaker_open:
-        return [_withheld(ask, "breaker-open", "the breaker is open until a person closes it")]
+        return "breaker-open", "the breaker is open until a person closes it", False
     if burst >= guard.burst_max:
-        told = f"{burst} withdrawals within {guard.burst_s:g} s"
-        opened = AutomationBreakerOpened(pool_id=ask.pool_id, reason=told, opened_at=ask.now)
-        return [opened, _withheld(ask, "breaker-open", told)]
-    if len(state.withdrawn) >= allowed:
-        told = f"{len(state.withdrawn)} of {ask.in_service} machines are withdrawn already, which is the most"
-        return [_withheld(ask, "drain-budget", told)]
-    return [
-        AutomaticWithdrawalGranted(
-            pool_id=ask.pool_id,
-            node_id=ask.node_id,
-            component_id=ask.component_id,
-            rule_version=ask.rule_version,
-            reason=ask.reason,
-            decided_at=ask.now,
-            withdrawn=len(state.withdrawn) + 1,
-            allowed=allowed,
-        )
-    ]
+        return "breaker-open", f"{burst} withdrawals within {guard.burst_s:g} s", True
+    if withdrawn >= guard.allowed(ask.in_service):
+        told = f"{withdrawn} of {ask.in_service} machines are withdrawn already, which is the most"
+        return "drain-budget", told, False
+    return ("drain-budget", ask.leased, False) if ask.leased is not None else None
+
+
+def _granted(ask: AskWithdrawal, state: Automation, attempt: int) -> AutomaticWithdrawalGranted:
+    return AutomaticWithdrawalGranted(
+        pool_id=ask.pool_id,
+        node_id=ask.node_id,
+        component_id=ask.component_id,
+        rule_version=ask.rule_version,
+        reason=ask.reason,
+        decided_at=ask.now,
+        withdrawn=len(state.withdrawn) + 1,
+        allowed=ask.guard.allowed(ask.in_service),
+        fault_number=ask.fault_number,
+        attempt=attempt,
+    )
 
 
 def _remedy(ask: AskRemedy, state: Automation) -> list[Event]:
@@ -212,16 +257,19 @@ HELD_BACK: Final[Mapping[str, str]] = {
 """Why a remedy is withheld, by guard."""
 
 
-def _withheld(ask: AskWithdrawal, guard: str, reason: str) -> AutomaticWithdrawalWithheld:
+def _withheld(ask: AskWithdrawal, guard: str, reason: str, attempt: int, leased: bool) -> AutomaticWithdrawalWithheld:
     return AutomaticWithdrawalWithheld.model_validate(
         {
             "pool_id": ask.pool_id,
             "node_id": ask.node_id,
             "component_id": ask.component_id,
             "rule_version": ask.rule_version,
-            "reason": reason,
+            "reason": reason[:500],
             "decided_at": ask.now,
             "guard": guard,
+            "fault_number": ask.fault_number,
+            "attempt": attempt,
+            "unkept_windows": ask.unkept_windows or None if leased else None,
         }
     )
 
@@ -230,7 +278,8 @@ def evolve(state: Automation, event: Event) -> Automation:
     match event:
         case AutomaticWithdrawalGranted() as fact:
             recent = (*state.recent, fact.decided_at)[-1_000:]
-            return replace(state, withdrawn=state.withdrawn | {fact.node_id}, recent=recent)
+            waiting = {name: held for name, held in state.withheld.items() if held.node_id != fact.node_id}
+            return replace(state, withdrawn=state.withdrawn | {fact.node_id}, recent=recent, withheld=waiting)
         case AutomaticWithdrawalEnded() as fact:
             return replace(state, withdrawn=state.withdrawn - {fact.node_id})
         case AutomationBreakerOpened():
@@ -241,8 +290,10 @@ def evolve(state: Automation, event: Event) -> Automation:
             guard = fact.guard if isinstance(fact, AutomaticRemedyWithheld) else None
             answer = (fact.fault_number, RemedyAction(fact.action), guard)
             return replace(state, remedies={**state.remedies, fact.component_id: answer})
-        case AutomaticWithdrawalWithheld():
-            return state
+        case AutomaticWithdrawalWithheld() as fact:
+            leased = fact.unkept_windows is not None
+            held = Withheld(fact.node_id, fact.fault_number or 0, fact.guard, leased, fact.attempt or 1)
+            return replace(state, withheld={**state.withheld, fact.component_id: held})
         case _:
             raise Unreadable(f"{event.TYPE} is no part of a pool's automation")
 

@@ -70,6 +70,7 @@ class Component:
     """What is known of a component; `component_id` is None while nothing is.
 
     Attributes:
+        rule_version, reason: of the newest verdict.
         last_seen: (class, code) → when it was last recorded.
     """
 
@@ -78,6 +79,8 @@ class Component:
     serial: str = ""
     life: Life = field(default_factory=Life)
     action: Action = Action.NONE
+    rule_version: str = ""
+    reason: str = ""
     last_seen: Mapping[tuple[FaultClass, str | None], datetime] = field(default_factory=dict)
 
 
@@ -164,7 +167,10 @@ def evolve(component: Component, event: Event) -> Component:
             return replace(component, life=recovered(component.life), action=Action.NONE)
         case NodeHealthChanged() as fact:
             verdict = Verdict(ComponentCondition(fact.condition), Action(fact.action))
-            return replace(component, life=lived(component.life, verdict), action=verdict.action)
+            life = lived(component.life, verdict)
+            return replace(
+                component, life=life, action=verdict.action, rule_version=fact.rule_version, reason=fact.reason
+            )
         case _:
             raise Unreadable(f"{event.TYPE} is no part of a component's history")
 

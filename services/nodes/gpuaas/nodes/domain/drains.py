@@ -15,6 +15,7 @@ from gpuaas.contracts.nodes import NodeDrainCancelled, NodeDrained, NodeDrainOrd
 from gpuaas.nodes.domain.admission import said
 from gpuaas.nodes.domain.axes import DRAIN_HOLD, OWN_NAME, Drain, DrainMode, Node
 from gpuaas.nodes.domain.orders import CancelDrain, OrderDrain, RecordDrained
+from gpuaas.nodes.domain.promises import insist
 
 NOTICE_S_MAX: Final = 30 * 86_400
 
@@ -26,6 +27,7 @@ def ordered(node: Node, order: OrderDrain) -> list[Event]:
     standing = node.drain
     if standing is not None and (standing.drained_at is not None or order.mode.rank <= standing.mode.rank):
         return []
+    over_promises = insist(order.unkept, order.over_promises, f"draining node {node.node_id}")
     event = NodeDrainOrdered(
         node_id=node.node_id,
         mode=order.mode.value,
@@ -34,6 +36,7 @@ def ordered(node: Node, order: OrderDrain) -> list[Event]:
         reason=said("reason", order.reason),
         ordered_at=order.now,
         window_id=order.window_id if standing is None else standing.window_id,
+        over_promises=over_promises,
     )
     if node.hold(DRAIN_HOLD) is not None:
         return [event]

@@ -26,6 +26,7 @@ from gpuaas.contracts.nodes import (
 from gpuaas.nodes.domain.admission import said
 from gpuaas.nodes.domain.axes import DrainMode
 from gpuaas.nodes.domain.drains import NOTICE_S_MAX
+from gpuaas.nodes.domain.promises import Unkept, insist, told
 
 NODES_MAX: Final = 1_000
 POSTPONE_S_MAX: Final = 90 * 86_400
@@ -79,9 +80,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleMaintenance:
+    """Plan it, though `unkept` windows of reservations could not be kept meanwhile if `over_promises` says so."""
+
     window_id: str
     plan: Plan
     now: datetime
+    unkept: Sequence[Unkept] = ()
+    over_promises: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +99,17 @@ class AcceptMaintenance:
 
 @dataclass(frozen=True, slots=True)
 class PostponeMaintenance:
-    """Begin at `starts_at` instead; the length stays. `tenant_id` asks for it, or with None an operator."""
+    """Begin at `starts_at` instead; the length stays. `tenant_id` asks for it, or with None an operator.
+
+    Attributes:
+        unkept: promised windows that could not be kept at that time.
+    """
 
     starts_at: datetime
     reason: str
     now: datetime
     tenant_id: str | None = None
+    unkept: Sequence[Unkept] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +232,7 @@ def _scheduled(order: ScheduleMaintenance) -> list[Event]:
     _within(
         "seconds from starts_at to ends_at", int((plan.ends_at - plan.starts_at).total_seconds()), 1, DURATION_S_MAX
     )
+    over_promises = insist(order.unkept, order.over_promises, f"window {order.window_id}")
     return [
         MaintenanceScheduled(
             window_id=order.window_id,
@@ -234,6 +245,7 @@ def _scheduled(order: ScheduleMaintenance) -> list[Event]:
             postpone_max_s=plan.postpone_max_s,
             postponements_max=plan.postponements_max,
             firmware=plan.firmware or None,
+            over_promises=over_promises,
         )
     ]
 
@@ -256,6 +268,10 @@ def _postponed(window: Window, order: PostponeMaintenance) -> list[Event]:
         raise Rejected(f"the window may be moved {plan.postponements_max} times and was; accept it or ask an operator")
     if order.starts_at > window.latest_start:
         raise Rejected(f"the policy lets the window begin by {window.latest_start.isoformat()}; choose an earlier time")
+    if order.unkept:
+        # What others were promised is none of a tenant's business.
+        why = told(order.unkept) if order.tenant_id is None else "the machines are promised then"
+        raise Rejected(f"the window cannot begin at {order.starts_at.isoformat()}: {why}; choose another time")
     return [
         MaintenancePostponed(
             window_id=window.window_id,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
 from gpuaas.nodes.domain.axes import DrainMode, Expected, Hold
 from gpuaas.nodes.domain.hardware import Field, SeenMachine
+from gpuaas.nodes.domain.promises import Unkept
 from gpuaas.nodes.domain.proofs import Plan, RemedyAction
 
 
@@ -82,6 +84,8 @@ class OrderDrain:
         notice_s: seconds between the order and the earliest deadline; counts for `NOTICE_THEN_STOP` only.
         deadline: when standing work is to be stopped; never before the notice is over. None: as early as that.
         window_id: the maintenance window that orders it; None: an operator.
+        unkept: promised windows that could not be kept without the machine.
+        over_promises: give the order nevertheless.
     """
 
     mode: DrainMode
@@ -90,6 +94,8 @@ class OrderDrain:
     now: datetime
     deadline: datetime | None = None
     window_id: str | None = None
+    unkept: Sequence[Unkept] = ()
+    over_promises: bool = False
 
 
 @dataclass(frozen=True, slots=True)

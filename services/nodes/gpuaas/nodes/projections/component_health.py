@@ -8,15 +8,33 @@ from typing import Any, Final
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.nodes import NodeFaultReported, NodeHealthChanged
-from gpuaas.nodes.domain.axes import Lifecycle
+from gpuaas.nodes.domain.axes import SERVING, Lifecycle
 from gpuaas.nodes.domain.component import VOCABULARY
 from gpuaas.nodes.domain.faults import CLOSING
-from gpuaas.nodes.domain.proofs import RemedyAction
+from gpuaas.nodes.domain.proofs import POLICY, RemedyAction
 from gpuaas.nodes.projections.nodes import NODES
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, and_, case, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONPATH
 
 REPLAY_MAX: Final = 200_000
 REMEDIES_MAX: Final = 2_000
+LEFT_OPEN_MAX: Final = 100
+"""Withheld withdrawals that are asked for again at a time."""
 _META: Final = MetaData()
 COMPONENTS: Final = Table(
     "components_v2",
@@ -101,6 +119,27 @@ class ComponentHealth(Projection):
         worst = case((COMPONENTS.c.action == RemedyAction.REBOOT.value, 0), else_=1)
         ordered = query.order_by(COMPONENTS.c.node_id, worst, COMPONENTS.c.component_id)
         return await db.fetch(ordered.limit(REMEDIES_MAX))
+
+    async def left_open(self, db: Database, after: int) -> list[Record]:
+        """Components whose machine they should close and which is in service and open, in order of their last change.
+
+        Args:
+            after: position of the last change from which on they are wanted.
+        """
+        closed = func.jsonb_path_exists(NODES.c.holds, cast(f'$.*.owner ? (@ == "{POLICY}")', JSONPATH))
+        query = (
+            select(COMPONENTS)
+            .join(NODES, NODES.c.node_id == COMPONENTS.c.node_id)
+            .where(COMPONENTS.c.condition.in_(sorted(CLOSING)), COMPONENTS.c.position > after)
+            .where(NODES.c.lifecycle.in_(sorted(SERVING)), ~closed)
+        )
+        return await db.fetch(query.order_by(COMPONENTS.c.position).limit(LEFT_OPEN_MAX))
+
+    async def closing(self, db: Database, component_ids: Sequence[str]) -> list[str]:
+        """Those of these components whose condition closes a machine."""
+        of_these = COMPONENTS.c.component_id.in_(list(component_ids)[:REMEDIES_MAX])
+        query = select(COMPONENTS.c.component_id).where(of_these, COMPONENTS.c.condition.in_(sorted(CLOSING)))
+        return [row["component_id"] for row in await db.fetch(query.order_by(COMPONENTS.c.component_id))]
 
     async def turns(self, db: Database) -> list[Record]:
         """The newest `REPLAY_MAX` faults and recoveries, oldest first."""

@@ -23,7 +23,7 @@ from gpuaas.nodes.reactions import AUTOMATION_ENTITY, COMPONENT_ENTITY, NODE_ENT
 from pydantic import Field, model_validator
 
 DIFFERENCES_SHOWN_MAX: Final = 200
-REMEDIES_SHOWN_MAX: Final = 500
+SHOWN_MAX: Final = 500
 
 
 class NewFault(Body):
@@ -74,7 +74,7 @@ def health_router(
     """The routes about faults, components, automation and rules."""
     door = APIRouter(prefix="/v1", tags=["health"])
     _reports(door, commands, clock, rules)
-    _automation(door, commands)
+    _automation(door, commands, health, database)
     _health_questions(door, health, database)
     _rules(door, health, database, commands, clock, rules)
     return door
@@ -107,7 +107,7 @@ def _reports(door: APIRouter, commands: Commands, clock: Clock, rules: RulesInFo
         return caller.accepted(outcome, component_id)
 
 
-def _automation(door: APIRouter, commands: Commands) -> None:
+def _automation(door: APIRouter, commands: Commands, health: ComponentHealth, database: Database) -> None:
     @door.post("/pools/{pool_id}/automation/breaker/close", summary="Let automation go on after a look.")
     async def close_breaker(
         pool_id: Id,
@@ -124,13 +124,27 @@ def _automation(door: APIRouter, commands: Commands) -> None:
         caller: Annotated[Caller, Depends(permit("nodes.automation.read"))],
     ) -> dict[str, Any]:
         state, version = await commands.state(AUTOMATION_ENTITY, PLATFORM, pool_id)
-        withdrawn = sorted(state.withdrawn)
+        standing = await health.closing(database, sorted(state.withheld))
+        withheld = [
+            {"component_id": name, **{field: getattr(state.withheld[name], field) for field in _WITHHELD}}
+            for name in standing
+            if state.withheld[name].node_id not in state.withdrawn
+        ]
         remedies = [
             {"component_id": component_id, "fault_number": number, "action": action, "guard": guard}
             for component_id, (number, action, guard) in sorted(state.remedies.items())
         ]
-        told = {"pool_id": pool_id, "withdrawn": withdrawn, "breaker_open": state.breaker_open}
-        return {**told, "remedies": remedies[:REMEDIES_SHOWN_MAX], "version": version}
+        return {
+            "pool_id": pool_id,
+            "withdrawn": sorted(state.withdrawn),
+            "withheld": withheld[:SHOWN_MAX],
+            "breaker_open": state.breaker_open,
+            "remedies": remedies[:SHOWN_MAX],
+            "version": version,
+        }
+
+
+_WITHHELD: Final = ("node_id", "fault_number", "guard", "leased", "attempt")
 
 
 def _health_questions(door: APIRouter, health: ComponentHealth, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The door of drains and maintenance windows. One law: a tenant sees of a window what touches it, and nothing else."""
+"""The door of maintenance windows. One law: a tenant sees of a window what touches it, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,31 +32,18 @@ from gpuaas.nodes.domain.maintenance import (
     Stage,
     StartMaintenance,
 )
-from gpuaas.nodes.domain.orders import CancelDrain, EndNodeMaintenance, NodeCommand, OrderDrain
+from gpuaas.nodes.domain.orders import EndNodeMaintenance, NodeCommand
+from gpuaas.nodes.domain.promises import Unkept
 from gpuaas.nodes.projections.maintenance_windows import MaintenanceWindows
+from gpuaas.nodes.promising import Promises
 from gpuaas.nodes.reactions import NODE_ENTITY
+from gpuaas.nodes.routes.drains import CLAIMS_SHOWN_MAX, OverPromises, WhyNot, claim_shown
 from gpuaas.nodes.upkeep import Views
 from gpuaas.nodes.windows import MAINTENANCE_ENTITY
 from pydantic import Field
 
 Reason = Annotated[str, Field(min_length=1, max_length=REASON_MAX)]
 Id = Annotated[str, Path(max_length=63)]
-CLAIMS_SHOWN_MAX: Final = 1_000
-
-
-class NewDrain(Body):
-    """How a machine becomes empty."""
-
-    mode: DrainMode = DrainMode.LET_FINISH
-    notice_s: Annotated[int, Field(strict=True, ge=0, le=NOTICE_S_MAX, description="For `notice-then-stop`.")] = 0
-    deadline: Annotated[Moment | None, Field(description="World time; absent: when the notice is over.")] = None
-    reason: Reason
-
-
-class WhyNot(Body):
-    """Why something is called off or done, in a sentence."""
-
-    reason: Reason
 
 
 class NewWindow(Body):
@@ -72,6 +59,7 @@ class NewWindow(Body):
     postpone_max_s: Annotated[int, Field(strict=True, ge=0, le=POSTPONE_S_MAX)] = 0
     postponements_max: Annotated[int, Field(strict=True, ge=0, le=POSTPONEMENTS_MAX)] = 0
     firmware: Annotated[tuple[FirmwareGoal, ...], Field(max_length=FIRMWARE_MAX)] = ()
+    over_promises: OverPromises = False
 
     def plan(self) -> Plan:
         return Plan(
@@ -100,11 +88,12 @@ class WorkDone(Body):
     failed: Annotated[str, Field(min_length=1, max_length=REASON_MAX)] | None = None
 
 
-def maintenance_router(views: Views, windows: MaintenanceWindows, commands: Commands, clock: Clock) -> APIRouter:
-    """The routes about drains and windows, for operators and for tenants."""
+def maintenance_router(
+    views: Views, windows: MaintenanceWindows, promises: Promises, commands: Commands, clock: Clock
+) -> APIRouter:
+    """The routes about windows, for operators and for tenants."""
     door = APIRouter(prefix="/v1", tags=["maintenance"])
-    desk = _Desk(views, windows, commands, clock)
-    _drains(door, desk)
+    desk = _Desk(views, windows, promises, commands, clock)
     _planning(door, desk)
     _progress(door, desk)
     _notices(door, desk)
@@ -114,9 +103,12 @@ def maintenance_router(views: Views, windows: MaintenanceWindows, commands: Comm
 class _Desk:
     """What the routes share: give an order, show a window, know who is affected."""
 
-    def __init__(self, views: Views, windows: MaintenanceWindows, commands: Commands, clock: Clock) -> None:
+    def __init__(
+        self, views: Views, windows: MaintenanceWindows, promises: Promises, commands: Commands, clock: Clock
+    ) -> None:
         self.views = views
         self.windows = windows
+        self.promises = promises
         self.commands = commands
         self.clock = clock
         self.seen = Depends(fresh(windows))
@@ -128,6 +120,18 @@ class _Desk:
     async def to_window(self, caller: Caller, window_id: str, command: MaintenanceCommand) -> Accepted:
         outcome = await self.commands.execute(MAINTENANCE_ENTITY, PLATFORM, window_id, command, caller.cause())
         return caller.accepted(outcome, window_id)
+
+    async def unkept_in(self, plan: Plan) -> list[Unkept]:
+        """What a window would break: its machines take no new work from its notice on."""
+        return await self.promises.unkept_without(plan.node_ids, plan.starts_at, plan.ends_at, work_goes_on=False)
+
+    async def later(self, window_id: str, body: LaterStart, tenant_id: str | None = None) -> PostponeMaintenance:
+        """The order to begin later, with what it would break then."""
+        row = await self.window(window_id)
+        node_ids = list(await self.nodes_of(window_id))
+        ends_at = body.starts_at + (row["ends_at"] - row["starts_at"])
+        unkept = await self.promises.unkept_without(node_ids, body.starts_at, ends_at, work_goes_on=False)
+        return PostponeMaintenance(body.starts_at, body.reason, self.clock.now(), tenant_id, unkept)
 
     async def window(self, window_id: str) -> Record:
         row = await self.windows.window(self.views.database, window_id)
@@ -158,35 +162,18 @@ class _Desk:
         return row
 
 
-def _drains(door: APIRouter, desk: _Desk) -> None:
-    @door.post("/nodes/{node_id}/drain", status_code=202, summary="Have the machine become empty.")
-    async def order_drain(
-        node_id: Id, body: NewDrain, caller: Annotated[Caller, Depends(permit("nodes.drain.order", relief=True))]
-    ) -> Accepted:
-        order = OrderDrain(body.mode, body.notice_s, body.reason, desk.clock.now(), body.deadline)
-        return await desk.to_node(caller, node_id, order)
-
-    @door.get("/nodes/{node_id}/claims", summary="Which allocations have GPUs on the machine, by the pool's history.")
-    async def list_claims(node_id: Id, caller: Annotated[Caller, Depends(permit("nodes.node.read"))]) -> Page:
-        return Page(items=[_claim(each) for each in (await desk.affected([node_id]))[:CLAIMS_SHOWN_MAX]])
-
-    @door.post("/nodes/{node_id}/drain/cancel", status_code=202, summary="Call the drain off.")
-    async def cancel_drain(
-        node_id: Id, body: WhyNot, caller: Annotated[Caller, Depends(permit("nodes.drain.cancel"))]
-    ) -> Accepted:
-        return await desk.to_node(caller, node_id, CancelDrain(body.reason))
-
-
 def _planning(door: APIRouter, desk: _Desk) -> None:
     @door.post("/maintenance-windows", status_code=201, summary="Plan a window; tenants get its notice.")
     async def schedule_maintenance(
         body: NewWindow, caller: Annotated[Caller, Depends(permit("nodes.maintenance.schedule"))]
     ) -> Accepted:
-        plan = body.plan()
+        plan, now = body.plan(), desk.clock.now()
         # One planned a moment ago counts too; two planned in the same instant meet on the machine, which takes one.
         await desk.views.windows_settled()
         await _all_there(desk, plan, body.window_id)
-        return await desk.to_window(caller, body.window_id, ScheduleMaintenance(body.window_id, plan, desk.clock.now()))
+        unkept = await desk.unkept_in(plan)
+        order = ScheduleMaintenance(body.window_id, plan, now, unkept, body.over_promises)
+        return await desk.to_window(caller, body.window_id, order)
 
     @door.get("/maintenance-windows", dependencies=[desk.seen], summary="Windows in order of id.")
     async def list_windows(
@@ -205,14 +192,13 @@ def _planning(door: APIRouter, desk: _Desk) -> None:
         progress = await desk.nodes_of(window_id)
         nodes = [{"node_id": node_id, "progress": step} for node_id, step in progress.items()]
         claims = [] if row["stage"] == Stage.ENDED else await desk.affected(list(progress))
-        return {**_shown(row), "nodes": nodes, "claims": [_claim(each) for each in claims[:CLAIMS_SHOWN_MAX]]}
+        return {**_shown(row), "nodes": nodes, "claims": [claim_shown(each) for each in claims[:CLAIMS_SHOWN_MAX]]}
 
     @door.post("/maintenance-windows/{window_id}/postpone", status_code=202, summary="Begin later, by the policy.")
     async def postpone_window(
         window_id: Id, body: LaterStart, caller: Annotated[Caller, Depends(permit("nodes.maintenance.postpone"))]
     ) -> Accepted:
-        order = PostponeMaintenance(body.starts_at, body.reason, desk.clock.now())
-        return await desk.to_window(caller, window_id, order)
+        return await desk.to_window(caller, window_id, await desk.later(window_id, body))
 
     @door.post("/maintenance-windows/{window_id}/cancel", status_code=202, summary="Call the window off.")
     async def cancel_window(
@@ -286,8 +272,7 @@ def _notices(door: APIRouter, desk: _Desk) -> None:
         caller: Annotated[Caller, Depends(permit("nodes.notice.postpone"))],
     ) -> Accepted:
         await desk.touching(tenant_id, window_id)
-        order = PostponeMaintenance(body.starts_at, body.reason, desk.clock.now(), tenant_id)
-        return await desk.to_window(caller, window_id, order)
+        return await desk.to_window(caller, window_id, await desk.later(window_id, body, tenant_id))
 
 
 async def _all_there(desk: _Desk, plan: Plan, window_id: str) -> None:
@@ -312,12 +297,8 @@ async def _notice(desk: _Desk, tenant_id: str, row: Record) -> dict[str, Any]:
         **{name: row[name] for name in shown},
         "accepted": tenant_id in row["accepted"],
         "postponements_left": max(0, row["postponements_max"] - row["postponements"]),
-        "claims": [_claim(each) for each in claims[:CLAIMS_SHOWN_MAX]],
+        "claims": [claim_shown(each) for each in claims[:CLAIMS_SHOWN_MAX]],
     }
-
-
-def _claim(row: Record) -> dict[str, Any]:
-    return {name: row[name] for name in ("allocation_id", "tenant_id", "project_id", "node_id", "gpus")}
 
 
 def _shown(row: Record) -> dict[str, Any]:
