@@ -27,6 +27,7 @@ from gpuaas.cli.up import Stack
 from gpuaas.common.clock import Pace, PacedClock
 from gpuaas.common.embedded.process import free_port
 from gpuaas.common.logs.jetstream import JetStreamLog
+from gpuaas.common.testing.running import told_by_time
 
 SMALL_FLEET: Final = tuple(trace.fleet(8))
 QUICK_RESTART: Final = Backoff(first_s=0.1, most_s=1.0)
@@ -106,7 +107,7 @@ async def open_log(world: World) -> AsyncIterator[JetStreamLog]:
 async def stored(world: World, subjects: str) -> int:
     """How many events stand on the subjects (a NATS filter), but for those about refusals and visits, told by time."""
     async with open_log(world) as log:
-        return sum(".access." not in event.subject for event in await log.history(subjects))
+        return sum(not told_by_time(event) for event in await log.history(subjects))
 
 
 async def admin_key(world: World, tenant: str) -> str:

@@ -199,7 +199,7 @@ def test_whatever_a_signed_token_claims_the_answer_is_a_principal_or_a_refusal(c
     [
         ('{"alg":"none","alg":"EdDSA","typ":"at+jwt","kid":"KID"}', None, "twice"),
         (None, '{"sub":"somebody-else",', "twice"),
-        (None, '{"x":[[[1]]],', "nested"),
+        (None, '{"x":[[[[1]]]],', "nested"),
         (None, '{"x":' + "[" * 500 + "]" * 500 + ",", "nested"),
         (None, '{"exp":NaN,', "number"),
         (None, '{"x":"\\ud800",', "half a character"),

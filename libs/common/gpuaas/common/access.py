@@ -19,6 +19,7 @@ from gpuaas.common.decisions import ABSENT, READ_VERBS, Asked, Decision, Princip
 from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unauthenticated, Unavailable, Unreadable
 from gpuaas.common.events import Event
+from gpuaas.common.narrowing import left_by
 from gpuaas.common.rights import Grant, Rights
 from gpuaas.common.scopes import Scope
 from gpuaas.common.tokens import ISSUER, VerifyingKey, audience_of
@@ -131,6 +132,7 @@ class Access:
         self.credentials.demand_live(claims, now)
         if self.rights.home_of(claims.holder) != claims.tenant_id:
             raise Unauthenticated("the token names another tenant than its principal's; get a new one")
+        narrowings, credential = self.credentials.narrowings_of(claims)
         return Principal(
             id=claims.subject,
             kind=claims.kind,
@@ -139,6 +141,8 @@ class Access:
             session_id=claims.session_id,
             token_id=claims.token_id,
             expires_at=claims.expires_at,
+            narrowings=narrowings,
+            credential=credential,
         )
 
     def signing_keys(self, now: datetime) -> list[VerifyingKey]:
@@ -153,11 +157,22 @@ class Access:
         Raises:
             ValueError: `permission` is not `service.resource.verb`: a mistake in the calling code.
         """
+        decision = self._by_rights(principal, permission, scope, now)
+        for layer in principal.narrowings:
+            if layer.hides(scope):
+                return self._decided(False, decision.asked, ABSENT, hidden=True)
+            if decision.allowed and not layer.permits(permission, scope):
+                return self._decided(False, decision.asked, layer.refusal(permission, scope))
+        return decision
+
+    def _by_rights(self, principal: Principal, permission: str, scope: Scope, now: datetime) -> Decision:
+        """As `check`, whatever credential the principal came with."""
         if self.frozen is not None and permission.rpartition(".")[2] not in READ_VERBS:
             why = f"changes are refused for now: {self.frozen}"
-            return self._decided(False, Asked(principal.holder, permission, scope, self.position, now), why)
+            asked = Asked(principal.holder, permission, scope, self.position, now, credential=principal.credential)
+            return self._decided(False, asked, why)
         rights, holder = self.rights, principal.holder
-        asked = Asked(holder, permission, scope, self.position, now)
+        asked = Asked(holder, permission, scope, self.position, now, credential=principal.credential)
         known = rights.exists(scope)
         forbidden = rights.prohibition(holder, permission, scope, now) if known else None
         open_to = rights.endings.bars(permission, scope) is None
@@ -244,6 +259,10 @@ class Access:
             return decision
         return replace(decision, allowed=True, reason=f"{permission} in a part of {scope}", sufficient_roles=())
 
+    def held(self, principal: Principal, scope: Scope, now: datetime) -> frozenset[str]:
+        """The permission globs that bindings in force name in `scope`, as far as the principal's credential goes."""
+        return left_by(principal.narrowings, self.rights.held(principal.holder, scope, now), scope)
+
     # -- exact lists ---------------------------------------------------------------------------------------
 
     def reach(self, principal: Principal, permission: str, now: datetime) -> Reach:
@@ -252,6 +271,12 @@ class Access:
         Where something inside a tenant is prohibited, its other projects are named one by one; what is the tenant's
         and no project's is then left out.
         """
+        reach = self._reach_by_rights(principal, permission, now)
+        for layer in principal.narrowings:
+            reach = layer.within(reach, permission)
+        return reach
+
+    def _reach_by_rights(self, principal: Principal, permission: str, now: datetime) -> Reach:
         wide, (banned, places) = self._admitted(principal, permission, now), self._banned(principal, permission, now)
         if not banned and not places:
             return wide
@@ -310,7 +335,10 @@ class Access:
         if Scope() in banned:
             return frozenset()
         whole = self.rights.tenants if wide.everywhere else wide.tenants
-        return frozenset(tenant for tenant in whole if Scope(tenant) not in banned)
+        found = frozenset(tenant for tenant in whole if Scope(tenant) not in banned)
+        for layer in principal.narrowings:
+            found = layer.within(Reach(False, found, frozenset()), permission).tenants
+        return found
 
     def visible_projects(self, principal: Principal, permission: str, now: datetime) -> frozenset[tuple[str, str]]:
         """(tenant, project) of exactly the projects in which `check` would allow `permission`."""

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from gpuaas.common.errors import Unauthenticated
 from gpuaas.common.events import Event
+from gpuaas.common.narrowing import Credential, Narrowing
 from gpuaas.common.rights import Rights
-from gpuaas.common.scopes import Holder, once
+from gpuaas.common.scopes import Holder, Scope, once
 from gpuaas.common.tokens import Claims, Verifier, VerifyingKey, public_key
 from gpuaas.contracts import iam
 
@@ -27,6 +28,7 @@ class _ApiKey:
     holder: Holder
     expires_at: datetime
     revoked: bool = False
+    narrowing: Narrowing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,28 @@ class Credentials:
             for name, each in self._sessions.items()
             if each.holder == holder and each.ended is None and now < each.expires_at
         ]
+
+    def narrowings_of(self, claims: Claims) -> tuple[tuple[Narrowing, ...], Credential | None]:
+        """The most that may be done with a token, and where that comes from; nothing and None: all its subject may."""
+        if not (claims.permissions or claims.actors or claims.trust_id or claims.scope.tenant_id):
+            if (narrowing := self.narrowing_of_key(claims.key_id)) is None:
+                return (), None
+            return (narrowing,), Credential(key_id=claims.key_id)
+        actors = tuple((each.kind, each.id) for each in claims.actors)
+        credential = Credential(claims.key_id, claims.trust_id, claims.permissions, claims.scope, actors)
+        return self.narrowings(credential), credential
+
+    def narrowings(self, credential: Credential | None) -> tuple[Narrowing, ...]:
+        """The layers of a credential; none for one that names nothing known."""
+        if credential is None:
+            return ()
+        key = self.narrowing_of_key(credential.key_id)
+        return (*(() if key is None else (key,)), *credential.own)
+
+    def narrowing_of_key(self, key_id: str) -> Narrowing | None:
+        """What an API key may less than its principal; None: nothing."""
+        key = self._keys.get(key_id)
+        return None if key is None else key.narrowing
 
     def demand_live(self, claims: Claims, now: datetime) -> None:
         """Return if what the token rests on is its subject's and in force.
@@ -128,7 +152,11 @@ class Credentials:
         holder = (event.principal_kind, event.principal_id)
         if self._rights.home_of(holder) != event.tenant_id:
             raise ValueError(f"API key {event.key_id} names another tenant than its principal's")
-        self._keys[event.key_id] = _ApiKey(holder, event.expires_at)
+        narrowing = None
+        if event.permissions or event.narrowed_to_tenant_id:
+            scope = Scope(event.narrowed_to_tenant_id, event.narrowed_to_project_id)
+            narrowing = Narrowing(f"API key {event.key_id}", tuple(event.permissions or ()), scope)
+        self._keys[event.key_id] = _ApiKey(holder, event.expires_at, narrowing=narrowing)
 
     def _api_key_revoked(self, event: iam.ApiKeyRevoked) -> None:
         self._keys[event.key_id] = replace(self._keys[event.key_id], revoked=True)

@@ -6,10 +6,12 @@ import base64
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from gpuaas.common.errors import Forbidden, NotFound, Unavailable
+from gpuaas.common.narrowing import Credential, Narrowing
 from gpuaas.common.scopes import Holder, Scope
+from gpuaas.common.scopes import Reach as Reach
 from gpuaas.common.tokens import Kind
 
 READ_VERBS: Final = frozenset({"read"})
@@ -32,7 +34,9 @@ class Principal:
     """Someone whose token was believed.
 
     `tenant_id` is where they are at home (`platform` for people and operators). Behind the token stands an API key or
-    a session: one of `key_id` and `session_id` is empty. `token_id` is the token's own id.
+    a session: one of `key_id` and `session_id` is empty; behind a workload's a trust, and both are. `token_id` is the
+    token's own id. `narrowings`: the most that may be done with it; none: all that the principal may. `credential`:
+    where they come from, and who acts with it; None: there are none, and nobody else does.
     """
 
     id: str
@@ -42,10 +46,20 @@ class Principal:
     session_id: str
     token_id: str
     expires_at: datetime
+    narrowings: tuple[Narrowing, ...] = ()
+    credential: Credential | None = None
 
     @property
     def holder(self) -> Holder:
         return (self.kind, self.id)
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Who acts, and for whom, as the cause of what they order names them."""
+        if self.credential is None or not self.credential.actors:
+            return {"actor": self.id, "actor_kind": self.kind}
+        kind, name = self.credential.actors[0]
+        return {"actor": name, "actor_kind": kind, "on_behalf_of": self.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +68,7 @@ class Asked:
 
     `position`: log position of the newest right known when it was asked. `at`: real time. `beyond`: None where the
     permission alone decided; else what was asked for by it and refused: permissions that were to be handed on and are
-    not held, or nothing, where a rule of the thing itself was against it.
+    not held, or nothing, where a rule of the thing itself was against it. `credential`: as of the principal who asked.
     """
 
     holder: Holder
@@ -63,6 +77,7 @@ class Asked:
     position: int
     at: datetime
     beyond: tuple[str, ...] | None = None
+    credential: Credential | None = None
 
     def __str__(self) -> str:
         """The decision's id. It holds the question, so a decision can be explained though nobody keeps it; it proves
@@ -71,7 +86,12 @@ class Asked:
         kind, name = self.holder
         place = (self.scope.tenant_id, self.scope.project_id)
         plain: list[object] = [kind, name, self.permission, *place, self.position, _microseconds(self.at)]
-        return ID_PREFIX + _written(plain if self.beyond is None else [*plain, list(self.beyond[:BEYOND_MAX])])
+        beyond = None if self.beyond is None else list(self.beyond[:BEYOND_MAX])
+        if self.credential is not None:
+            plain += [beyond, self.credential.plain()]
+        elif beyond is not None:
+            plain.append(beyond)
+        return ID_PREFIX + _written(plain)
 
     @classmethod
     def read(cls, decision_id: str) -> Self:
@@ -92,7 +112,7 @@ class Asked:
                 *more,
             ] if kind in KINDS and 0 <= at_us < _AT_US_MAX and 0 <= position < 2**63:
                 scope, at = Scope(tenant_id, project_id), _EPOCH + timedelta(microseconds=at_us)
-                return cls((kind, name), permission, scope, position, at, _beyond(more))
+                return cls((kind, name), permission, scope, position, at, _beyond(more[:1]), _credential(more[1:]))
         raise ValueError(_NO_ID)
 
 
@@ -151,12 +171,21 @@ def _read(decision_id: str, prefix: str) -> object:
 
 def _beyond(more: list[object]) -> tuple[str, ...] | None:
     match more:
-        case []:
+        case [] | [None]:
             return None
         case [list(globs)] if len(globs) <= BEYOND_MAX and all(
             isinstance(glob, str) and len(glob) <= _GLOB_CHARACTERS_MAX for glob in globs
         ):
             return tuple(globs)
+    raise ValueError(_NO_ID)
+
+
+def _credential(more: list[object]) -> Credential | None:
+    match more:
+        case []:
+            return None
+        case [list(plain)]:
+            return Credential.read(plain)
     raise ValueError(_NO_ID)
 
 
@@ -218,25 +247,3 @@ class Decision:
             sufficient_roles=list(self.sufficient_roles),
             position=self.position,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Where a principal holds one permission: everywhere, or in whole tenants and single projects of others.
-
-    For exact lists in SQL: `gpuaas.common.reaching.scopes_where`.
-    """
-
-    everywhere: bool
-    tenants: frozenset[str]
-    projects: frozenset[tuple[str, str]]
-
-    def __bool__(self) -> bool:
-        """Whether it is anything at all."""
-        return self.everywhere or bool(self.tenants) or bool(self.projects)
-
-    def within(self, tenant_id: str) -> Self:
-        """Its part in one tenant."""
-        whole = self.everywhere or tenant_id in self.tenants
-        single = frozenset() if whole else frozenset(place for place in self.projects if place[0] == tenant_id)
-        return type(self)(False, frozenset({tenant_id}) if whole else frozenset(), single)

@@ -203,8 +203,7 @@ class Caller:
         """The cause of what this request orders; the same for a repeat with the same Idempotency-Key."""
         return Cause(
             id=self.request_id,
-            actor=self.principal.id,
-            actor_kind=self.principal.kind,
+            **self.principal.names,
             project_id=self.scope.project_id,
             traceparent=current_traceparent(),
             step=step,

@@ -6,7 +6,7 @@ Plain values without a clock: `rights.py` folds them from iam's events.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 REMEMBERED_PERMISSIONS_MAX: Final = 4096
 
@@ -34,6 +34,31 @@ class Scope:
         if self.tenant_id is None:
             return True
         return self.tenant_id == other.tenant_id and self.project_id in (None, other.project_id)
+
+
+EVERYWHERE: Final = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a principal holds one permission: everywhere, or in whole tenants and single projects of others.
+
+    For exact lists in SQL: `gpuaas.common.reaching.scopes_where`.
+    """
+
+    everywhere: bool
+    tenants: frozenset[str]
+    projects: frozenset[tuple[str, str]]
+
+    def __bool__(self) -> bool:
+        """Whether it is anything at all."""
+        return self.everywhere or bool(self.tenants) or bool(self.projects)
+
+    def within(self, tenant_id: str) -> Self:
+        """Its part in one tenant."""
+        whole = self.everywhere or tenant_id in self.tenants
+        single = frozenset() if whole else frozenset(place for place in self.projects if place[0] == tenant_id)
+        return type(self)(False, frozenset({tenant_id}) if whole else frozenset(), single)
 
 
 class Role:

@@ -16,7 +16,8 @@ from typing import Any, Final, Literal, cast
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from gpuaas.common.errors import Unauthenticated
-from gpuaas.common.scopes import Holder
+from gpuaas.common.narrowing import ACTORS_MAX
+from gpuaas.common.scopes import EVERYWHERE, Holder, Scope, words
 from gpuaas.common.strict_json import read_part
 
 ALGORITHM: Final = "EdDSA"
@@ -26,8 +27,10 @@ TOKEN_LIFE_S: Final = 300
 LEEWAY_S: Final = 10
 TOKEN_BYTES_MAX: Final = 2048
 REMEMBERED_TOKENS_MAX: Final = 10_000
-DEPTH_MAX: Final = 2
-"""Levels of objects and arrays in a token of ours."""
+DEPTH_MAX: Final = 1 + ACTORS_MAX
+"""Levels of objects and arrays in a token of ours: who acts for whom is nested (RFC 8693 §4.1)."""
+WORKLOAD: Final = "workload"
+"""The kind of an actor that is no principal of ours, but trusted to act as one."""
 
 _LIFE_MAX = timedelta(seconds=TOKEN_LIFE_S)
 _LEEWAY = timedelta(seconds=LEEWAY_S)
@@ -49,10 +52,22 @@ def audience_of(profile: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts with another's right. A principal comes with a key or a session of its own, a workload with neither."""
+
+    kind: str
+    id: str
+    key_id: str = ""
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """What a token says: `floor` is the log position its issuer had read, `token_id` the token's own id.
 
-    It rests on an API key or on a session, so one of `key_id` and `session_id` is empty.
+    It rests on an API key, on a session, or on a trust in workloads: of `key_id`, `session_id` and `trust_id` two are
+    empty. `permissions` and `scope`: the most it is good for; none: all that what it rests on is. `actors`: who acts
+    with it, the one who sends it first.
     """
 
     subject: str
@@ -64,6 +79,10 @@ class Claims:
     floor: int
     issued_at: datetime
     expires_at: datetime
+    trust_id: str = ""
+    permissions: tuple[str, ...] = ()
+    scope: Scope = EVERYWHERE
+    actors: tuple[Actor, ...] = ()
 
     @property
     def holder(self) -> Holder:
@@ -105,8 +124,29 @@ def sign(claims: Claims, private: Ed25519PrivateKey, key_id: str, audience: str,
         "kind": claims.kind,
         "tenant": claims.tenant_id,
         "floor": claims.floor,
-    } | ({"sid": claims.session_id} if claims.session_id else {"key": claims.key_id})
+    } | _rests_on(claims)
+    if claims.permissions:
+        body["scope"] = " ".join(claims.permissions)
+    if claims.scope.tenant_id is not None:
+        body["place"] = [each for each in (claims.scope.tenant_id, claims.scope.project_id) if each is not None]
+    if claims.actors:
+        body["act"] = _act(claims.actors)
     return jwt.encode(body, private, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TOKEN_TYPE})
+
+
+def _rests_on(claims: Claims | Actor) -> dict[str, Any]:
+    if claims.session_id:
+        return {"sid": claims.session_id}
+    if isinstance(claims, Claims) and claims.trust_id:
+        return {"trust": claims.trust_id}
+    return {"key": claims.key_id} if claims.key_id else {}
+
+
+def _act(actors: tuple[Actor, ...]) -> dict[str, Any]:
+    """The claim `act`: who sends the token, and inside of it for whom that one acts, and so on."""
+    first, *others = actors
+    inner = {"act": _act(tuple(others))} if others else {}
+    return {"sub": first.id, "kind": first.kind, **_rests_on(first), **inner}
 
 
 class Verifier:
@@ -192,26 +232,78 @@ class Verifier:
 
 
 def _claims(body: dict[str, Any]) -> Claims:
-    if ("key" in body) == ("sid" in body):
-        raise ValueError("it rests on an API key or on a session: it must name one of them")
-    texts = [body[name] for name in ("sub", "kind", "tenant", "jti", "key" if "key" in body else "sid")]
+    grounds = [name for name in ("key", "sid", "trust") if name in body]
+    if len(grounds) != 1:
+        raise ValueError("it rests on an API key, on a session or on a trust: it must name one of them")
+    [rests_on] = grounds
+    texts = [body[name] for name in ("sub", "kind", "tenant", "jti", rests_on)]
     numbers = [body[name] for name in ("floor", "iat", "exp")]
     texts_fit = all(type(text) is str and text for text in texts)
     if not texts_fit or not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError("a claim has the wrong type")
-    subject, kind, tenant_id, token_id, rests_on = texts
+    subject, kind, tenant_id, token_id, stands_on = texts
     floor, issued, expires = numbers
     return Claims(
         subject=subject,
         kind=kind_of(kind),
         tenant_id=tenant_id,
-        key_id=rests_on if "key" in body else "",
-        session_id=rests_on if "sid" in body else "",
+        key_id=stands_on if rests_on == "key" else "",
+        session_id=stands_on if rests_on == "sid" else "",
+        trust_id=stands_on if rests_on == "trust" else "",
         token_id=token_id,
         floor=floor,
         issued_at=datetime.fromtimestamp(issued, UTC),
         expires_at=datetime.fromtimestamp(expires, UTC),
+        permissions=_permissions(body.get("scope")),
+        scope=_place(body.get("place")),
+        actors=_actors(body.get("act")),
     )
+
+
+def _permissions(text: object) -> tuple[str, ...]:
+    """The claim `scope`: a narrowing that cannot be read must never count as none."""
+    if text is None:
+        return ()
+    if not isinstance(text, str) or not text:
+        raise ValueError("its scope is no list of permissions")
+    globs = tuple(text.split(" "))
+    for glob in globs:
+        words(glob)
+    return globs
+
+
+def _place(value: object) -> Scope:
+    match value:
+        case None:
+            return Scope()
+        case [str(tenant_id)] if tenant_id:
+            return Scope(tenant_id)
+        case [str(tenant_id), str(project_id)] if tenant_id and project_id:
+            return Scope(tenant_id, project_id)
+    raise ValueError("its place is no tenant and no project of one")
+
+
+def _actors(act: Any) -> tuple[Actor, ...]:
+    found: list[Actor] = []
+    while act is not None:
+        match act:
+            case {"sub": str(name), "kind": str(kind)} if name and len(found) < ACTORS_MAX:
+                found.append(Actor(_actor_kind(kind), name, _text(act, "key"), _text(act, "sid")))
+                act = act.get("act")
+            case _:
+                raise ValueError("it does not say who acts with it")
+    return tuple(found)
+
+
+def _actor_kind(kind: str) -> str:
+    return kind if kind == WORKLOAD else kind_of(kind)
+
+
+def _text(value: dict[str, Any], name: str) -> str:
+    found = value.get(name, "")
+    if not isinstance(found, str):
+        raise ValueError("who acts with it rests on nothing")  # noqa: TRY004  the token is wrong, not a type
+    return found
 
 
 def _within_times(claims: Claims, key: VerifyingKey, now: datetime) -> None:

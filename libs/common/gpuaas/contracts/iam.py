@@ -202,6 +202,22 @@ class ApiKeyIssued(Event):
     expires_at: Moment
     """The first instant at which the key is refused."""
 
+    permissions: Annotated[tuple[Annotated[str, Field(min_length=5, max_length=128, pattern=r"^(\*|[a-z][a-z0-9-]*)(\.(\*|[a-z][a-z0-9-]*)){2}$")], ...], Field(min_length=1, max_length=64)] | None = None
+    """The most that may be done with the key: permissions, `*` for any one word; absent: all that its
+    principal may.
+    """
+
+    narrowed_to_tenant_id: Label | None = None
+    """The key is good for nothing outside of this tenant; absent: everywhere its principal is."""
+
+    narrowed_to_project_id: Label | None = None
+    """The key is good for nothing outside of this project of that tenant; absent: for the whole
+    tenant.
+    """
+
+    predecessor_id: Label | None = None
+    """The key whose place this one takes, in a rotation; absent: it takes none's."""
+
 
 class ApiKeyRevoked(Event):
     """API key revoked. An API key is refused from now on, whatever its expiry said."""
@@ -238,6 +254,24 @@ class ApiKeySuperseded(Event):
     """The first instant at which the old key, and every token that came from it, is refused (real
     time).
     """
+
+
+class ApiKeyUsed(Event):
+    """API key used. A key signed in for the first time in a while. Said at most once an hour per key,
+    so that a key which nobody uses any more can be found and the log does not grow with every
+    request.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.api-key-used.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "api-key"
+    SCHEMA: ClassVar[str] = "iam/api-key-used.v1.json"
+
+    key_id: Label
+    """The key that was used."""
+
+    used_at: Moment
+    """When it signed in (real time). It may have been used again since, for less than an hour."""
 
 
 class RoleBound(Event):
@@ -1351,6 +1385,7 @@ EVENTS: tuple[type[Event], ...] = (
     ApiKeyIssued,
     ApiKeyRevoked,
     ApiKeySuperseded,
+    ApiKeyUsed,
     RoleBound,
     RoleBoundToGroup,
     RoleUnbound,

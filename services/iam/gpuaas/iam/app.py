@@ -19,6 +19,7 @@ from gpuaas.iam.bootstrap import Bootstrap
 from gpuaas.iam.directories import Directories
 from gpuaas.iam.entities import SERVICE
 from gpuaas.iam.failures import Failures
+from gpuaas.iam.key_uses import KeyUses
 from gpuaas.iam.parts import API_KEYS, DIRECTORY, PRINCIPALS, PROJECTIONS, Parts
 from gpuaas.iam.reactions import Erasing
 from gpuaas.iam.settings import IamSettings
@@ -54,6 +55,8 @@ def build(settings: IamSettings) -> Service:
     )
     failures = Failures(service.commands, clock)
     service.background("failed sign-ins", failures.keep_telling)
+    key_uses = KeyUses(service.commands, clock)
+    service.background("last uses of API keys", key_uses.keep_telling)
     service.background("expired secrets", partial(_forget_expired, service, clock))
     parts = Parts(
         profile=settings.profile,
@@ -83,6 +86,7 @@ def build(settings: IamSettings) -> Service:
             signing_in=signing_in,
         ),
         failures=failures,
+        key_uses=key_uses,
         passwords_allowed=settings.passwords_allowed,
         public_url=settings.public_url,
         plain_http=not settings.durable,

@@ -21,6 +21,7 @@ from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords
 from gpuaas.iam.adapters.openid import OpenId
 from gpuaas.iam.directories import Directories
 from gpuaas.iam.failures import Failures
+from gpuaas.iam.key_uses import KeyUses
 from gpuaas.iam.projections.api_keys import ApiKeys
 from gpuaas.iam.projections.bindings import Bindings
 from gpuaas.iam.projections.directory import Directory
@@ -89,6 +90,7 @@ class Parts:
     under_way: SignInsUnderWay
     directories: Directories
     failures: Failures
+    key_uses: KeyUses
     passwords_allowed: bool
     public_url: str
     plain_http: bool

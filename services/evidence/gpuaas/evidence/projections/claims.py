@@ -236,7 +236,7 @@ def _claim_row(fact: Fact, event: ClaimSubmitted) -> dict[str, Any]:
         "expires_at": event.expires_at,
         "position": fact.position,
         "submitted_at": fact.time,
-        "submitted_by": fact.envelope.actor,
+        "submitted_by": fact.envelope.onbehalfof or fact.envelope.actor,
         "said": said,
     }
 
@@ -247,7 +247,7 @@ def _opening_row(fact: Fact, event: ClaimOpened) -> dict[str, Any]:
         **{name: said[name] for name in ("claim_id", "requirement_id", "subject_sha256", "profile")},
         "closes_at": event.closes_at,
         "position": fact.position,
-        "opened_by": fact.envelope.actor,
+        "opened_by": fact.envelope.onbehalfof or fact.envelope.actor,
         "said": said,
     }
 

@@ -13,16 +13,22 @@ from typing import Final, Literal
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Forbidden, Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded
+from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded, ApiKeyUsed
 from gpuaas.iam.domain.names import LABEL_MAX, REASON_MAX, identifier, written
+from gpuaas.iam.domain.permissions import checked
 
 LIFE_MAX: Final = timedelta(days=366)
+TOLD_EVERY: Final = timedelta(hours=1)
+PERMISSIONS_MAX: Final = 64
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True, slots=True)
 class IssueKey:
-    """`beyond_issuer`: permissions that the principal holds somewhere and the issuer does not hold there."""
+    """`beyond_issuer`: permissions that the key would lend somewhere and the issuer does not hold there.
+
+    `permissions`, `only_…`: the most that it is good for; none: all that its principal may.
+    """
 
     key_id: str
     principal_id: str
@@ -33,6 +39,10 @@ class IssueKey:
     asked_at: datetime
     expires_at: datetime
     beyond_issuer: tuple[str, ...]
+    permissions: tuple[str, ...] = ()
+    only_tenant_id: str | None = None
+    only_project_id: str | None = None
+    predecessor_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,14 @@ class SupersedeKey:
     ends_at: datetime
 
 
-KeyCommand = IssueKey | RevokeKey | SupersedeKey
+@dataclass(frozen=True, slots=True)
+class NoteUse:
+    """The key signed in. Said once an hour at most."""
+
+    used_at: datetime
+
+
+KeyCommand = IssueKey | RevokeKey | SupersedeKey | NoteUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +82,17 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """The key works until it expires. `successor_id`: it has one already."""
+    """It works until it expires. `successor_id`: it has one already. `told_at`: when it was last said to be used."""
 
     key_id: str
     principal_id: str
     principal_kind: Literal["user", "service-account"]
     expires_at: datetime
     successor_id: str | None = None
+    told_at: datetime | None = None
+    permissions: tuple[str, ...] = ()
+    only_tenant_id: str | None = None
+    only_project_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +119,11 @@ def decide(command: KeyCommand, key: ApiKey) -> list[Event]:
             return [_superseded(live, order)]
         case Revoked() as ended, SupersedeKey() as order if _same_principal(ended, order):
             raise Rejected("that API key was revoked; issue another one")
+        case Issued() as live, NoteUse() as use:
+            due = live.told_at is None or use.used_at - live.told_at >= TOLD_EVERY
+            return [ApiKeyUsed(key_id=live.key_id, used_at=use.used_at)] if due else []
+        case _, NoteUse():
+            return []
         case _, RevokeKey() | SupersedeKey():
             raise NotFound("there is no such API key, or none that you may see")
         case _:
@@ -138,7 +164,17 @@ def _issued(ask: IssueKey) -> ApiKeyIssued:
         secret_sha256=ask.secret_sha256,
         label=written(ask.label, "label", LABEL_MAX),
         expires_at=ask.expires_at,
+        permissions=_narrowed(ask.permissions),
+        narrowed_to_tenant_id=ask.only_tenant_id,
+        narrowed_to_project_id=ask.only_project_id,
+        predecessor_id=ask.predecessor_id,
     )
+
+
+def _narrowed(permissions: tuple[str, ...]) -> tuple[str, ...] | None:
+    if len(permissions) > PERMISSIONS_MAX:
+        raise Invalid(f"an API key names at most {PERMISSIONS_MAX} permissions; give its principal a role of its own")
+    return checked(permissions) if permissions else None
 
 
 def evolve(key: ApiKey, event: Event) -> ApiKey:
@@ -149,7 +185,12 @@ def evolve(key: ApiKey, event: Event) -> ApiKey:
                 principal_id=issued.principal_id,
                 principal_kind=issued.principal_kind,
                 expires_at=issued.expires_at,
+                permissions=tuple(issued.permissions or ()),
+                only_tenant_id=issued.narrowed_to_tenant_id,
+                only_project_id=issued.narrowed_to_project_id,
             )
+        case Issued() as live, ApiKeyUsed() as told:
+            return replace(live, told_at=told.used_at)
         case Issued(successor_id=None) as live, ApiKeySuperseded() as told:
             return replace(live, expires_at=told.ends_at, successor_id=told.successor_id)
         case Issued() as live, ApiKeyRevoked():
@@ -159,4 +200,4 @@ def evolve(key: ApiKey, event: Event) -> ApiKey:
 
 
 API_KEY: Final[Decider[ApiKey, KeyCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded)
+VOCABULARY: Final = Vocabulary(ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded, ApiKeyUsed)

@@ -9,11 +9,12 @@ from gpuaas.common.envelope import Fact
 from gpuaas.common.errors import Unreadable
 from gpuaas.common.projections import Database, Projection, Record, insert
 from gpuaas.common.tables import Rows
-from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded
+from gpuaas.contracts.iam import ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded, ApiKeyUsed
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
+from sqlalchemy.dialects.postgresql import JSONB
 
-API_KEYS_V1 = Table(
-    "api_keys_v1",
+API_KEYS_V2 = Table(
+    "api_keys_v2",
     MetaData(),
     Column("key_id", Text, primary_key=True),
     Column("principal_kind", Text, nullable=False),
@@ -26,25 +27,32 @@ API_KEYS_V1 = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
     Column("revoke_reason", Text),
+    Column("permissions", JSONB),
+    Column("narrowed_to_tenant_id", Text),
+    Column("narrowed_to_project_id", Text),
+    Column("predecessor_id", Text),
+    Column("successor_id", Text),
+    Column("last_used_at", DateTime(timezone=True)),
 )
-Index("api_keys_v1_principal", API_KEYS_V1.c.principal_kind, API_KEYS_V1.c.principal_id, API_KEYS_V1.c.key_id)
+Index("api_keys_v2_principal", API_KEYS_V2.c.principal_kind, API_KEYS_V2.c.principal_id, API_KEYS_V2.c.key_id)
 
-_SHOWN: Final = [column for column in API_KEYS_V1.columns if column.name != "secret_sha256"]
+_SHOWN: Final = [column for column in API_KEYS_V2.columns if column.name != "secret_sha256"]
 _REVOKE: Final = """
-UPDATE api_keys_v1 AS k SET revoked_at = e.at, revoke_reason = e.reason
+UPDATE api_keys_v2 AS k SET revoked_at = e.at, revoke_reason = e.reason
 FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS e (key_id, at, reason)
 WHERE k.key_id = e.key_id"""
 
-_SUPERSEDE: Final = "UPDATE api_keys_v1 SET expires_at = least(expires_at, $2) WHERE key_id = $1"
+_SUPERSEDE: Final = "UPDATE api_keys_v2 SET expires_at = least(expires_at, $2), successor_id = $3 WHERE key_id = $1"
+_USED: Final = "UPDATE api_keys_v2 SET last_used_at = greatest(last_used_at, $2) WHERE key_id = $1"
 
 
 class ApiKeys(Projection):
     """One row per key that was ever issued."""
 
     answer = "api_keys"
-    version = 1
-    reads = (ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded)
-    tables = (API_KEYS_V1,)
+    version = 2
+    reads = (ApiKeyIssued, ApiKeyRevoked, ApiKeySuperseded, ApiKeyUsed)
+    tables = (API_KEYS_V2,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         """Issues before revocations: within one batch a key's end always comes after its beginning."""
@@ -52,7 +60,7 @@ class ApiKeys(Projection):
         revoked = [(fact, fact.event) for fact in facts if isinstance(fact.event, ApiKeyRevoked)]
         await insert(
             rows,
-            API_KEYS_V1,
+            API_KEYS_V2,
             [
                 {
                     "key_id": event.key_id,
@@ -64,15 +72,21 @@ class ApiKeys(Projection):
                     "issued_at": fact.time,
                     "issued_by": fact.envelope.actor,
                     "expires_at": event.expires_at,
+                    "permissions": None if event.permissions is None else list(event.permissions),
+                    "narrowed_to_tenant_id": event.narrowed_to_tenant_id,
+                    "narrowed_to_project_id": event.narrowed_to_project_id,
+                    "predecessor_id": event.predecessor_id,
                 }
                 for fact, event in issued
             ],
         )
         for fact in facts:
             if isinstance(fact.event, ApiKeySuperseded):
-                done = await rows.execute(_SUPERSEDE, fact.event.key_id, fact.event.ends_at)
+                done = await rows.execute(_SUPERSEDE, fact.event.key_id, fact.event.ends_at, fact.event.successor_id)
                 if done != "UPDATE 1":
                     raise Unreadable(f"API key {fact.event.key_id} was superseded but never issued")
+            elif isinstance(fact.event, ApiKeyUsed):
+                await rows.execute(_USED, fact.event.key_id, fact.event.used_at)
         if revoked:
             columns = zip(*((event.key_id, fact.time, event.reason) for fact, event in revoked), strict=True)
             done = await rows.execute(_REVOKE, *map(list, columns))
@@ -81,11 +95,11 @@ class ApiKeys(Projection):
 
     async def presented(self, database: Database, key_id: str) -> Record | None:
         """The row of a key that somebody presents, with the digest of its secret; None: there is no such key."""
-        return await database.fetch_one(select(API_KEYS_V1).where(API_KEYS_V1.c.key_id == key_id))
+        return await database.fetch_one(select(API_KEYS_V2).where(API_KEYS_V2.c.key_id == key_id))
 
     async def of(self, database: Database, kind: str, principal_id: str, after: str | None, count: int) -> list[Record]:
         """At most `count` keys of a principal without their digests, by id, beginning after `after`."""
-        at = API_KEYS_V1.c
+        at = API_KEYS_V2.c
         query = (
             select(*_SHOWN)
             .where(

@@ -85,7 +85,7 @@ class Bindings:
             role_tenant_id=body.role_tenant_id,
             joins=rights.duties.joined_by(scope, rights.held(taker, scope, now), role.permissions),
             role_permissions=role.permissions,
-            held=rights.held(caller.principal.holder, scope, now),
+            held=self._parts.access.held(caller.principal, scope, now),
             tenant_id=scope.tenant_id,
             project_id=scope.project_id,
             reason=body.reason,
@@ -138,7 +138,7 @@ class Bindings:
             role=role,
             description=body.description,
             permissions=tuple(body.permissions),
-            held=rights.held(holder, caller.scope, now),
+            held=self._parts.access.held(caller.principal, caller.scope, now),
             withheld=rights.withheld(holder, caller.scope, now),
         )
         outcome = await self._parts.commands.execute(ROLE, PLATFORM, role, command, caller.cause())

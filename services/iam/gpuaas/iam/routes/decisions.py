@@ -20,7 +20,7 @@ from gpuaas.iam.domain.permissions import beyond, checked
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.asking import SignedIn
-from gpuaas.iam.routes.rights import shows
+from gpuaas.iam.routes.rights import acting_told, layer_told, shows
 from gpuaas.iam.routes.sessions import TooManyAttempts
 
 NONE: Final = "there is no such decision, or none that you may see"
@@ -54,12 +54,17 @@ class Decisions:
         access = self._parts.access
         if asked.position != access.position:
             access, _ = await self._as_of.at(asked.position)
-        subject = replace(who, id=asked.holder[1], kind=kind_of(asked.holder[0]))
+        layers, credential = access.credentials.narrowings(asked.credential), asked.credential
+        subject = replace(
+            who, id=asked.holder[1], kind=kind_of(asked.holder[0]), narrowings=layers, credential=credential
+        )
         again = replace(access.check(subject, asked.permission, asked.scope, asked.at), asked=asked)
         now = self._parts.access.check(subject, asked.permission, asked.scope, self._parts.clock.now())
         return {
             "decision_id": decision_id,
             "principal": {"kind": asked.holder[0], "id": asked.holder[1]},
+            "acting": acting_told(credential),
+            "narrowed_by": [layer_told(each) for each in layers],
             "permission": asked.permission,
             "scope": {"tenant_id": asked.scope.tenant_id, "project_id": asked.scope.project_id},
             "asked_at": asked.at,
@@ -83,6 +88,8 @@ class Decisions:
         return {
             "decision_id": decision_id,
             "principal": None,
+            "acting": [],
+            "narrowed_by": [],
             "permission": None,
             "scope": None,
             "asked_at": told.at,

@@ -127,8 +127,8 @@ class Groups:
 
     def _beyond(self, caller: Caller, group_id: str) -> tuple[str, ...]:
         rights, now = self._parts.access.rights, self._parts.clock.now()
-        return beyond_giver(rights, caller.principal.holder, ("group", group_id), now)
+        return beyond_giver(rights, caller.principal, ("group", group_id), now)
 
     def _kept(self, caller: Caller, group_id: str) -> tuple[str, ...]:
         rights, now = self._parts.access.rights, self._parts.clock.now()
-        return beyond_lifter(rights, caller.principal.holder, ("group", group_id), now)
+        return beyond_lifter(rights, caller.principal, ("group", group_id), now)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gpuaas.common.access import ABSENT, Scope
+from gpuaas.common.access import ABSENT, Principal, Scope
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import NotFound
+from gpuaas.common.errors import Forbidden, NotFound
+from gpuaas.common.narrowing import WHOLE, Narrowing, left_by
 from gpuaas.common.rights import Rights
 from gpuaas.common.scopes import Holder
 from gpuaas.iam.domain.permissions import beyond
@@ -15,22 +16,40 @@ from gpuaas.iam.entities import SERVICE_ACCOUNT
 from gpuaas.iam.parts import Parts
 
 
-def beyond_giver(rights: Rights, giver: Holder, taker: Holder, now: datetime) -> tuple[str, ...]:
-    """Permissions that bindings of `taker` name somewhere and that `giver` does not hold there, sorted."""
+def beyond_giver(
+    rights: Rights, giver: Principal, taker: Holder, now: datetime, layer: Narrowing = WHOLE
+) -> tuple[str, ...]:
+    """Permissions that bindings of `taker` name somewhere and that `giver` does not hold there, sorted.
+
+    `layer`: what is handed on is no more than this of them.
+    """
     missing: set[str] = set()
     for grant in rights.grants_of(taker):
-        if grant.in_force(now):
-            held = rights.held(giver, grant.scope, now)
-            withheld = rights.withheld(giver, grant.scope, now)
-            missing.update(beyond(held, rights.roles[grant.role].permissions, withheld))
+        place = grant.scope if layer.scope.covers(grant.scope) else layer.scope
+        if grant.in_force(now) and grant.scope.covers(place):
+            held = left_by(giver.narrowings, rights.held(giver.holder, place, now), place)
+            withheld = rights.withheld(giver.holder, place, now)
+            missing.update(beyond(held, layer.part_of(rights.roles[grant.role].permissions, place), withheld))
     return tuple(sorted(missing))
 
 
-def beyond_lifter(rights: Rights, lifter: Holder, holder: Holder, now: datetime) -> tuple[str, ...]:
+def demand_no_wider(giver: Principal, layer: Narrowing) -> None:
+    """Return if a credential with that layer may no more than the one that asks for it, now and later.
+
+    Raises:
+        Forbidden: it may.
+    """
+    for mine in giver.narrowings:
+        if not mine.covers(layer):
+            raise Forbidden(f"{mine.by} is narrower than its principal; what it hands out has to be within it")
+
+
+def beyond_lifter(rights: Rights, lifter: Principal, holder: Holder, now: datetime) -> tuple[str, ...]:
     """What is prohibited to `holder` or groups it is in, and `lifter` does not hold there, sorted."""
     missing: set[str] = set()
     for each in rights.limits.standing(rights.groups.circle(holder), now):
-        held, withheld = rights.held(lifter, each.scope, now), rights.withheld(lifter, each.scope, now)
+        held = left_by(lifter.narrowings, rights.held(lifter.holder, each.scope, now), each.scope)
+        withheld = rights.withheld(lifter.holder, each.scope, now)
         missing.update(beyond(held, each.globs.permissions, withheld))
     return tuple(sorted(missing))
 

@@ -141,7 +141,7 @@ class IdentityProviders:
         if not provider.usable:
             raise NotFound("there is no such sign-in provider")
         rights, now = self._parts.access.rights, self._parts.clock.now()
-        beyond = beyond_giver(rights, caller.principal.holder, ("user", principal_id), now)
+        beyond = beyond_giver(rights, caller.principal, ("user", principal_id), now)
         order, cause = self._parts.vouched.order, caller.cause()
         identity_id, position = await order(principal_id, body.provider_id, body.subject, cause, beyond=beyond)
         return Accepted(id=identity_id, position=position)

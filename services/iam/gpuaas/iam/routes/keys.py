@@ -7,16 +7,20 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
+from gpuaas.common.access import ABSENT, Scope
 from gpuaas.common.apikeys import ApiKey as Secret
 from gpuaas.common.apikeys import new_api_key
 from gpuaas.common.commands import Order, Outcome
 from gpuaas.common.envelope import PLATFORM
+from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.http import Accepted, Body, Caller, Page, fresh, permit
-from gpuaas.iam.domain.api_key import ApiKey, IssueKey, KeyCommand, RevokeKey, SupersedeKey
+from gpuaas.common.narrowing import WHOLE, Narrowing
+from gpuaas.iam.domain.api_key import ApiKey, Issued, IssueKey, KeyCommand, RevokeKey, SupersedeKey
+from gpuaas.iam.domain.permissions import checked
 from gpuaas.iam.entities import API_KEY
 from gpuaas.iam.parts import API_KEYS, Parts
 from gpuaas.iam.routes.asking import LEVELS, Paged
-from gpuaas.iam.routes.handing_on import beyond_giver, demand_account, demand_user
+from gpuaas.iam.routes.handing_on import beyond_giver, demand_account, demand_no_wider, demand_user
 from pydantic import AwareDatetime, Field
 
 Kind = Literal["user", "service-account"]
@@ -29,11 +33,23 @@ Revoking = Annotated[Caller, Depends(permit("iam.key.revoke", relief=True))]
 OVERLAP_S_MAX: Final = 30 * 86_400
 
 
+Glob = Annotated[str, Field(max_length=128, description="`service.resource.verb`, `*` for any one word.")]
+
+
 class NewKey(Body):
     """An API key to issue."""
 
     label: str = Field(description="What it is for.", max_length=200)
     expires_at: AwareDatetime = Field(description="The first instant at which it is refused (real time).")
+    permissions: tuple[Glob, ...] = Field(
+        default=(), description="The most that it is good for; none: all that its principal may.", max_length=64
+    )
+    only_tenant_id: str | None = Field(
+        default=None, description="It is good for nothing outside of this tenant.", max_length=63
+    )
+    only_project_id: str | None = Field(
+        default=None, description="It is good for nothing outside of this project of that tenant.", max_length=63
+    )
 
 
 class EndOfKey(Body):
@@ -124,15 +140,25 @@ class Keys:
     async def _issue(
         self, kind: Kind, principal_id: str, body: NewKey, caller: Caller, response: Response
     ) -> IssuedKey:
-        order, secret = self._order(kind, principal_id, body, caller)
+        layer = self._layer(body, caller)
+        order, secret = self._order(kind, principal_id, body, caller, layer)
         outcomes = await self._parts.commands.execute_together([order], caller.cause(), fresh=True)
         return await self._shown(outcomes[0], secret, body.expires_at, caller, response)
 
     async def _rotate(
         self, kind: Kind, principal_id: str, key_id: str, body: Rotation, caller: Caller, response: Response
     ) -> IssuedKey:
-        """Both in one batch: there is never a successor without an end of the old key, or the other way round."""
-        order, secret = self._order(kind, principal_id, body, caller)
+        """Both in one batch: there is never a successor without an end of the old key, or the other way round.
+
+        The new key may what the old one may, and no more.
+        """
+        home = caller.scope.tenant_id or PLATFORM
+        old_key, _ = await self._parts.commands.state(API_KEY, home, key_id)
+        layer = WHOLE
+        if isinstance(old_key, Issued):
+            scope = Scope(old_key.only_tenant_id, old_key.only_project_id)
+            layer = Narrowing("the key", old_key.permissions, scope)
+        order, secret = self._order(kind, principal_id, body, caller, layer, predecessor_id=key_id)
         now = self._parts.clock.now()
         supersede = SupersedeKey(
             principal_id=principal_id,
@@ -147,9 +173,16 @@ class Keys:
         return await self._shown(latest, secret, body.expires_at, caller, response)
 
     def _order(
-        self, kind: Kind, principal_id: str, body: NewKey | Rotation, caller: Caller
+        self,
+        kind: Kind,
+        principal_id: str,
+        body: NewKey | Rotation,
+        caller: Caller,
+        layer: Narrowing,
+        predecessor_id: str | None = None,
     ) -> tuple[Order[ApiKey, KeyCommand], Secret]:
         """The command that issues a key, and its secret."""
+        demand_no_wider(caller.principal, layer)
         key_id, home = caller.derived_id("api-key", principal_id), caller.scope.tenant_id or PLATFORM
         secret = new_api_key(self._parts.profile, key_id)
         command = IssueKey(
@@ -161,7 +194,11 @@ class Keys:
             label=body.label,
             asked_at=self._parts.clock.now(),
             expires_at=body.expires_at,
-            beyond_issuer=self._beyond(caller, kind, principal_id),
+            beyond_issuer=self._beyond(caller, kind, principal_id, layer),
+            permissions=layer.permissions,
+            only_tenant_id=layer.scope.tenant_id,
+            only_project_id=layer.scope.project_id,
+            predecessor_id=predecessor_id,
         )
         return Order(API_KEY, home, key_id, command), secret
 
@@ -173,12 +210,29 @@ class Keys:
         shown = None if outcome.repeated else secret.text
         return IssuedKey(**accepted.model_dump(), api_key=shown, expires_at=expires_at)
 
-    def _beyond(self, caller: Caller, kind: Kind, principal_id: str) -> tuple[str, ...]:
+    def _layer(self, body: NewKey, caller: Caller) -> Narrowing:
+        """The most that a key is asked for.
+
+        Raises:
+            Invalid: the place is none, or not where the path is.
+            NotFound: there is no such place.
+        """
+        permissions = checked(body.permissions) if body.permissions else ()
+        if body.only_project_id is not None and body.only_tenant_id is None:
+            raise Invalid("a project is always named with its tenant", field="only_tenant_id")
+        scope = Scope(body.only_tenant_id, body.only_project_id)
+        if scope.tenant_id is None:
+            return Narrowing("the key", permissions)
+        if not caller.scope.covers(scope) or not self._parts.access.rights.exists(scope):
+            raise NotFound(ABSENT)
+        return Narrowing("the key", permissions, scope)
+
+    def _beyond(self, caller: Caller, kind: Kind, principal_id: str, layer: Narrowing) -> tuple[str, ...]:
         """What the key would lend that its issuer does not hold in the same place. One's own key lends nothing new."""
         if caller.principal.holder == (kind, principal_id):
             return ()
         now = self._parts.clock.now()
-        return beyond_giver(self._parts.access.rights, caller.principal.holder, (kind, principal_id), now)
+        return beyond_giver(self._parts.access.rights, caller.principal, (kind, principal_id), now, layer)
 
     async def _page(self, kind: Kind, principal_id: str, page: Paged) -> Page:
         rows = await API_KEYS.of(self._parts.database, kind, principal_id, page.key(str), page.limit + 1)

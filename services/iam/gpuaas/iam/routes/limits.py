@@ -120,7 +120,7 @@ class Limits:
         command = LiftProhibition(
             reason=body.reason,
             project_id=scope.project_id,
-            held=rights.held(caller.principal.holder, scope, now),
+            held=self._parts.access.held(caller.principal, scope, now),
             withheld=rights.withheld(caller.principal.holder, scope, now),
         )
         outcome = await self._parts.commands.execute(

@@ -64,7 +64,7 @@ class Passwords:
             raise Rejected(NO_PASSWORDS)
         demand_user(self._parts, principal_id)
         now, rights = self._parts.clock.now(), self._parts.access.rights
-        missing = beyond_giver(rights, caller.principal.holder, ("user", principal_id), now)
+        missing = beyond_giver(rights, caller.principal, ("user", principal_id), now)
         command = IssueCode(user_id=principal_id, asked_at=now, beyond_issuer=missing)
         outcome = await self._parts.commands.execute(PASSWORD, PLATFORM, principal_id, command, caller.cause())
         accepted = caller.accepted(outcome, principal_id)

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from gpuaas.common.access import Access, Decision, Principal, Scope
 from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.http import Body
+from gpuaas.common.narrowing import Credential, Narrowing
 from gpuaas.common.scopes import Holder
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.asking import SignedIn
@@ -44,6 +45,8 @@ class Rights:
             "principal": {"kind": who.kind, "id": who.id, "tenant_id": who.tenant_id},
             "key_id": who.key_id or None,
             "session_id": who.session_id or None,
+            "narrowed_by": [layer_told(each) for each in who.narrowings],
+            "acting": acting_told(who.credential),
             "token_expires_at": who.expires_at,
             "bindings": [
                 {
@@ -109,6 +112,16 @@ def _told(decision: Decision, subject: Principal) -> dict[str, Any]:
         "stale": decision.stale,
         "position": decision.position,
     }
+
+
+def layer_told(layer: Narrowing) -> dict[str, Any]:
+    """One layer of what a credential may less than its principal."""
+    return {"by": layer.by, "permissions": list(layer.permissions), "scope": _scope(layer.scope)}
+
+
+def acting_told(credential: Credential | None) -> list[dict[str, str]]:
+    """Who acts with somebody else's right, the one who asks first."""
+    return [] if credential is None else [{"kind": kind, "id": name} for kind, name in credential.actors]
 
 
 def _scope(scope: Scope) -> dict[str, str | None]:

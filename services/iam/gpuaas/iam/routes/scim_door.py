@@ -13,11 +13,12 @@ from fastapi import Header, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from gpuaas.common.access import Principal, Scope
+from gpuaas.common.access import Access, Principal, Scope
 from gpuaas.common.apikeys import PREFIX, read_api_key
 from gpuaas.common.errors import GpuaasError, Invalid, Unauthenticated, Unavailable
 from gpuaas.common.http import Behind, Caller, account_for
 from gpuaas.common.ids import new_id
+from gpuaas.common.narrowing import Credential
 from gpuaas.common.tokens import kind_of
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.asking import bearer
@@ -89,7 +90,7 @@ def directory_permit(parts: Parts, tokens: Tokens, permission: str) -> Callable[
         access, now = parts.access, parts.clock.now()
         shown = bearer(authorization)
         if shown.startswith(PREFIX):
-            principal = await _of_key(tokens, request, shown)
+            principal = await _of_key(access, tokens, request, shown)
         else:
             principal = access.authenticate(shown, now)
         scope = Scope(tenant_id)
@@ -107,13 +108,14 @@ def directory_permit(parts: Parts, tokens: Tokens, permission: str) -> Callable[
     return permitted
 
 
-async def _of_key(tokens: Tokens, request: Request, shown: str) -> Principal:
+async def _of_key(access: Access, tokens: Tokens, request: Request, shown: str) -> Principal:
     try:
         key = read_api_key(shown)
         row = await tokens.right(key)
     except Unauthenticated:
         tokens.count_failure(request)
         raise
+    narrowing = access.credentials.narrowing_of_key(key.key_id)
     return Principal(
         id=row["principal_id"],
         kind=kind_of(row["principal_kind"]),
@@ -122,4 +124,6 @@ async def _of_key(tokens: Tokens, request: Request, shown: str) -> Principal:
         session_id="",
         token_id="",
         expires_at=row["expires_at"],
+        narrowings=() if narrowing is None else (narrowing,),
+        credential=None if narrowing is None else Credential(key_id=key.key_id),
     )

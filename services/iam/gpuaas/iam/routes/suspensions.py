@@ -105,7 +105,7 @@ class Suspensions:
 
     async def _resume(self, kind: Kind, principal_id: str, body: Why, caller: Caller) -> Accepted:
         home, now = caller.scope.tenant_id or PLATFORM, self._parts.clock.now()
-        rights, giver = self._parts.access.rights, caller.principal.holder
+        rights, giver = self._parts.access.rights, caller.principal
         order = ResumePrincipal(
             principal_id=principal_id,
             kind=kind,

@@ -59,7 +59,7 @@ class TenantRoles:
             role=body.role,
             description=body.description,
             permissions=tuple(body.permissions),
-            held=rights.held(holder, caller.scope, now),
+            held=self._parts.access.held(caller.principal, caller.scope, now),
             withheld=rights.withheld(holder, caller.scope, now),
             others=len(own - {role_key(tenant_id, body.role)}),
         )

@@ -97,6 +97,7 @@ class Tokens:
             self._parts.access.credentials.demand_live_key(key.key_id, holder, self._parts.clock.now())
         except Unauthenticated:
             raise Unauthenticated(_NOT_GOOD) from None
+        self._parts.key_uses.note(row["tenant_id"], key.key_id)
         return row
 
     async def _row_of(self, key: ApiKey) -> Record | None:
