@@ -85,6 +85,11 @@ operator: an operator decided; runtime-lost: the workload's runtime is gone.
 ReservationOutcome = Literal["over", "given-up"]
 """How a reservation ended. over: its last window is over; given-up: it was ended before that."""
 
+RetryCause = Literal["failed", "runtime-lost", "node-lost", "preempted"]
+"""What an allocation ended by. failed: an exit code other than 0; runtime-lost: the runtime lost it or
+could not start it; node-lost: its machine is gone; preempted: it made way for other work.
+"""
+
 TopologyLevel = Literal["rack", "pod", "site"]
 """How close together the members of a gang must stand."""
 
@@ -214,6 +219,23 @@ class Refusal(Part):
 
     decision_id: Annotated[str, Field(min_length=4, max_length=1280, pattern=r"^[a-z][0-9]\.[A-Za-z0-9_-]+$")]
     """The newest decision among them, as the answer named it; iam explains it."""
+
+
+class RetryPolicy(Part):
+    """When an allocation that ended is asked for again. Each attempt is an allocation of its own,
+    which keeps the place of the first in the line.
+    """
+
+    attempts_max: Annotated[int, Field(strict=True, ge=1, le=10)]
+    """Attempts at most, the first counted; those that were preempted are not counted."""
+
+    backoff_s: Annotated[int, Field(strict=True, ge=0, le=86400)]
+    """Seconds between the end of the first attempt and the start of the second at the earliest;
+    doubled with each further one, a day at most. After a preemption there is none.
+    """
+
+    causes: Annotated[tuple[RetryCause, ...], Field(min_length=1, max_length=4)]
+    """Ends after which it is asked for again."""
 
 
 class Topology(Part):
@@ -508,6 +530,16 @@ class AllocationReleaseRequested(Event):
     because: ReleaseCause | None = None
     """What made the platform decide so; only with the reason `operator`, absent: a person's order."""
 
+    lost_node_id: Label | None = None
+    """The machine whose loss ends it; only with the reason `runtime-lost`, absent: no machine was
+    lost.
+    """
+
+    lost_at: Moment | None = None
+    """When that machine was last known to be there: what is paid for ends then at the latest; absent:
+    no machine was lost.
+    """
+
     detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """More about it, in a sentence that tenants may read; absent: the reason says it all."""
 
@@ -558,6 +590,9 @@ class AllocationReleased(Event):
     """What made the platform end it; only with the reasons `operator` and `runtime-lost`, absent: a
     person's order, or nothing more is known.
     """
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """More about the end, in a sentence that tenants may read; absent: the reason says it all."""
 
     exit_code: Annotated[int, Field(strict=True, ge=0, le=255)] | None = None
     """Exit code of the workload (128 + n: ended by signal n); absent: none was seen."""
@@ -633,11 +668,58 @@ class AllocationRequested(Event):
     policy says.
     """
 
+    retry: RetryPolicy | None = None
+    """Whether and when it is asked for again after it ended; absent: never."""
+
+    retry_of: Label | None = None
+    """The allocation that ended and that this one goes on for; absent: it is the first."""
+
+    attempt: Annotated[int, Field(strict=True, ge=1, le=10)] | None = None
+    """Which attempt this is, the first counted as 1; preempted ones are not counted; absent: 1."""
+
+    place_kept: Count64 | None = None
+    """Position of the first request in the log: it stands in line as if it had been asked for then;
+    absent: its own position.
+    """
+
     workload: Workload
     """What to run."""
 
     labels: Annotated[Mapping[Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,61}[a-zA-Z0-9])?$")], Annotated[str, Field(min_length=0, max_length=256)]], Field(max_length=32), Frozen, AsObject]
     """The tenant's own labels, by name, for finding and for splitting costs."""
+
+
+class AllocationRetried(Event):
+    """Allocation retried. An allocation ended and its request says that it is to be tried again:
+    another one was asked for in its place, in the same breath. This one stays ended; it is metered
+    as it ran.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-retried.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "allocation"
+    SCHEMA: ClassVar[str] = "allocations/allocation-retried.v1.json"
+
+    allocation_id: Label
+    """The allocation that ended."""
+
+    retry_allocation_id: Label
+    """The allocation that goes on for it."""
+
+    cause: RetryCause
+    """What this one ended by."""
+
+    attempt: Annotated[int, Field(strict=True, ge=1, le=10)]
+    """Which attempt the new one is, the first counted as 1; the same as before after a preemption."""
+
+    attempts_max: Annotated[int, Field(strict=True, ge=1, le=10)]
+    """Attempts that the request allows."""
+
+    not_before: Moment | None = None
+    """The new one does not start before this instant; absent: it may start at once."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """The same in a sentence."""
 
 
 class AllocationStarted(Event):
@@ -1240,6 +1322,7 @@ EVENTS: tuple[type[Event], ...] = (
     AllocationReleaseRequested,
     AllocationReleased,
     AllocationRequested,
+    AllocationRetried,
     AllocationStarted,
     ClaimExtended,
     ClaimGranted,

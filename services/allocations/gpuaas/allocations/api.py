@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, get_args
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.adapters.quoter import QUOTE
-from gpuaas.allocations.domain.allocation import LEASE_S_MAX, Active, Allocation, Unknown
+from gpuaas.allocations.domain.allocation import Active, Allocation, Unknown
+from gpuaas.allocations.domain.asking import LEASE_S_MAX
 from gpuaas.allocations.domain.booking import ExtendClaim
 from gpuaas.allocations.domain.orders import ReleaseAllocation, RenewLease, RequestAllocation
 from gpuaas.allocations.domain.reservation import Standing
@@ -23,6 +24,7 @@ from gpuaas.allocations.projections.history import explained
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION
+from gpuaas.allocations.routes.asking import AskForRetries
 from gpuaas.common.access import ABSENT
 from gpuaas.common.commands import Order
 from gpuaas.common.envelope import PLATFORM
@@ -61,6 +63,7 @@ class AskForGpus(Body):
             the window at the latest.
         gpu_hours_max: most GPU-hours it may use; its lease is cut to that and cannot be renewed beyond it.
         idle_after_s: seconds without use after which its GPUs are taken back; 0: never; absent: the project's policy.
+        retry: after which ends it is asked for again, at its old place in the line; absent: never.
         command: program and arguments; keep secrets out, events are kept for ever.
     """
 
@@ -78,6 +81,7 @@ class AskForGpus(Body):
     reservation_id: Label | None = None
     gpu_hours_max: Annotated[Decimal, Field(gt=0, le=GPU_HOURS_MAX, max_digits=18)] | None = None
     idle_after_s: Annotated[int, Field(ge=0, le=IDLE_AFTER_MAX_S, strict=True)] | None = None
+    retry: AskForRetries | None = None
     image: str
     command: tuple[str, ...] = ()
     labels: Mapping[str, str] = Field(default_factory=dict)
@@ -269,6 +273,7 @@ def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: st
         reservation_id=ask.reservation_id,
         gpu_ms_max=None if ask.gpu_hours_max is None else int(ask.gpu_hours_max * GPU_HOUR_MS),
         idle_after_s=ask.idle_after_s,
+        retry=None if ask.retry is None else ask.retry.policy(),
     )
 
 
@@ -338,5 +343,6 @@ _INNER: Final = frozenset(
         "held_model",
         "members",
         "renewed_lease_s",
+        "place",
     }
 )

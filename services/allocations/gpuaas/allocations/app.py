@@ -8,12 +8,14 @@ from gpuaas.allocations.adapters.closures import Closures, Plans
 from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.lately import Lately
+from gpuaas.allocations.adapters.losses import Losses, Rescuer
 from gpuaas.allocations.adapters.offering import Capacity
 from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.promises import Promises
 from gpuaas.allocations.adapters.purse import Purse, Stopper
 from gpuaas.allocations.adapters.quoter import Forecaster, Quoter
+from gpuaas.allocations.adapters.retries import Retries
 from gpuaas.allocations.adapters.sim import SimRuntime
 from gpuaas.allocations.adapters.supervisor import Supervisor
 from gpuaas.allocations.ports import Runtime
@@ -64,6 +66,8 @@ def build(settings: AllocationsSettings) -> Service:
         service.clock,
         settings.placement_policy,
     )
+    losses = Losses(service.log)
+    rescuer = Rescuer(service.commands, ALLOCATION, POOL, board, losses, service.clock, settings.node_grace_s)
     promises = Promises(
         service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock, service.database, capacity
     )
@@ -76,16 +80,19 @@ def build(settings: AllocationsSettings) -> Service:
     service.follow(purse)
     service.follow(drains)
     service.follow(plans)
+    service.follow(losses)
     service.follow(entitlements)
     service.follow(lately)
     service.react(closures)
     service.react(Lives(service.commands, scheduler, board, runtime))
+    service.react(Retries(service.commands, service.log, ALLOCATION))
     service.background("scheduler", scheduler.schedule)
     service.background("alarm clock", alarm.watch)
     service.background("teller", scheduler.tell)
     service.background("quoter", Quoter(service.commands, board, forecaster).quote)
     service.background("promises", promises.keep)
     service.background("evictor", evictor.evict)
+    service.background("rescuer", rescuer.rescue)
     service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations, quotes, purse))

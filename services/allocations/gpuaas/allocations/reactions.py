@@ -19,6 +19,7 @@ from gpuaas.allocations.adapters.entitlements import Entitlements
 from gpuaas.allocations.adapters.lately import Lately
 from gpuaas.allocations.adapters.preempter import Preempter
 from gpuaas.allocations.adapters.purse import Purse
+from gpuaas.allocations.adapters.starting import begun
 from gpuaas.allocations.domain import allocation as life
 from gpuaas.allocations.domain import kept, orders, quota, reservation, rules
 from gpuaas.allocations.domain import pool as pools
@@ -416,8 +417,10 @@ class Lives(Reaction):
         run = await self._run(fact.tenant_id, placed)
         if run is None:
             return
-        await self._runtime.prepare(run)
-        started_at = await self._runtime.start(run)
+        started_at = await begun(self._runtime, run)
+        if isinstance(started_at, str):
+            await self._give_up(fact, run, started_at)
+            return
         try:
             await self._commands.execute(
                 ALLOCATION,
@@ -429,6 +432,13 @@ class Lives(Reaction):
         except Rejected:
             # Its release was asked for meanwhile; that event comes next and ends it in the books.
             await self._runtime.stop(run, None, started_at)
+
+    async def _give_up(self, fact: Fact, run: Run, why: str) -> None:
+        """It could not be started: end it, once the runtime is sure that nothing of it runs."""
+        end = await self._runtime.stop(run, None, fact.time)
+        command = orders.EndAllocation(end.ended_at, "lost", detail=why[:500])
+        cause = Cause.of(fact, SERVICE, "not-started")
+        await self._commands.execute(ALLOCATION, fact.tenant_id, run.allocation_id, command, cause)
 
     async def _run(self, tenant_id: str, placed: AllocationPlaced) -> Run | None:
         """What to start; None when it has ended already."""
@@ -445,6 +455,8 @@ class Lives(Reaction):
         at = fact.time
         if state.reason == "lease-expired":
             at = life.lease_end(state) if state.started_at is not None else at
+        if state.lost_at is not None:
+            at = max(state.lost_at, state.started_at or state.lost_at)
         end: Ended = await self._runtime.stop(run_of(state), state.started_at, at)
         await self._commands.execute(
             ALLOCATION,

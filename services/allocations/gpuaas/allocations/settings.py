@@ -20,6 +20,7 @@ class AllocationsSettings(Settings):
         exec_policy: with `process`: whether those who may, may run commands beside a workload.
         lease_notice_s: a tenant is told this long before a lease ends, or when three quarters of a shorter one are
             over; 0: never.
+        node_grace_s: seconds of this world for which a machine may be silent before what stands on it ends.
     """
 
     placement_policy: Policy = LEAST_FRAGMENTS
@@ -27,6 +28,7 @@ class AllocationsSettings(Settings):
     stop_grace_s: float = Field(default=10.0, ge=0, le=600)
     exec_policy: Literal["refused", "allowed"] = "refused"
     lease_notice_s: int = Field(default=3_600, ge=0, le=604_800)
+    node_grace_s: int = Field(default=600, ge=1, le=604_800)
 
     @model_validator(mode="after")
     def _runs_safely(self) -> Self:

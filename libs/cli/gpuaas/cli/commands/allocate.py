@@ -20,6 +20,8 @@ _CHECKED = frozenset(
     }
 )
 """What a dry run looks at."""
+_CAUSES = ["failed", "runtime-lost", "node-lost", "preempted"]
+_BACKOFF = "Seconds before the second attempt, doubled with each further one."
 
 
 @click.command()
@@ -42,6 +44,9 @@ _CHECKED = frozenset(
 @click.option("--reservation", help="Use what this reservation keeps, and nothing else.")
 @click.option("--gpu-hours-max", help="Most GPU-hours it may use; the lease is cut to that.")
 @click.option("--idle-after", type=click.IntRange(0, 2_592_000), help="Give back after so many idle seconds; 0: never.")
+@click.option("--attempts", type=click.IntRange(1, 10), help="Ask again after a bad end, so many attempts in all.")
+@click.option("--backoff", "backoff_s", type=click.IntRange(0, 86_400), default=30, show_default=True, help=_BACKOFF)
+@click.option("--retry-on", type=click.Choice(_CAUSES), multiple=True, help="Only after these ends; may repeat.")
 @click.option("--image", default="sim", show_default=True, help="What the runtime starts; `sim` is the simulated one.")
 @click.option("--key", help="Idempotency key; a repeat with the same key asks for nothing new.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would meet now and could use at most; ask for nothing.")
@@ -66,6 +71,9 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         "image": ask["image"],
         "command": list(ask["workload"]) or ["sleep", str(ask["lease_s"])],
     }
+    if ask["attempts"]:
+        body["retry"] = {"attempts_max": ask["attempts"], "backoff_s": ask["backoff_s"]}
+        body["retry"] |= {"causes": list(ask["retry_on"])} if ask["retry_on"] else {}
     if ask["topology"]:
         body |= {"topology_level": ask["topology"], "topology_mode": "required" if ask["required"] else "preferred"}
     body = {name: value for name, value in body.items() if value is not None}

@@ -148,7 +148,7 @@ def _next(folder: str, kept: bool) -> None:
             "gpuaas status",
             "gpuaas events tail --from 1 --count 20",
             "gpuaas bill --tenant vc-6214e9",
-            "gpuaas projections rebuild allocations allocations_v4",
+            "gpuaas projections rebuild allocations allocations_v5",
         ]
     else:
         lines += ["make demo KEEP=1        # the same, and leave it running to look around"]

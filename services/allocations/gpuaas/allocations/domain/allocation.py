@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final
 
+from gpuaas.allocations.domain.asking import LEASE_S_MAX, requested
 from gpuaas.allocations.domain.orders import (
     AllocationCommand,
     DeferAllocation,
@@ -26,9 +27,9 @@ from gpuaas.allocations.domain.orders import (
     ReleaseAllocation,
     RenewLease,
     RequestAllocation,
+    RetryAllocation,
     StartAllocation,
 )
-from gpuaas.allocations.domain.shape import refuse_absurd
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.events import Event, Vocabulary, first_complaint
@@ -44,6 +45,7 @@ from gpuaas.contracts.allocations import (
     AllocationReleased,
     AllocationReleaseRequested,
     AllocationRequested,
+    AllocationRetried,
     AllocationStarted,
     DeferralReason,
     EndCause,
@@ -53,13 +55,9 @@ from gpuaas.contracts.allocations import (
     PreemptionCause,
     RejectionReason,
     ReleaseReason,
-    Workload,
 )
 from pydantic import ValidationError
 
-LEASE_S_MAX: Final = 31_622_400
-"""366 days."""
-PRIORITY_MAX: Final = 1_000
 ANY_MODEL: Final = "any"
 
 # -- states --------------------------------------------------------------------------------------------------------
@@ -116,6 +114,7 @@ class Releasing:
     reason: ReleaseReason
     lease_s: int
     because: EndCause | None = None
+    lost_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,7 @@ class Released:
     name: ClassVar[str] = "released"
     request: AllocationRequested
     end_reason: EndReason
+    retried_as: str | None = None
 
 
 Allocation = Unknown | Requested | Queued | TurnedDown | Placed | Active | Releasing | Released
@@ -138,7 +138,7 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
     """
     match allocation, command:
         case Unknown(), RequestAllocation() as ask:
-            return [_requested(ask)]
+            return [requested(ask)]
         case (Requested() | Queued()) as asked, QueueAllocation() as waiting:
             return _queued(asked, waiting)
         case (Requested() | Queued()) as asked, DeferAllocation() as later:
@@ -171,18 +171,15 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
         case (Requested() | Queued()) as asked, ReleaseAllocation() as release:
             return [_cancelled(asked.request, release.at)]
         case (Placed() | Active()) as held, ReleaseAllocation() as release:
-            return [
-                AllocationReleaseRequested(
-                    allocation_id=held.request.allocation_id,
-                    reason=release.reason,
-                    because=release.because,
-                    detail=release.detail,
-                )
-            ]
+            return [_release_requested(held.request, release)]
+        case Releasing() as held, ReleaseAllocation() as release if _ends_for_good(held, release):
+            return [_release_requested(held.request, release)]
         case (Placed() | Active()) as held, PreemptAllocation() as order:
             return [_preempted(held, order)]
         case (Placed() | Active() | Releasing()) as held, EndAllocation() as end:
             return [_released(held, end)]
+        case Released(retried_as=None) as over, RetryAllocation() as retry:
+            return [_retried(over.request, retry)]
         case _ if _is_repeat(allocation, command):
             return []
         case Unknown(), _:
@@ -197,7 +194,7 @@ def _is_repeat(allocation: Allocation, command: AllocationCommand) -> bool:
         case Unknown(), _:
             return False
         case known, RequestAllocation() as ask:
-            return known.request == _requested(ask)
+            return known.request == requested(ask)
         case TurnedDown() as down, RejectAllocation() as refusal:
             return down.reason == refusal.reason
         case (Placed() | Active() | Releasing()) as held, PlaceAllocation() as placement:
@@ -208,6 +205,8 @@ def _is_repeat(allocation: Allocation, command: AllocationCommand) -> bool:
             return True
         case Released(), EndAllocation():
             return True
+        case Released() as over, RetryAllocation() as retry:
+            return over.retried_as == retry.retry_allocation_id
         case _:
             return False
 
@@ -216,42 +215,9 @@ def _refusal(allocation: Allocation, command: AllocationCommand) -> str:
     assert not isinstance(allocation, Unknown)
     name = f"allocation {allocation.request.allocation_id}"
     if isinstance(allocation, Released):
-        return f"{name} has ended ({allocation.end_reason}): it cannot be {command.verb}"
+        goes_on = f"; it goes on as {allocation.retried_as}" if allocation.retried_as else ""
+        return f"{name} has ended ({allocation.end_reason}): it cannot be {command.verb}{goes_on}"
     return f"{name} is {allocation.name}: it cannot be {command.verb}"
-
-
-def _requested(ask: RequestAllocation) -> AllocationRequested:
-    refuse_absurd(ask.shape)
-    for name, value, lowest, highest in (
-        ("lease_s", ask.lease_s, 1, LEASE_S_MAX),
-        ("priority", ask.priority, 0, PRIORITY_MAX),
-    ):
-        if not lowest <= value <= highest:
-            raise Invalid(f"{name} must be between {lowest} and {highest}, not {value}", field=name)
-    try:
-        return AllocationRequested(
-            allocation_id=ask.allocation_id,
-            tenant_id=ask.tenant_id,
-            project_id=ask.project_id,
-            pool_id=ask.pool_id,
-            gpu_model=ask.shape.gpu_model,
-            replicas=ask.shape.replicas,
-            share_milli=ask.shape.share_milli if ask.shape.is_share else None,
-            gpus_per_replica=ask.shape.gpus_per_replica,
-            topology_level=ask.shape.topology_level,
-            topology_mode=ask.shape.topology_mode,
-            priority=ask.priority,
-            preemptible=ask.preemptible,
-            lease_s=_lease_within(ask),
-            start_at=ask.start_at,
-            reservation_id=ask.reservation_id,
-            gpu_ms_max=ask.gpu_ms_max,
-            idle_after_s=ask.idle_after_s,
-            workload=Workload(image=ask.image, command=ask.command),
-            labels=ask.labels,
-        )
-    except ValidationError as refused:
-        raise Invalid(first_complaint(refused)) from refused
 
 
 def _queued(asked: Requested | Queued, waiting: QueueAllocation) -> list[Event]:
@@ -266,20 +232,6 @@ def _deferred(asked: Requested | Queued, later: DeferAllocation) -> list[Event]:
         return []
     name = asked.request.allocation_id
     return [AllocationDeferred(allocation_id=name, reason=later.reason, until=later.until, detail=later.detail)]
-
-
-def _lease_within(ask: RequestAllocation) -> int:
-    """The lease asked for, cut to what the ceiling on GPU-time allows."""
-    if ask.gpu_ms_max is None:
-        return ask.lease_s
-    each_second = ask.shape.gpu_count * ask.shape.share_milli
-    if ask.gpu_ms_max < each_second:
-        raise Invalid(
-            f"a ceiling of {ask.gpu_ms_max} GPU-ms is used up in less than a second by {ask.shape}; "
-            f"the least that makes sense is {each_second}",
-            field="gpu_ms_max",
-        )
-    return min(ask.lease_s, ask.gpu_ms_max // each_second)
 
 
 def _placed(request: AllocationRequested, placement: PlaceAllocation) -> AllocationPlaced:
@@ -330,6 +282,35 @@ def _renewed(held: Active, renewal: RenewLease) -> list[Event]:
     return [AllocationLeaseRenewed(allocation_id=held.request.allocation_id, lease_s=renewal.lease_s)]
 
 
+def _release_requested(request: AllocationRequested, release: ReleaseAllocation) -> AllocationReleaseRequested:
+    return AllocationReleaseRequested(
+        allocation_id=request.allocation_id,
+        reason=release.reason,
+        because=release.because,
+        lost_node_id=release.lost_node_id,
+        lost_at=release.lost_at,
+        detail=release.detail,
+    )
+
+
+def _ends_for_good(held: Releasing, release: ReleaseAllocation) -> bool:
+    """Whether somebody calls off what would be asked for again when it has ended: his word counts."""
+    comes_back = held.reason == "runtime-lost" or held.because in ("preempted", "quota-reclaimed")
+    return held.request.retry is not None and comes_back and release.reason in ("tenant-request", "operator")
+
+
+def _retried(request: AllocationRequested, retry: RetryAllocation) -> AllocationRetried:
+    return AllocationRetried(
+        allocation_id=request.allocation_id,
+        retry_allocation_id=retry.retry_allocation_id,
+        cause=retry.cause,
+        attempt=retry.attempt,
+        attempts_max=retry.attempts_max,
+        not_before=retry.not_before,
+        detail=retry.detail,
+    )
+
+
 def _preempted(held: Placed | Active, order: PreemptAllocation) -> AllocationPreempted:
     return AllocationPreempted(
         allocation_id=held.request.allocation_id,
@@ -358,6 +339,8 @@ def _released(held: Placed | Active | Releasing, end: EndAllocation) -> Allocati
         raise Invalid(f"it cannot have ended at {end.ended_at}, before it started at {started_at}")
     end_reason = _end_reason(held, end)
     because = held.because if isinstance(held, Releasing) and end_reason == held.reason else None
+    if because == "node-lost" and end.how != "exited":
+        end = replace(end, exit_code=None)  # It was not seen: nobody was there to see it.
     return AllocationReleased(
         allocation_id=held.request.allocation_id,
         tenant_id=held.request.tenant_id,
@@ -370,6 +353,7 @@ def _released(held: Placed | Active | Releasing, end: EndAllocation) -> Allocati
         ended_at=end.ended_at,
         end_reason=end_reason,
         because=because,
+        detail=end.detail,
         exit_code=end.exit_code,
     )
 
@@ -426,18 +410,24 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
             return replace(held, lease_s=renewal.lease_s)
         case Active() as held, AllocationCommandOrdered() | AllocationNotified():
             return held
-        case Placed() as held, AllocationReleaseRequested() as release:
-            return Releasing(held.request, held.placement, None, release.reason, held.request.lease_s)
-        case Active() as held, AllocationReleaseRequested() as release:
-            return Releasing(held.request, held.placement, held.started_at, release.reason, held.lease_s)
+        case (Placed() | Active() | Releasing()) as held, AllocationReleaseRequested() as release:
+            return _releasing(held, release)
         case Placed() as held, AllocationPreempted() as order:
             return Releasing(held.request, held.placement, None, "operator", held.request.lease_s, order.cause)
         case Active() as held, AllocationPreempted() as order:
             return Releasing(held.request, held.placement, held.started_at, "operator", held.lease_s, order.cause)
         case (Requested() | Queued() | Placed() | Active() | Releasing()) as held, AllocationReleased() as end:
             return Released(held.request, end.end_reason)
+        case Released() as over, AllocationRetried() as retry:
+            return replace(over, retried_as=retry.retry_allocation_id)
         case _:
             raise AssertionError(f"{event.TYPE} cannot follow an allocation that is {allocation.name}")
+
+
+def _releasing(held: Placed | Active | Releasing, release: AllocationReleaseRequested) -> Releasing:
+    started_at, lease_s = (None, held.request.lease_s) if isinstance(held, Placed) else (held.started_at, held.lease_s)
+    because: EndCause | None = "node-lost" if release.lost_node_id is not None else None
+    return Releasing(held.request, held.placement, started_at, release.reason, lease_s, because, release.lost_at)
 
 
 ALLOCATION: Final[Decider[Allocation, AllocationCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
@@ -454,4 +444,5 @@ VOCABULARY: Final = Vocabulary(
     AllocationNotified,
     AllocationLeaseRenewed,
     AllocationPreempted,
+    AllocationRetried,
 )

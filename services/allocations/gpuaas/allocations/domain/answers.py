@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from gpuaas.allocations.domain.allocation import LEASE_S_MAX
+from gpuaas.allocations.domain.asking import LEASE_S_MAX
 from gpuaas.allocations.domain.book import Book, Node
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.outlook import Outlook

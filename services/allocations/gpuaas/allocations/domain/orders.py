@@ -16,6 +16,8 @@ from gpuaas.contracts.allocations import (
     RejectionReason,
     ReleaseCause,
     ReleaseReason,
+    RetryCause,
+    RetryPolicy,
 )
 
 
@@ -28,6 +30,8 @@ class RequestAllocation:
         reservation_id: use what this reservation keeps, and nothing else.
         gpu_ms_max: most GPU-time it may use, in GPU-milliseconds; its lease is cut to that.
         idle_after_s: seconds without use after which it is taken back; 0: never; None: as the project's policy says.
+        retry: when it is asked for again; None: never.
+        retry_of, attempt, place_kept: what it goes on for, as which attempt, at the place of which position of the log.
     """
 
     verb: ClassVar[str] = "requested again"
@@ -46,6 +50,10 @@ class RequestAllocation:
     reservation_id: str | None = None
     gpu_ms_max: int | None = None
     idle_after_s: int | None = None
+    retry: RetryPolicy | None = None
+    retry_of: str | None = None
+    attempt: int | None = None
+    place_kept: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +109,19 @@ class StartAllocation:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseAllocation:
-    """Give the GPUs back, or call the request off. `at` is when this was asked."""
+    """Give the GPUs back, or call the request off. `at` is when this was asked.
+
+    Attributes:
+        lost_node_id, lost_at: the machine that is gone, and when it was last known to be there.
+    """
 
     verb: ClassVar[str] = "released"
     reason: ReleaseReason
     at: datetime
     because: ReleaseCause | None = None
     detail: str | None = None
+    lost_node_id: str | None = None
+    lost_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,20 @@ class EndAllocation:
     ended_at: datetime
     how: Literal["exited", "stopped", "lost"]
     exit_code: int | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAllocation:
+    """It ended and another one is asked for in its place."""
+
+    verb: ClassVar[str] = "retried"
+    retry_allocation_id: str
+    cause: RetryCause
+    attempt: int
+    attempts_max: int
+    not_before: datetime | None
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +198,7 @@ AllocationCommand = (
     | ReleaseAllocation
     | PreemptAllocation
     | EndAllocation
+    | RetryAllocation
     | OrderCommand
     | NotifyAllocation
     | RenewLease

@@ -27,6 +27,7 @@ from gpuaas.contracts.allocations import (
     AllocationReleased,
     AllocationReleaseRequested,
     AllocationRequested,
+    AllocationRetried,
     AllocationStarted,
     ClaimGranted,
     Member,
@@ -35,7 +36,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Ta
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 TABLE: Final = Table(
-    "allocations_v4",
+    "allocations_v5",
     MetaData(),
     Column("allocation_id", Text, primary_key=True),
     Column("tenant_id", Text),
@@ -54,6 +55,10 @@ TABLE: Final = Table(
     Column("reservation_id", Text),
     Column("gpu_ms_max", BigInteger),
     Column("idle_after_s", Integer),
+    Column("retry", JSONB),
+    Column("retry_of", Text),
+    Column("attempt", Integer),
+    Column("place", BigInteger),
     Column("workload", JSONB),
     Column("labels", JSONB),
     Column("requested_at", TIMESTAMP(timezone=True)),
@@ -78,9 +83,11 @@ TABLE: Final = Table(
     Column("ended_at", TIMESTAMP(timezone=True)),
     Column("end_reason", Text),
     Column("exit_code", Integer),
+    Column("end_detail", Text),
+    Column("retried_as", Text),
     Column("position", BigInteger),
-    Index("allocations_v4_by_project", "tenant_id", "project_id", "requested_position"),
-    Index("allocations_v4_by_arrival", "requested_position"),
+    Index("allocations_v5_by_project", "tenant_id", "project_id", "requested_position"),
+    Index("allocations_v5_by_arrival", "requested_position"),
     postgresql_with={"fillfactor": 70},
 )
 _LATER: Final = tuple(
@@ -120,7 +127,7 @@ class Allocations(Projection):
     """The current view of all allocations."""
 
     answer = "allocations"
-    version = 4
+    version = 5
     reads = (
         AllocationRequested,
         AllocationQueued,
@@ -133,6 +140,7 @@ class Allocations(Projection):
         AllocationReleased,
         AllocationLeaseRenewed,
         AllocationPreempted,
+        AllocationRetried,
         ClaimGranted,
     )
     tables = (TABLE,)
@@ -197,7 +205,7 @@ class Allocations(Projection):
             pool_id: else all of this pool, in order of the line after its position `after`.
         """
         t = TABLE.c
-        order = (t.priority.desc(), t.requested_position)
+        order = (t.priority.desc(), t.place, t.requested_position)
         line = (
             select(
                 *(t[name] for name in _WAITS),
@@ -305,6 +313,10 @@ def _request(fact: Fact, event: AllocationRequested) -> dict[str, Any]:
         "reservation_id": event.reservation_id,
         "gpu_ms_max": event.gpu_ms_max,
         "idle_after_s": event.idle_after_s,
+        "retry": None if event.retry is None else event.retry.model_dump(mode="json"),
+        "retry_of": event.retry_of,
+        "attempt": event.attempt or 1,
+        "place": event.place_kept or fact.position,
         "workload": {"image": event.workload.image, "command": event.workload.command},
         "labels": dict(event.labels),
         "requested_at": fact.time,
@@ -349,12 +361,15 @@ def _change(fact: Fact, event: Event) -> dict[str, Any]:
         case AllocationLeaseRenewed():
             change = {"renewed_lease_s": event.lease_s}
         case AllocationReleaseRequested():
-            change = {"state": "releasing", "release_reason": event.reason}
+            change = {"state": "releasing", "release_reason": event.reason, "end_detail": event.detail}
         case AllocationPreempted():
             change = {"state": "releasing", "release_reason": event.cause, "detail": event.detail}
         case AllocationReleased():
             change = {"state": "released", "ended_at": event.ended_at, "end_reason": event.because or event.end_reason}
             change["exit_code"] = event.exit_code
+            change["end_detail"] = event.detail
+        case AllocationRetried():
+            change = {"retried_as": event.retry_allocation_id}
         case _:
             raise AssertionError(event)
     change["position"] = fact.position

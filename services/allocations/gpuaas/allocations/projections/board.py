@@ -156,7 +156,7 @@ class Board(Reader):
             correlation_id=row["correlation_id"],
             project_id=row["project_id"],
         )
-        arrival: int = row["requested_position"]
+        arrival: int = row["place"]
         ask = Ask(
             Waiting(
                 allocation_id,
@@ -222,7 +222,7 @@ class Board(Reader):
                 self._supervision.over(last_token)
             case said.AllocationReleaseRequested.TYPE | said.AllocationPreempted.TYPE:
                 self.ending.add(last_token)
-            case said.AllocationCommandOrdered.TYPE | said.AllocationNotified.TYPE:
+            case said.AllocationCommandOrdered.TYPE | said.AllocationNotified.TYPE | said.AllocationRetried.TYPE:
                 pass
             case kind if kind in _POOL_EVENTS:
                 self._pool_changed(self.desk(last_token), kind, envelope)
@@ -249,7 +249,7 @@ class Board(Reader):
                 event.project_id,
                 shape,
                 event.priority,
-                position,
+                position if event.place_kept is None else event.place_kept,
                 event.preemptible,
                 event.lease_s,
                 event.start_at,

@@ -28,6 +28,7 @@ from gpuaas.contracts.allocations import (
     AllocationReleased,
     AllocationReleaseRequested,
     AllocationRequested,
+    AllocationRetried,
     AllocationStarted,
     ClaimGranted,
     Receipt,
@@ -77,7 +78,9 @@ def sentence(event: Event) -> str:
         case AllocationRequested() as ask:
             model = ask.gpu_model or "any model"
             share = f" (a share of {ask.share_milli}/1000 of each)" if ask.share_milli else ""
-            return f"{ask.replicas} × {ask.gpus_per_replica} GPUs of {model}{share} asked for, priority {ask.priority}"
+            again = f"; attempt {ask.attempt or 1}, goes on for {ask.retry_of}" if ask.retry_of else ""
+            wanted = f"{ask.replicas} × {ask.gpus_per_replica} GPUs of {model}{share}"
+            return f"{wanted} asked for, priority {ask.priority}{again}"
         case AllocationQueued() as waiting:
             return f"waits ({waiting.pending_reason}): {waiting.detail}"
         case AllocationDeferred() as later:
@@ -100,7 +103,8 @@ def sentence(event: Event) -> str:
         case AllocationNotified() as notice:
             return f"will be ended at {notice.ends_at.isoformat()}: {notice.detail}"
         case AllocationReleaseRequested() as release:
-            because = f", {release.because}" if release.because else ""
+            known = release.because or ("node-lost" if release.lost_node_id else None)
+            because = f", {known}" if known else ""
             detail = f": {release.detail}" if release.detail else ""
             return f"release asked for ({release.reason}{because}){detail}"
         case AllocationPreempted() as order:
@@ -108,7 +112,10 @@ def sentence(event: Event) -> str:
         case AllocationReleased() as end:
             code = "" if end.exit_code is None else f", exit code {end.exit_code}"
             because = f", {end.because}" if end.because else ""
-            return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{because}{code})"
+            detail = f": {end.detail}" if end.detail else ""
+            return f"ended at {end.ended_at.isoformat()} ({end.end_reason}{because}{code}){detail}"
+        case AllocationRetried() as retry:
+            return f"asked for again as {retry.retry_allocation_id} ({retry.cause}): {retry.detail}"
         case _:
             return event.TYPE
 
