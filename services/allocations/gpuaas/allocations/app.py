@@ -66,8 +66,6 @@ def build(settings: AllocationsSettings) -> Service:
         service.clock,
         settings.placement_policy,
     )
-    losses = Losses(service.log)
-    rescuer = Rescuer(service.commands, ALLOCATION, POOL, board, losses, service.clock, settings.node_grace_s)
     promises = Promises(
         service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock, service.database, capacity
     )
@@ -80,19 +78,17 @@ def build(settings: AllocationsSettings) -> Service:
     service.follow(purse)
     service.follow(drains)
     service.follow(plans)
-    service.follow(losses)
     service.follow(entitlements)
     service.follow(lately)
     service.react(closures)
     service.react(Lives(service.commands, scheduler, board, runtime))
-    service.react(Retries(service.commands, service.log, ALLOCATION))
+    _failures(service, board, settings)
     service.background("scheduler", scheduler.schedule)
     service.background("alarm clock", alarm.watch)
     service.background("teller", scheduler.tell)
     service.background("quoter", Quoter(service.commands, board, forecaster).quote)
     service.background("promises", promises.keep)
     service.background("evictor", evictor.evict)
-    service.background("rescuer", rescuer.rescue)
     service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
     service.serve(api.tenants_door(service, allocations, quotes, purse))
@@ -107,6 +103,15 @@ def build(settings: AllocationsSettings) -> Service:
     service.serve(answers.operators_door(service, allocations, quotes, settings.placement_policy))
     service.serve(api.operators_door(service, allocations, capacity))
     return service
+
+
+def _failures(service: Service, board: Board, settings: AllocationsSettings) -> None:
+    """What is done about machines that are lost and work that ends badly."""
+    losses = Losses(service.log)
+    rescuer = Rescuer(service.commands, ALLOCATION, POOL, board, losses, service.clock, settings.node_grace_s)
+    service.follow(losses)
+    service.react(Retries(service.commands, service.log, ALLOCATION))
+    service.background("rescuer", rescuer.rescue)
 
 
 def _runtime(service: Service, settings: AllocationsSettings) -> Runtime:

@@ -1,6 +1,6 @@
 """What waits and what runs, in memory, for the scheduler and the runtime. One law: it is the log's word, read again.
 
-It begins with the allocations that have not ended, as `allocations_v4` has them, and follows the log from the position
+It begins with the allocations that have not ended, as `allocations_v5` has them, and follows the log from the position
 that this is true at: nothing that happened while no process ran is missed. A failure begins it anew from there.
 """
 

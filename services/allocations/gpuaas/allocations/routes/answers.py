@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.quoter import Forecaster
-from gpuaas.allocations.domain.allocation import PRIORITY_MAX
 from gpuaas.allocations.domain.answers import Supposed, Wanted, check, suppose, why_not
+from gpuaas.allocations.domain.asking import PRIORITY_MAX
 from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool
 from gpuaas.allocations.domain.forecast import METHOD
 from gpuaas.allocations.domain.outlook import Outlook
