@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
-import pytest
-from gpuaas.common.errors import Misconfigured
 from gpuaas.nodes.adapters.fault_sources import InjectedFaults, KernelLog, RandomFaults
-from gpuaas.nodes.adapters.nvml import slots_by_address
 from gpuaas.nodes.domain.faults import FaultClass, built_in
 
 XID = "NVRM: Xid (PCI:0000:3b:00): {code}, pid=1234, told by the driver\n"
-HAS_NVML = importlib.util.find_spec("pynvml") is not None
 
 
 def test_the_kernel_log_is_read_from_now_on_and_half_a_line_waits(tmp_path: Path) -> None:
@@ -61,14 +56,3 @@ def test_chance_keeps_its_rate_and_its_seed() -> None:
         drawn.append([(told.node_id, told.slot, told.fault_class) for told in source.read()])
     assert drawn[0] == drawn[1]
     assert 650 < len(drawn[0]) < 950, "100 nodes × 8 GPUs × 0.01 per hour × 100 hours is about 800"
-
-
-@pytest.mark.skipif(HAS_NVML, reason="nvidia-ml-py is installed here")
-def test_without_the_library_the_lane_says_what_is_missing() -> None:
-    with pytest.raises(Misconfigured, match="nvidia-ml-py is not installed"):
-        slots_by_address()
-
-
-@pytest.mark.skipif(not HAS_NVML, reason="nvidia-ml-py is not installed: no GPU lane on this machine")
-def test_every_gpu_of_this_machine_has_a_slot() -> None:
-    assert sorted(slots_by_address().values()) == list(range(len(slots_by_address())))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from gpuaas.common.errors import Misconfigured
@@ -64,19 +65,87 @@ class NvmlGauges:
                 memory_total_mib=int(memory.total) >> 20,
                 temperature_c=int(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)),
                 power_w=int(nvml.nvmlDeviceGetPowerUsage(gpu)) // 1000,
-                ecc_uncorrected=self._uncorrected(gpu),
+                ecc_uncorrected=self._counted(
+                    nvml.nvmlDeviceGetTotalEccErrors,
+                    gpu,
+                    nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+                    nvml.NVML_VOLATILE_ECC,
+                ),
+                pcie_replays=self._counted(nvml.nvmlDeviceGetPcieReplayCounter, gpu),
+                **self._links(gpu),
+                **self._rows(gpu),
             )
         except nvml.NVMLError:
             return None
 
-    def _uncorrected(self, gpu: Any) -> int | None:
-        """Uncorrected errors since the driver was loaded; None where the GPU has no such counter."""
-        nvml = self._nvml
-        kind, span = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+    def _counted(self, ask: Callable[..., int], *about: Any) -> int | None:
+        """A counter; None where the GPU has none."""
         try:
-            return int(nvml.nvmlDeviceGetTotalEccErrors(gpu, kind, span))
-        except nvml.NVMLError:
+            return int(ask(*about))
+        except self._nvml.NVMLError:
             return None
+
+    def _links(self, gpu: Any) -> dict[str, Any]:
+        """What the active links counted, all together; None where no link counts that."""
+        nvml = self._nvml
+        sums: dict[str, int | None] = {"nvlink_errors": None, "nvlink_recoveries": None}
+        for link in range(nvml.NVML_NVLINK_MAX_LINKS):
+            try:
+                if nvml.nvmlDeviceGetNvLinkState(gpu, link) != nvml.NVML_FEATURE_ENABLED:
+                    continue
+            except nvml.NVMLError:
+                break  # no NVLink, or no further one
+            for name, counted in self._link(gpu, link).items():
+                if counted is not None:
+                    sums[name] = (sums[name] or 0) + counted
+        return sums
+
+    def _link(self, gpu: Any, link: int) -> dict[str, int | None]:
+        """One link: by the error counters up to NVLink 4, by the fields of NVLink 5 where those are not there."""
+        nvml = self._nvml
+        count = nvml.nvmlDeviceGetNvLinkErrorCounter
+        recoveries = self._counted(count, gpu, link, nvml.NVML_NVLINK_ERROR_DL_RECOVERY)
+        if recoveries is None:
+            events, failed = (
+                nvml.NVML_FI_DEV_NVLINK_COUNT_LINK_RECOVERY_EVENTS,
+                nvml.NVML_FI_DEV_NVLINK_COUNT_RCV_ERRORS,
+            )
+            found = self._fields(gpu, link, events, failed)
+            return {"nvlink_recoveries": found[0], "nvlink_errors": found[1]}
+        kinds = (
+            nvml.NVML_NVLINK_ERROR_DL_REPLAY,
+            nvml.NVML_NVLINK_ERROR_DL_CRC_FLIT,
+            nvml.NVML_NVLINK_ERROR_DL_CRC_DATA,
+        )
+        errors = [self._counted(count, gpu, link, kind) for kind in kinds]
+        return {"nvlink_recoveries": recoveries, "nvlink_errors": sum(each or 0 for each in errors)}
+
+    def _fields(self, gpu: Any, link: int, *fields: int) -> list[int | None]:
+        """The counters of one link among the driver's fields, whatever width each has."""
+        nvml = self._nvml
+        try:
+            values = nvml.nvmlDeviceGetFieldValues(gpu, [(field, link) for field in fields])
+        except nvml.NVMLError:
+            return [None for _ in fields]
+        member = {
+            nvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
+            nvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
+            nvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
+        }
+        return [
+            int(getattr(each.value, member[each.valueType]))
+            if each.nvmlReturn == nvml.NVML_SUCCESS and each.valueType in member
+            else None
+            for each in values
+        ]
+
+    def _rows(self, gpu: Any) -> dict[str, Any]:
+        """Rows of memory that were replaced; all None where the GPU replaces none (before Ampere)."""
+        try:
+            _, uncorrectable, pending, failed = self._nvml.nvmlDeviceGetRemappedRows(gpu)
+        except self._nvml.NVMLError:
+            return {}
+        return {"rows_remapped": int(uncorrectable), "remap_pending": bool(pending), "remap_failed": bool(failed)}
 
 
 def _library() -> Any:

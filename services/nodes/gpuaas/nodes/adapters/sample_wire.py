@@ -10,11 +10,20 @@ from gpuaas.common.errors import Invalid
 
 PAYLOAD_BYTES_MAX: Final = 32_768
 GPUS_MAX: Final = 64
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 _Mib = Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
 
 
 class GpuReading(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One GPU at one moment; units in the names, `ecc_uncorrected` None where it is not counted."""
+    """One GPU at one moment; units in the names, counters None where the GPU does not count.
+
+    Attributes:
+        ecc_uncorrected, nvlink_errors, nvlink_recoveries, pcie_replays: counted since the driver was loaded; the first
+            of NVLink are what its links corrected by sending again, the second how often one was trained anew.
+        rows_remapped: rows of memory replaced for good because of uncorrectable errors.
+        remap_pending: a row waits for a reset to be replaced.
+        remap_failed: a row could not be replaced, for there is no spare one left.
+    """
 
     slot: Annotated[int, msgspec.Meta(ge=0, le=63)]
     gpu_percent: Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -22,7 +31,13 @@ class GpuReading(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_total_mib: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
     temperature_c: Annotated[int, msgspec.Meta(ge=-20, le=130)]
     power_w: Annotated[int, msgspec.Meta(ge=0, le=3000)]
-    ecc_uncorrected: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    ecc_uncorrected: _Count | None = None
+    nvlink_errors: _Count | None = None
+    nvlink_recoveries: _Count | None = None
+    pcie_replays: _Count | None = None
+    rows_remapped: _Count | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -47,6 +62,17 @@ def encode_sample(sample: Sample) -> bytes:
     return _ENCODER.encode(sample)
 
 
+def impossible(reading: GpuReading) -> str | None:
+    """Why no GPU can be so, in a sentence; None: it can."""
+    try:
+        msgspec.convert(msgspec.to_builtins(reading), GpuReading)
+    except msgspec.ValidationError as wrong:
+        return f"slot {reading.slot}: {wrong}"
+    if reading.memory_used_mib > reading.memory_total_mib:
+        return f"the GPU in slot {reading.slot} uses more memory than it has"
+    return None
+
+
 def decode_sample(payload: bytes) -> Sample:
     """The sample in `payload`.
 
@@ -64,6 +90,6 @@ def decode_sample(payload: bytes) -> Sample:
     slots = [gpu.slot for gpu in sample.gpus]
     if len(set(slots)) != len(slots):
         raise Invalid("one GPU is there twice")
-    if over := [gpu for gpu in sample.gpus if gpu.memory_used_mib > gpu.memory_total_mib]:
-        raise Invalid(f"the GPU in slot {over[0].slot} uses more memory than it has")
+    if wrong := [why for gpu in sample.gpus if (why := impossible(gpu))]:
+        raise Invalid(wrong[0])
     return sample
