@@ -110,6 +110,7 @@ async def world(stack: TestStack, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 _RULES: Final = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
+_AGREED = {"effective_from": _TOMORROW, "rules": [{"percent_off": "5"}], "reason": "for a test"}
 _BUDGET = {"budget_id": "theirs", "amount": "10.00", "thresholds": [{"percent": 100}]}
 MEANT: Final[dict[str, dict[str, Any]]] = {
     "/v1/waivers": {"expires_at": f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S.%fZ}"},
@@ -119,6 +120,8 @@ MEANT: Final[dict[str, dict[str, Any]]] = {
         "starts_at": _TOMORROW,
         "ends_at": (datetime.now(UTC) + timedelta(days=2)).isoformat(),
     },
+    "/v1/tenants/{tenant_id}/price-agreements": {"rules": _AGREED["rules"]},
+    "/v1/price-campaigns": {"rules": _AGREED["rules"]},
     "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
 }
 """Path → fields that make its body mean something, where the schema alone does not say so."""
@@ -361,6 +364,7 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
         "invoice_id": invoice.invoice_id,
         "grant_id": await made("billing", f"{home}/credits", amount="10.00", reference="for a test"),
         "budget_id": await made("billing", f"{home}/budgets", **_BUDGET),
+        "agreement_id": await made("billing", f"{home}/price-agreements", **_AGREED),
         "window_id": await _maintenance(world),
         "user_id": "somebody",
         "resource_type": "no-such-kind",

@@ -23,6 +23,8 @@ PLATFORMS = {
     "billing.credit-note.issue",
     "billing.invoice.void",
     "billing.payment.record",
+    "billing.price-agreement.end",
+    "billing.price-agreement.make",
     "billing.spending.order",
     "billing.tax-profile.set",
     "iam.directory.read",

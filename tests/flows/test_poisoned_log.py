@@ -83,7 +83,7 @@ SCHEMA_VIOLATION: Final = Poison(
 )
 NO_EVENT_AT_ALL: Final = Poison(
     "billing",
-    "projection price_books_v1",
+    "projection price_books_v2",
     "events.billing.price-book.platform.poison",
     "gpuaas.billing.price-book-published.v1",
     b"\x00 these bytes are no event",

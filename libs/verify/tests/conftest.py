@@ -198,6 +198,7 @@ class World:
             notes[tree] = self.signer.checkpoint(f"{self.log}/{tree}", len(members), naive.root())
         leaves = {name: {k: v for k, v in row.items() if k != "tree"} for name, row in rows.items()}
         chosen: Callable[[str], list[Json]] = lambda start: [v for k, v in leaves.items() if k.startswith(start)]  # noqa: E731
+        agreed = {"price_agreements": chosen("agreement"), "price_agreement_ends": chosen("no-longer")}
         return {
             "format": "gpuaas-bundle/v1",
             "tenant_id": self.tenant,
@@ -209,6 +210,7 @@ class World:
             "allocation_events": [*chosen("started"), *chosen("released")],
             "price_books": chosen("book"),
             "earlier_invoices": chosen("earlier"),
+            **(agreed if agreed["price_agreements"] else {}),
         }
 
     def _row(self, position: int, name: str) -> Json:

@@ -43,7 +43,7 @@ async def test_a_billed_month_is_conserved_and_each_kind_of_loss_is_named(world:
     )
     world.position = await tell(world.service.log, again, tenant_id="acme", entity_id="a-acme-again")
     async with world.service.database.writing() as rows:
-        await rows.execute("UPDATE invoice_lines_v2 SET amount = amount + 1 WHERE tenant_id = 'umbrella'")
+        await rows.execute("UPDATE invoice_lines_v3 SET amount = amount + 1 WHERE tenant_id = 'umbrella'")
         await rows.execute("UPDATE ledger_balances_v1 SET balance = balance - 1 WHERE account = 'receivable:acme'")
         await rows.execute("UPDATE ledger_entries_v1 SET amount = amount - 1 WHERE account = 'receivable:umbrella'")
 

@@ -175,7 +175,7 @@ async def test_of_two_runs_that_started_at_once_the_later_writes_nothing(
     """The door refuses the second; if two doors are asked at the same time, the order of the log decides."""
     async with world_on(settings) as world:
         await a_month(world, TENANTS[:1])
-        await world.service._projectors["metered_usage_v2"].reached(world.position + 1, 5)
+        await world.service._projectors["metered_usage_v3"].reached(world.position + 1, 5)
         position = await world.service.log.last_position()
         books = await Views().prices.books(world.service.database)
         pinned = (position, digest_of(list(books.values())), RATING_VERSION)
@@ -240,7 +240,7 @@ async def test_a_killed_process_goes_on_where_the_log_says(settings: BillingSett
     async with world_on(settings) as world:
         await a_month(world, tenants)
         log = world.service.log
-        await world.service._projectors["metered_usage_v2"].reached(await log.last_position(), 30)
+        await world.service._projectors["metered_usage_v3"].reached(await log.last_position(), 30)
         # From here on only the program below writes invoices: this process keeps its door and its voice.
         for task in list(world.service._tasks):
             if "billing-runs" in task.get_name():

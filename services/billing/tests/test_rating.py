@@ -149,7 +149,8 @@ def test_usage_billed_in_two_runs_costs_what_one_run_would(
     whole = rated(held, tariffs, period)
     first = rated(held[:known], tariffs, period)
     booked = {
-        (line.project_id, line.gpu_model, line.price_book_version): Booked(line.gpu_us, line.amount) for line in first
+        (line.project_id, line.gpu_model, line.price_book_version, line.price_key): Booked(line.gpu_us, line.amount)
+        for line in first
     }
     second = rated(held[known:], tariffs, period, booked)
     assert sum(line.amount for line in whole) == sum(line.amount for line in [*first, *second])
@@ -209,7 +210,7 @@ def test_rating_only_the_sums_gives_the_same_total_as_rating_every_record(
 ) -> None:
     held, tariffs, period = history
     lines = rated(held, tariffs, period)
-    sums = {(line.project_id, line.gpu_model, line.price_book_version): line.gpu_us for line in lines}
-    versions = tuple(PriceVersion(tariff.version, at(tariff.start), None, tariff.prices) for tariff in tariffs)
-    total = amount_of_sums(sums, PriceBook("list-eur", "EUR", versions))
-    assert total == sum((line.amount for line in lines), Decimal(0))
+    keys = [(line.project_id, line.gpu_model, line.price_book_version, line.price_key) for line in lines]
+    sums = {key: line.gpu_us for key, line in zip(keys, lines, strict=True)}
+    prices = {key: line.unit_price for key, line in zip(keys, lines, strict=True)}
+    assert amount_of_sums(sums, prices, "EUR") == sum((line.amount for line in lines), Decimal(0))

@@ -10,6 +10,11 @@ from pydantic import Field
 from gpuaas.common.events import Event, Part
 from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, NonNegativeDecimal, Unique
 
+AgreementKind = Literal["contract", "campaign"]
+"""`contract`: replaces the list price. `campaign`: lowers what list and contract come to, and never
+raises it.
+"""
+
 BudgetAction = Literal["notify", "block"]
 """What happens when the amount is spent: `notify` says so, `block` also keeps new work of the scope
 from starting until the month ends.
@@ -41,6 +46,12 @@ Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a
 
 LapseReason = Literal["expired", "voided"]
 """Whether it `expired` or was `voided`."""
+
+PriceBasis = Literal["list", "contract"]
+"""What a campaign's percentage is taken of: the `list` price, or what the `contract` makes of it."""
+
+PriceStepKind = Literal["band", "contract", "campaign"]
+"""`band`: hours with a price of their own; `contract` and `campaign`: an agreement."""
 
 PriceUnit = Literal["gpu-hour"]
 """What one price is for. gpu-hour: one GPU for 3,600,000 milliseconds."""
@@ -149,6 +160,12 @@ class CorrectionChange(Part):
     after: ExactDecimal
     """What they come to under the other price."""
 
+    price_key: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[a-z0-9:/-]+( [a-z0-9:/-]+)*$")] | None = None
+    """What made the price of the list price, in order: `band:<band>`, `contract:<agreement>/<rule>`,
+    `campaign:<agreement>/<rule>`, rules counted from 1 and joined by spaces. Absent: the list price
+    itself.
+    """
+
 
 class CreditNoteLine(Part):
     """What is given back of one line of the invoice."""
@@ -171,6 +188,31 @@ class CreditPart(Part):
 
     amount: NonNegativeDecimal
     """How much, in whole minor units of the currency."""
+
+
+class PriceStep(Part):
+    """What was applied to a price, and why."""
+
+    step: PriceStepKind
+    """What kind of step it is."""
+
+    name: Label
+    """The band or the agreement."""
+
+    rule: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    """Of an agreement: which of its rules, counted from 1. Absent: a band."""
+
+    percent_off: NonNegativeDecimal | None = None
+    """By how many percent; absent: a price took the place of the one before."""
+
+    calculated_on: PriceBasis | None = None
+    """What the percentage was taken of; absent: of the price before."""
+
+    price: NonNegativeDecimal
+    """The price of one unit after the step."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    """Why, for people."""
 
 
 class InvoiceLine(Part):
@@ -219,6 +261,18 @@ class InvoiceLine(Part):
     `amount` is the rest. Absent: an ordinary line.
     """
 
+    list_price: NonNegativeDecimal | None = None
+    """The list price of one unit, before any step; absent: the unit price is it."""
+
+    price_key: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[a-z0-9:/-]+( [a-z0-9:/-]+)*$")] | None = None
+    """What made the price of the list price, in order: `band:<band>`, `contract:<agreement>/<rule>`,
+    `campaign:<agreement>/<rule>`, rules counted from 1 and joined by spaces. Absent: the list price
+    itself.
+    """
+
+    applied: Annotated[tuple[PriceStep, ...], Field(min_length=1, max_length=3)] | None = None
+    """From the list price to the unit price, step by step; absent: none."""
+
 
 class LedgerEntry(Part):
     """One side of a transfer: an account and what it gains."""
@@ -228,6 +282,30 @@ class LedgerEntry(Part):
 
     amount: ExactDecimal
     """What the account gains (negative: loses) in the transfer's currency."""
+
+
+class PriceBand(Part):
+    """Hours of the week with a price of their own. A moment lies in it by its local time; of hours
+    that a change of the clock leaves out or repeats, those that exist are counted, each as long as
+    it is.
+    """
+
+    band_id: Label
+    """Its name, which stands on the line."""
+
+    weekdays: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=7)], ...], Field(min_length=1, max_length=7), Unique]
+    """Days of the week on which it begins, 1 (Monday) to 7 (Sunday)."""
+
+    begins: Annotated[str, Field(min_length=5, max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    """Local time of its first moment, hours and minutes."""
+
+    ends: Annotated[str, Field(min_length=5, max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    """Local time of the first moment behind it; not later than `begins`: on the next day (00:00 is
+    midnight).
+    """
+
+    amount: NonNegativeDecimal
+    """Price of one unit in these hours, in the book's currency."""
 
 
 class Price(Part):
@@ -241,6 +319,33 @@ class Price(Part):
 
     amount: NonNegativeDecimal
     """Price of one unit in the book's currency."""
+
+    bands: Annotated[tuple[PriceBand, ...], Field(min_length=1, max_length=24)] | None = None
+    """Hours with prices of their own, none of which meet; absent: `amount` holds all the time."""
+
+
+class PriceRule(Part):
+    """A price, and what it is for. What a filter does not name is all."""
+
+    gpu_models: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100), Unique] | None = None
+    """Only these GPU models; absent: all."""
+
+    project_ids: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100), Unique] | None = None
+    """Only these projects; absent: all."""
+
+    label_name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,61}[a-zA-Z0-9])?$")] | None = None
+    """Only allocations that carry a label of this name …"""
+
+    label_value: Annotated[str, Field(min_length=0, max_length=256)] | None = None
+    """… with this value; absent with a name: with any."""
+
+    amount: NonNegativeDecimal | None = None
+    """The price of one GPU-hour; absent: a percentage."""
+
+    percent_off: NonNegativeDecimal | None = None
+    """Percent that the price before it is lowered by, at most 100 and with one digit behind the point;
+    absent: a price.
+    """
 
 
 class ProjectAmount(Part):
@@ -300,6 +405,16 @@ class TaxGroup(Part):
 
     tax: ExactDecimal
     """The tax on it."""
+
+
+class UtcOffset(Part):
+    """How far local time is ahead of UTC, from an instant on."""
+
+    since: Moment
+    """The first instant; it lasts until the next one in the list."""
+
+    offset_s: Annotated[int, Field(strict=True, ge=-93600, le=93600)]
+    """Seconds ahead of UTC; west of Greenwich below 0."""
 
 
 class AccessesRefused(Event):
@@ -793,6 +908,76 @@ class LedgerTransferPosted(Event):
     """Id of what caused it, such as the invoice; a cause posts once."""
 
 
+class PriceAgreementEnded(Event):
+    """Price agreement ended. An agreement on prices ends before its time. What was used before stays
+    priced by it.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.price-agreement-ended.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "price-agreement"
+    SCHEMA: ClassVar[str] = "billing/price-agreement-ended.v1.json"
+
+    agreement_id: Label
+    """The agreement."""
+
+    tenant_id: Label
+    """The tenant it was with; `platform`: all."""
+
+    ends_at: Moment
+    """The first instant it is no longer for."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    """Why, for people."""
+
+
+class PriceAgreementMade(Event):
+    """Price agreement made. Other prices than the list's, for a time: a tenant's contract, or a
+    campaign for one tenant or for all. Contracts come first, campaigns on top; of several of a kind
+    the one of the highest precedence that has a rule for what was used holds. An agreement never
+    changes; it may be ended.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.price-agreement-made.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "price-agreement"
+    SCHEMA: ClassVar[str] = "billing/price-agreement-made.v1.json"
+
+    agreement_id: Label
+    """The agreement."""
+
+    tenant_id: Label
+    """The tenant it is with; `platform`: a campaign for every tenant that pays in the currency."""
+
+    kind: AgreementKind
+    """`contract`: replaces the list price. `campaign`: lowers what list and contract come to, and
+    never raises it.
+    """
+
+    currency: Currency
+    """Currency of its prices."""
+
+    effective_from: Moment
+    """The first instant it is for."""
+
+    effective_until: Moment | None = None
+    """The first instant it is no longer for; absent: until it is ended."""
+
+    precedence: Annotated[int, Field(strict=True, ge=0, le=1000)]
+    """Of several agreements of a kind the highest goes first; among equals the one that begins later,
+    then the one whose id is later in the alphabet.
+    """
+
+    calculated_on: PriceBasis | None = None
+    """Of a campaign with a percentage: what it is taken of; absent: of the contract's price."""
+
+    rules: Annotated[tuple[PriceRule, ...], Field(min_length=1, max_length=100)]
+    """Its prices; the first one that fits holds."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    """Why, for people: number of the contract, name of the campaign."""
+
+
 class PriceBookPublished(Event):
     """Price book published. A version of a price list, with the time it is for. A version never
     changes; a change is the next version.
@@ -820,6 +1005,16 @@ class PriceBookPublished(Event):
 
     prices: Annotated[tuple[Price, ...], Field(min_length=1, max_length=1000)]
     """The prices, at most one for each GPU model and unit."""
+
+    time_zone: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] | None = None
+    """Where bands count their hours, by its name in the IANA time zone database; absent: no price has
+    bands.
+    """
+
+    utc_offsets: Annotated[tuple[UtcOffset, ...], Field(min_length=1, max_length=1000)] | None = None
+    """The zone's offsets over all the time the version can be for, as the zone database had them when
+    the version was published: whoever computes needs no zone database. Absent: no price has bands.
+    """
 
 
 class SpendingLevelChanged(Event):
@@ -1004,6 +1199,9 @@ class UsageMetered(Event):
     """True: the allocation ran on at `ended_at`, where a billed period ends; another record follows.
     Absent: the last.
     """
+
+    labels: Annotated[Mapping[Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,61}[a-zA-Z0-9])?$")], Annotated[str, Field(min_length=0, max_length=256)]], Field(max_length=32), Frozen, AsObject] | None = None
+    """The allocation's labels, by name, as it was asked for; absent: none."""
 
 
 class CreditApplied(Event):
@@ -1195,6 +1393,8 @@ EVENTS: tuple[type[Event], ...] = (
     InvoicePartySet,
     InvoiceNumberAssigned,
     LedgerTransferPosted,
+    PriceAgreementEnded,
+    PriceAgreementMade,
     PriceBookPublished,
     SpendingLevelChanged,
     TaxProfileSet,

@@ -21,6 +21,8 @@ from gpuaas.verify.invoices import (
     ALLOCATION_STARTED,
     BILLING_RUN_STARTED,
     INVOICE_FINALIZED,
+    PRICE_AGREEMENT_ENDED,
+    PRICE_AGREEMENT_MADE,
     PRICE_BOOK_PUBLISHED,
     USAGE_METERED,
     Account,
@@ -44,7 +46,11 @@ _SECTIONS: Final = {
     "allocation_events": {ALLOCATION_STARTED, ALLOCATION_RELEASED},
     "price_books": {PRICE_BOOK_PUBLISHED},
     "earlier_invoices": {INVOICE_FINALIZED},
+    "price_agreements": {PRICE_AGREEMENT_MADE},
+    "price_agreement_ends": {PRICE_AGREEMENT_ENDED},
 }
+_LATER_SECTIONS: Final = {"price_agreements", "price_agreement_ends"}
+"""Not in bundles of before there were agreements on prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def read_bundle(content: bytes) -> Bundle:
         checkpoints={tree: notes.text(tree) for tree in notes.raw},
         invoice=read_leaf(document.raw.get("invoice"), "the invoice"),
         run=read_leaf(document.raw.get("run"), "the billing run"),
-        sections={name: _leaves(document, name) for name in _SECTIONS},
+        sections={name: _leaves(document, name) for name in _SECTIONS if _is_there(document, name)},
         parts={line_id: _usage_ids(parts, line_id) for line_id in parts.raw},
     )
 
@@ -191,6 +197,8 @@ def _account(bundle: Bundle, invoice: ProvedEvent, run: ProvedEvent, events: dic
         price_books=books,
         parts=bundle.parts,
         earlier=events["earlier_invoices"],
+        agreements=events.get("price_agreements", []),
+        agreement_ends=events.get("price_agreement_ends", []),
     )
 
 
@@ -210,6 +218,10 @@ def _check_account(account: Account, report: Report) -> None:
     report.held("total", f"the lines sum to {data.text('total')} {data.text('currency')}")
     billed = sum(Fields(line, "line").int64("gpu_ms") for line in data.items("lines"))
     report.facts |= {"gpu_ms": str(billed), "total": f"{data.text('total')} {data.text('currency')}"}
+
+
+def _is_there(document: Fields, name: str) -> bool:
+    return name in document.raw or name not in _LATER_SECTIONS
 
 
 def _leaves(document: Fields, name: str) -> list[Leaf]:

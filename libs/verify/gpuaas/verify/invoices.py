@@ -18,11 +18,14 @@ from gpuaas.verify.fields import Fields
 from gpuaas.verify.leaves import ProvedEvent
 from gpuaas.verify.refusals import Refuted, Unusable
 from gpuaas.verify.strict_json import canonical
+from gpuaas.verify.tariffs import check_steps, expected_lines, key_of, offers_of
 
 INVOICE_FINALIZED: Final = "gpuaas.billing.invoice-finalized.v1"
 BILLING_RUN_STARTED: Final = "gpuaas.billing.billing-run-started.v1"
 USAGE_METERED: Final = "gpuaas.billing.usage-metered.v1"
 PRICE_BOOK_PUBLISHED: Final = "gpuaas.billing.price-book-published.v1"
+PRICE_AGREEMENT_MADE: Final = "gpuaas.billing.price-agreement-made.v1"
+PRICE_AGREEMENT_ENDED: Final = "gpuaas.billing.price-agreement-ended.v1"
 ALLOCATION_STARTED: Final = "gpuaas.allocations.allocation-started.v1"
 ALLOCATION_RELEASED: Final = "gpuaas.allocations.allocation-released.v1"
 
@@ -47,6 +50,7 @@ class Account:
         price_books: by (id, version).
         parts: usage ids by line id, as the bundle says; believed only as far as the lines' hashes agree.
         earlier: earlier invoices of the same tenant and period, whose lines this one continues.
+        agreements: contracts and campaigns that may have made its prices; `agreement_ends`: where they were ended.
     """
 
     tenant_id: str
@@ -57,6 +61,8 @@ class Account:
     price_books: Mapping[tuple[str, int], ProvedEvent]
     parts: Mapping[str, Sequence[str]]
     earlier: Sequence[ProvedEvent] = ()
+    agreements: Sequence[ProvedEvent] = ()
+    agreement_ends: Sequence[ProvedEvent] = ()
 
 
 def check_content(account: Account) -> str:
@@ -98,19 +104,60 @@ def check_lines(account: Account) -> int:
     period is on exactly one line.
     """
     lines = [Fields(line, f"line {number}") for number, line in enumerate(account.invoice.data.items("lines"), 1)]
+    if len({line.text("line_id") for line in lines}) != len(lines):
+        raise Refuted("repeated", "two lines of the invoice have the same id")
+    if any(line.raw.get("price_key") is not None and line.raw.get("corrects") is None for line in lines):
+        _check_agreed(account, lines)
+        return len(lines)
     billed_ms: Counter[str] = Counter()
     for line in lines:
         part = account.parts.get(line.text("line_id"))
         if part is None:
             raise Unusable("malformed", f"the bundle does not say which usages {line.what} is made of")
         _check_line(account, line, part, billed_ms)
-    if len({line.text("line_id") for line in lines}) != len(lines):
-        raise Refuted("repeated", "two lines of the invoice have the same id")
     for usage_id, usage in account.usages.items():
         inside = _within(_interval_ms(usage.data), _period_ms(account))
         if billed_ms[usage_id] != inside[1] - inside[0] or not billed_ms[usage_id]:
             raise Refuted("wrong-lines", f"{usage.data.what}: the lines bill {billed_ms[usage_id]} ms of it")
     return len(lines)
+
+
+def _check_agreed(account: Account, lines: Sequence[Fields]) -> None:
+    """Every line of an invoice with other prices than the list's, computed again from all its usage."""
+    read_up_to, currency = account.run.data.int64("log_position"), account.invoice.data.text("currency")
+    for usage_id, usage in account.usages.items():
+        if usage.position > read_up_to:
+            raise Refuted("wrong-order", f"the usage {usage_id} was metered after the billing run read")
+    books = [_book_of(account, line) for line in lines if line.raw.get("corrects") is None]
+    known = [
+        book
+        for (book_id, _), book in account.price_books.items()
+        if book.position <= read_up_to and book_id == books[0].data.text("price_book_id")
+    ]
+    offers = offers_of(account.tenant_id, currency, account.agreements, account.agreement_ends, read_up_to)
+    expected = expected_lines(account.usages, known, offers, _period_ms(account))
+    for line in lines:
+        if line.text("unit") not in MS_PER_UNIT:
+            raise Unusable("unknown-unit", f"{line.text('unit')!r} is not a unit this verifier can price")
+        if line.raw.get("corrects") is not None:
+            _check_correction(account, line, ())
+            continue
+        wanted = expected.pop(key_of(line), None)
+        if wanted is None:
+            raise Refuted("wrong-line", f"{line.what} is priced as no usage of the period is")
+        if wanted.price != line.decimal("unit_price"):
+            raise Refuted(
+                "wrong-price", f"{line.what} charges {line.text('unit_price')}; agreed: {_plain(wanted.price)}"
+            )
+        ids = sorted(wanted.usage_ids)
+        if usage_digest(ids) != line.text("usage_sha256") or len(ids) != line.integer("usage_count"):
+            raise Refuted("wrong-usage", f"{line.what} names another set of usages than was used at its price")
+        if wanted.gpu_us != _quantity_us(line):
+            raise Refuted("wrong-line", f"{line.what} says {line.text('gpu_ms')} GPU-ms; it is {wanted.gpu_us} µs")
+        check_steps(line, _book_of(account, line).data)
+        _check_amount(account, line, wanted.gpu_us, wanted.price)
+    if expected:
+        raise Refuted("wrong-lines", f"usage priced by {next(iter(expected))} is on no line")
 
 
 def check_total(account: Account) -> Fraction:
@@ -271,12 +318,7 @@ def _lines_like(account: Account, before: ProvedEvent, line: Fields) -> list[Fie
     if before.position >= account.run.position:
         raise Refuted("wrong-order", f"{other.what} came after the billing run began")
     lines = (Fields(each, f"{other.what}, a line") for each in other.items("lines"))
-    return [each for each in lines if _kind_of(each) == _kind_of(line)]
-
-
-def _kind_of(line: Fields) -> tuple[str, str, str, int]:
-    texts = (line.text("project_id"), line.text("gpu_model"), line.text("price_book_id"))
-    return (*texts, line.integer("price_book_version"))
+    return [each for each in lines if key_of(each) == key_of(line)]
 
 
 def _usage_of(account: Account, line: Fields, usage_id: str) -> ProvedEvent:

@@ -8,29 +8,26 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from gpuaas.billing.cutting import cut_at
 from gpuaas.billing.desk import Asked, Desk, page_of
 from gpuaas.billing.domain.billing_run import StartRun, Unstarted
-from gpuaas.billing.domain.metering import Interval, instant_ms
-from gpuaas.billing.domain.price_book import PRICE_BOOK, PriceBook, PublishPrices, digest_of, list_book_of
-from gpuaas.billing.domain.rating import RATING_VERSION, Usage
+from gpuaas.billing.domain.metering import Interval
+from gpuaas.billing.domain.price_book import digest_of
+from gpuaas.billing.domain.rating import RATING_VERSION
 from gpuaas.billing.projections.metered_usage import Pinned
-from gpuaas.billing.reactions import RUNS, SERVICE
+from gpuaas.billing.reactions import RUNS
 from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.corrections import correction_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.routes.documents import document_routes, party_routes
 from gpuaas.billing.routes.ledger import journal_routes, ledger_routes
+from gpuaas.billing.routes.price_agreements import agreement_routes, campaign_routes
+from gpuaas.billing.routes.prices import estimate_routes, price_routes
 from gpuaas.billing.routes.re_ratings import re_rating_routes
 from gpuaas.billing.routes.settling import note_routes, payment_routes, tax_routes
 from gpuaas.billing.shapes import (
     ChargesShown,
-    EstimateOrder,
-    EstimateShown,
     InvoiceLineShown,
     InvoiceShown,
     InvoicesPage,
     InvoiceWithLines,
-    PriceVersionShown,
-    PriceVersionsPage,
-    PublishPriceBook,
     RunProgress,
     RunShown,
     RunsPage,
@@ -42,17 +39,12 @@ from gpuaas.billing.shapes import (
     shown,
     totals,
 )
-from gpuaas.common.commands import Cause, Entity
+from gpuaas.common.commands import Cause
 from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
-from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import Accepted, Caller, Paging, fresh, permit
-from gpuaas.contracts.billing import PriceBookPublished
 
-PRICE_BOOKS: Final[Entity[PriceBook, PublishPrices]] = Entity(
-    SERVICE, "price-book", PRICE_BOOK, Vocabulary(PriceBookPublished)
-)
 CSV: Final = "text/csv; charset=utf-8; header=present"
 
 
@@ -60,7 +52,10 @@ def router(desk: Desk) -> APIRouter:
     """All routes of billing."""
     routes = APIRouter()
     for part in (
-        _prices,
+        price_routes,
+        estimate_routes,
+        agreement_routes,
+        campaign_routes,
         _tenant_usage,
         _invoices,
         document_routes,
@@ -81,54 +76,6 @@ def router(desk: Desk) -> APIRouter:
     ):
         part(routes, desk)
     return routes
-
-
-def _prices(routes: APIRouter, desk: Desk) -> None:
-    views, db = desk.views, desk.database
-
-    @routes.post(
-        "/v1/price-books",
-        status_code=201,
-        dependencies=[Depends(fresh(views.runs))],
-        summary="Publish the next version of a currency's list prices.",
-    )
-    async def publish_prices(
-        body: PublishPriceBook, caller: Annotated[Caller, Depends(permit("billing.price-book.publish"))]
-    ) -> Accepted:
-        book_id = body.price_book_id or list_book_of(body.currency)
-        order = PublishPrices(
-            price_book_id=book_id,
-            currency=body.currency,
-            effective_from=body.effective_from,
-            effective_until=body.effective_until,
-            prices=tuple((price.gpu_model, price.amount) for price in body.prices),
-            billed_until=await views.runs.billed_until(db),
-        )
-        done = await desk.commands.execute(PRICE_BOOKS, PLATFORM, book_id, order, caller.cause())
-        return caller.accepted(done, book_id)
-
-    @routes.get(
-        "/v1/price-books", dependencies=[Depends(fresh(views.prices))], summary="All versions of all price books."
-    )
-    async def price_books(
-        caller: Annotated[Caller, Depends(permit("billing.price-book.read"))], asked: Asked
-    ) -> PriceVersionsPage:
-        rows, cursor = page_of(asked, await views.prices.versions(db, asked.key(int) or 0, asked.limit + 1))
-        return PriceVersionsPage(items=shown(PriceVersionShown, rows), next_cursor=cursor)
-
-    @routes.post(
-        "/v1/tenants/{tenant_id}/estimates",
-        dependencies=[Depends(fresh(views.prices)), Depends(fresh(views.tenants))],
-        summary="What it would cost to hold GPUs for a time.",
-    )
-    async def estimate(
-        tenant_id: str, body: EstimateOrder, caller: Annotated[Caller, Depends(permit("billing.estimate.read"))]
-    ) -> EstimateShown:
-        start_ms = instant_ms(body.starts_at or desk.clock.now())
-        held = Interval(start_ms, start_ms + body.seconds * 1_000)
-        usage = Usage("estimate", "estimate", body.gpu_model, body.gpu_count, held, body.share_milli)
-        book, charges = await desk.charges.estimate(tenant_id, usage)
-        return EstimateShown(currency=book.currency, **draft(charges).model_dump())
 
 
 def _tenant_usage(routes: APIRouter, desk: Desk) -> None:
@@ -271,14 +218,15 @@ async def _start_order(desk: Desk, run_id: str, body: StartBillingRun, cause: Ca
     position = await desk.log.last_position()
     await desk.standing.folded(position)
     books = await views.prices.books(db, upto=position)
+    agreements = await views.agreements.agreements(db, upto=position)
     order = StartRun(
         run_id=run_id,
         period_start=body.period_start,
         period_end=body.period_end,
         log_position=position,
-        price_book_sha256=digest_of(list(books.values())),
+        price_book_sha256=digest_of(list(books.values()), agreements.spelled()),
         code_version=RATING_VERSION,
     )
     if isinstance(known, Unstarted):
-        await desk.charges.refuse_unbillable(Pinned(period, 0, position), books)
+        await desk.charges.refuse_unbillable(Pinned(period, 0, position), books, agreements)
     return order

@@ -126,6 +126,7 @@ def _standing(row: Record, invoice: Finalized) -> StandingLine:
         amount=row["amount"],
         credited=given - invoice.goodwill.get(line_id, nothing),
         left=row["amount"] - given,
+        price_key=row["price_key"] or "",
     )
 
 
@@ -207,12 +208,13 @@ async def _run_order(desk: Desk, wanted: Wanted, stands: _Stands, run_id: str) -
     """The run that carries a correction out reads no further than the period's newest: it bills no usage."""
     position = stands.run["log_position"]
     books = await desk.views.prices.books(desk.database, upto=position)
+    agreements = await desk.views.agreements.agreements(desk.database, upto=position)
     start = StartRun(
         run_id=run_id,
         period_start=wanted.period_start,
         period_end=wanted.period_end,
         log_position=position,
-        price_book_sha256=digest_of(list(books.values())),
+        price_book_sha256=digest_of(list(books.values()), agreements.spelled()),
         code_version=RATING_VERSION,
         correction_id=wanted.correction_id,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,11 +14,11 @@ from gpuaas.common.commands import Cause, Order
 from gpuaas.common.errors import Unreadable
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.projections import Record, decoded
-from gpuaas.contracts.allocations import AllocationStarted
+from gpuaas.contracts.allocations import AllocationRequested, AllocationStarted
 
 CUT_AT_ONCE: Final = 200
 """Allocations that are cut in one atomic batch."""
-_STARTED: Final = Vocabulary(AllocationStarted)
+_STARTED: Final = Vocabulary(AllocationRequested, AllocationStarted)
 
 
 async def cut_at(desk: Desk, moment: datetime, cause: Cause) -> None:
@@ -40,8 +41,11 @@ async def cut_at(desk: Desk, moment: datetime, cause: Cause) -> None:
 
 async def _order(desk: Desk, row: Record, moment: datetime) -> Order[Any, Any]:
     subject = f"events.allocations.allocation.{row['tenant_id']}.{row['allocation_id']}"
+    labels: Mapping[str, str] = {}
     for fact in decoded(_STARTED, await desk.log.history(subject, reaching=row["position"])):
-        if fact.position == row["position"] and isinstance(fact.event, AllocationStarted):
-            cut = CutUsage(fact.event, fact.envelope.id, moment)
+        if isinstance(fact.event, AllocationRequested):
+            labels = fact.event.labels
+        elif fact.position == row["position"] and isinstance(fact.event, AllocationStarted):
+            cut = CutUsage(fact.event, fact.envelope.id, moment, labels)
             return Order(USAGES, row["tenant_id"], row["allocation_id"], cut)
     raise Unreadable(f"the start of {row['allocation_id']} is not at position {row['position']} of the log")

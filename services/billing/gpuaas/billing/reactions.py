@@ -34,6 +34,7 @@ from gpuaas.billing.domain.rating import RATING_VERSION, Line, rate
 from gpuaas.billing.domain.usage import USAGE, MeterUsage, UsageCommand, UsageState
 from gpuaas.billing.ports import Standing
 from gpuaas.billing.projections.metered_usage import Pinned
+from gpuaas.billing.projections.price_agreements import Agreements
 from gpuaas.billing.projections.views import Views
 from gpuaas.common.commands import Cause, Commands, Entity, Order
 from gpuaas.common.envelope import PLATFORM, Fact
@@ -43,7 +44,7 @@ from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database, Record, decoded
 from gpuaas.common.reactions import Reaction
 from gpuaas.common.snapshots import Keep
-from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
+from gpuaas.contracts.allocations import AllocationReleased, AllocationRequested, AllocationStarted
 from gpuaas.contracts.billing import (
     BillingRunCompleted,
     BillingRunStarted,
@@ -85,7 +86,7 @@ TENANTS_AT_ONCE: Final = 50
 """Tenants whose invoices are written in one atomic batch at most."""
 RECORDS_AT_ONCE: Final = 20_000
 """Usage records rated in one go, unless one tenant alone has more: the door waits meanwhile."""
-_ALLOCATION: Final = Vocabulary(AllocationStarted, AllocationReleased)
+_ALLOCATION: Final = Vocabulary(AllocationRequested, AllocationStarted, AllocationReleased)
 
 
 class Metering(Reaction):
@@ -118,10 +119,13 @@ def meter_order(history: Sequence[Fact], until: int) -> MeterUsage | None:
     meter = Meter()
     started: AllocationStarted | None = None
     released: AllocationReleased | None = None
+    labels: Mapping[str, str] = {}
     for fact in history:
         if fact.position > until:
             break
         match fact.event:
+            case AllocationRequested() as asked:
+                labels = asked.labels
             case AllocationStarted() as started:
                 share = started.share_milli or WHOLE_MILLI
                 meter = read(meter, Began(instant_ms(started.started_at), started.gpu_count, fact.envelope.id, share))
@@ -130,7 +134,7 @@ def meter_order(history: Sequence[Fact], until: int) -> MeterUsage | None:
                 meter = read(meter, Ended(instant_ms(released.ended_at), fact.envelope.id, since_ms))
     if started is None or released is None:
         return None
-    return MeterUsage(started=started, released=released, span=meter.spans[-1])
+    return MeterUsage(started=started, released=released, span=meter.spans[-1], labels=labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class _Run:
     period_end: datetime
     pinned: Pinned
     books: Mapping[str, PriceBook]
+    agreements: Agreements
     cause: Cause
 
 
@@ -200,7 +205,8 @@ class BillTenants(Reaction):
             Unreadable: other prices or another rater would be used than the run says.
         """
         books = await self._views.prices.books(self._database, upto=row["log_position"])
-        if digest_of(list(books.values())) != row["price_book_sha256"]:
+        agreements = await self._views.agreements.agreements(self._database, upto=row["log_position"])
+        if digest_of(list(books.values()), agreements.spelled()) != row["price_book_sha256"]:
             raise Unreadable(f"run {row['run_id']} was started with other prices than the log now shows")
         if row["code_version"] != RATING_VERSION:
             raise Unreadable(
@@ -216,6 +222,7 @@ class BillTenants(Reaction):
             period_end=row["period_end"],
             pinned=Pinned(period, row["since_position"], row["log_position"]),
             books=books,
+            agreements=agreements,
             cause=Cause.of(fact, actor=SERVICE, step="run"),
         )
 
@@ -237,7 +244,8 @@ class BillTenants(Reaction):
         bills: list[_Bill] = []
         for tenant_id in tenant_ids:
             currency = currencies[tenant_id]
-            lines = rate(usage[tenant_id], run.books[currency], run.pinned.period, booked.get(tenant_id))
+            tariff = run.agreements.tariff(run.books[currency], tenant_id)
+            lines = rate(usage[tenant_id], tariff, run.pinned.period, booked.get(tenant_id))
             if lines:
                 bills.append(_Bill(tenant_id, currency, lines, terms.get(tenant_id)))
         return bills

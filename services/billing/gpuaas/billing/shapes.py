@@ -9,9 +9,8 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from gpuaas.billing.domain.ledger import ENTRIES_MAX
-from gpuaas.billing.domain.metering import WHOLE_MILLI
-from gpuaas.billing.domain.price_book import PRICES_MAX
 from gpuaas.billing.domain.rating import US_PER_MS, Line
+from gpuaas.billing.domain.tariff import Step
 from gpuaas.billing.projections.charges import Charges
 from gpuaas.common.http import Body
 from gpuaas.common.money import plain
@@ -33,59 +32,12 @@ class PriceOrder(Body):
     amount: NonNegativeDecimal
 
 
-class PublishPriceBook(Body):
-    """The next version of a currency's list prices."""
-
-    currency: Currency
-    price_book_id: Label | None = Field(None, description="`list-<currency>`; may be left out.")
-    effective_from: AwareDatetime = Field(description="First instant the prices are for.")
-    effective_until: AwareDatetime | None = Field(None, description="Absent: until a later version begins.")
-    prices: Annotated[list[PriceOrder], Field(min_length=1, max_length=PRICES_MAX)]
-
-
 class StartBillingRun(Body):
     """A run over [period_start, period_end)."""
 
     run_id: Label | None = Field(None, description="Made by the service when left out.")
     period_start: AwareDatetime
     period_end: AwareDatetime
-
-
-class EstimateOrder(Body):
-    """What it would cost to hold GPUs for a time."""
-
-    gpu_model: Label
-    gpu_count: Annotated[int, Field(ge=1, le=65_536)]
-    share_milli: Annotated[int, Field(ge=1, le=WHOLE_MILLI, description="Thousandths of each GPU.")] = WHOLE_MILLI
-    seconds: Annotated[int, Field(ge=1, le=10 * YEAR_S)]
-    starts_at: AwareDatetime | None = Field(None, description="Absent: now.")
-
-
-class PriceShown(BaseModel):
-    """The price of one GPU-hour of one model."""
-
-    gpu_model: str
-    unit: str
-    amount: NonNegativeDecimal
-
-
-class PriceVersionShown(BaseModel):
-    """One immutable version of a price book."""
-
-    price_book_id: str
-    version: int
-    currency: str
-    effective_from: Moment
-    effective_until: Moment | None
-    prices: list[PriceShown]
-    position: int
-
-
-class PriceVersionsPage(BaseModel):
-    """Price book versions in the order they were published."""
-
-    items: list[PriceVersionShown]
-    next_cursor: str | None
 
 
 class UsageShown(BaseModel):
@@ -140,6 +92,18 @@ class DiscrepanciesPage(BaseModel):
     next_cursor: str | None
 
 
+class StepShown(BaseModel):
+    """What was applied to a price, and why; `price`: of one unit after it."""
+
+    step: Literal["band", "contract", "campaign"]
+    name: str
+    rule: int | None = None
+    percent_off: NonNegativeDecimal | None = None
+    calculated_on: Literal["list", "contract"] | None = None
+    price: NonNegativeDecimal
+    reason: str
+
+
 class DraftLine(BaseModel):
     """A line as it would stand on an invoice."""
 
@@ -155,6 +119,11 @@ class DraftLine(BaseModel):
     price_book_version: int
     amount: ExactDecimal
     usage_count: int
+    list_price: NonNegativeDecimal | None = Field(
+        None, description="Before what was applied; absent: the unit price is the list's."
+    )
+    price_key: str | None = Field(None, description="What was applied, in short; lines of one key have one price.")
+    applied: list[StepShown] | None = Field(None, description="From the list price to the unit price, step by step.")
 
 
 class Draft(BaseModel):
@@ -162,12 +131,6 @@ class Draft(BaseModel):
 
     lines: list[DraftLine]
     total: ExactDecimal
-
-
-class EstimateShown(Draft):
-    """What it would cost at the prices published now, cut where they change."""
-
-    currency: str
 
 
 class ChargesShown(BaseModel):
@@ -361,13 +324,21 @@ def _line(line: Line) -> DraftLine:
         price_book_version=line.price_book_version,
         amount=line.amount,
         usage_count=line.usage_count,
+        list_price=line.list_price,
+        price_key=line.price_key or None,
+        applied=[_step(step) for step in line.steps] or None,
     )
+
+
+def _step(step: Step) -> StepShown:
+    names = ("step", "name", "rule", "percent_off", "calculated_on", "price", "reason")
+    return StepShown.model_validate({name: getattr(step, name) for name in names})
 
 
 CSV_COLUMNS: Final = (
     *("number", "invoice_id", "tenant_id", "currency", "period_start", "period_end", "line_id", "project_id"),
     *("gpu_model", "gpu_ms", "unit", "unit_price", "price_book_id", "price_book_version", "amount"),
-    *("usage_count", "usage_sha256", "gpu_us"),
+    *("usage_count", "usage_sha256", "gpu_us", "list_price", "price_key"),
 )
 
 

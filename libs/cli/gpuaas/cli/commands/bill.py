@@ -10,6 +10,7 @@ from gpuaas.cli.commands.bill_corrections import correction_commands
 from gpuaas.cli.commands.bill_credit import budget_commands, credit_commands
 from gpuaas.cli.commands.bill_documents import document_commands
 from gpuaas.cli.commands.bill_ledger import ledger_commands
+from gpuaas.cli.commands.bill_prices import price_commands
 from gpuaas.cli.commands.bill_runs import run_commands
 from gpuaas.cli.commands.bill_settling import settling_commands
 from gpuaas.cli.commands.bill_what_if import what_if
@@ -59,6 +60,8 @@ def command(ctx: click.Context, tenant: str | None, number: str | None, bundle: 
             line["project_id"],
             line["gpu_model"],
             int(line["gpu_ms"]),
+            line["list_price"] or line["unit_price"],
+            " ".join(f"{step['step']} {step['name']}: {step['price']};" for step in line["applied"] or ()).rstrip(";"),
             line["unit_price"],
             line["usage_count"],
             line["amount"],
@@ -66,7 +69,16 @@ def command(ctx: click.Context, tenant: str | None, number: str | None, bundle: 
         for line in invoice["lines"]
     ]
     title = f"{invoice['number']} of {tenant}, {invoice['period_start'][:10]} to {invoice['period_end'][:10]}"
-    columns = ["project", "GPU model", "GPU-ms", "per GPU-hour", "allocations", invoice["currency"]]
+    columns = [
+        "project",
+        "GPU model",
+        "GPU-ms",
+        "list price",
+        "applied",
+        "per GPU-hour",
+        "allocations",
+        invoice["currency"],
+    ]
     print_table(title, columns, rows, f"total {invoice['total']} {invoice['currency']}")
 
 
@@ -100,6 +112,7 @@ for _part in (
     *correction_commands,
     *ledger_commands,
     *run_commands,
+    *price_commands,
     what_if,
 ):
     command.add_command(_part)

@@ -52,6 +52,7 @@ class InvoiceEvidence:
         run: the start of the billing run that wrote it.
         parts: usage ids by line id.
         earlier_invoices: of the same tenant and period, which this one continues.
+        price_agreements: contracts and campaigns that the run knew; `price_agreement_ends`: where they were ended.
     """
 
     tenant_id: str
@@ -62,6 +63,8 @@ class InvoiceEvidence:
     allocation_events: Sequence[Evidence]
     price_books: Sequence[Evidence]
     earlier_invoices: Sequence[Evidence]
+    price_agreements: Sequence[Evidence] = ()
+    price_agreement_ends: Sequence[Evidence] = ()
 
     def all(self) -> list[Evidence]:
         """Every event, each once."""
@@ -72,6 +75,8 @@ class InvoiceEvidence:
             *self.allocation_events,
             *self.price_books,
             *self.earlier_invoices,
+            *self.price_agreements,
+            *self.price_agreement_ends,
         ]
 
     def proved_by(self, evidence: Sequence[Evidence]) -> InvoiceEvidence:
@@ -86,6 +91,8 @@ class InvoiceEvidence:
             allocation_events=[next(left) for _ in self.allocation_events],
             price_books=[next(left) for _ in self.price_books],
             earlier_invoices=[next(left) for _ in self.earlier_invoices],
+            price_agreements=[next(left) for _ in self.price_agreements],
+            price_agreement_ends=[next(left) for _ in self.price_agreement_ends],
         )
 
     def document(self, checkpoints: Mapping[str, str]) -> dict[str, Any]:
@@ -101,6 +108,8 @@ class InvoiceEvidence:
             "allocation_events": [each.leaf() for each in self.allocation_events],
             "price_books": [each.leaf() for each in self.price_books],
             "earlier_invoices": [each.leaf() for each in self.earlier_invoices],
+            "price_agreements": [each.leaf() for each in self.price_agreements],
+            "price_agreement_ends": [each.leaf() for each in self.price_agreement_ends],
         }
 
 

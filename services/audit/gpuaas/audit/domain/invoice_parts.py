@@ -24,6 +24,9 @@ def parts_of(
 ) -> dict[str, list[str]]:
     """Usage ids by line id.
 
+    Of an invoice with other prices than the list's there are none: the verifier prices every usage anew, and finds the
+    parts by that.
+
     Args:
         usages: all usage of the tenant that the invoice's run has read.
         books: the price book versions that its lines name, with their successors where there were any.
@@ -32,6 +35,8 @@ def parts_of(
         Rejected: a line is not made of these usages.
     """
     versions = {(book.price_book_id, book.version): book for book in books}
+    if has_agreed_prices(invoice):
+        return {line.line_id: [] for line in invoice.lines}
     parts: dict[str, list[str]] = {}
     for line in invoice.lines:
         window = _window(invoice, line, versions)
@@ -43,6 +48,11 @@ def parts_of(
             )
         parts[line.line_id] = ids
     return parts
+
+
+def has_agreed_prices(invoice: InvoiceFinalized) -> bool:
+    """Whether anything was applied to a list price on it, corrections apart."""
+    return any(line.price_key is not None and line.corrects is None for line in invoice.lines)
 
 
 def overlaps(usage: UsageMetered, invoice: InvoiceFinalized) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from gpuaas.audit.domain.bundles import Evidence, InvoiceEvidence
 from gpuaas.audit.domain.entries import PLATFORM_TREE
-from gpuaas.audit.domain.invoice_parts import overlaps, parts_of
+from gpuaas.audit.domain.invoice_parts import has_agreed_prices, overlaps, parts_of
 from gpuaas.audit.projections.audit_trail import PAYLOADS, TRAIL
 from gpuaas.audit.projections.trail_search import evidence_in
 from gpuaas.common.envelope import decode, subject_of
@@ -17,7 +17,14 @@ from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.events import Event, Vocabulary
 from gpuaas.common.tables import Database, Record
 from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
-from gpuaas.contracts.billing import BillingRunStarted, InvoiceFinalized, PriceBookPublished, UsageMetered
+from gpuaas.contracts.billing import (
+    BillingRunStarted,
+    InvoiceFinalized,
+    PriceAgreementEnded,
+    PriceAgreementMade,
+    PriceBookPublished,
+    UsageMetered,
+)
 from sqlalchemy import ColumnElement, select
 
 Told = TypeVar("Told", bound=Event)
@@ -53,7 +60,10 @@ async def invoice_evidence(db: Database, tenant_id: str, invoice_id: str) -> Inv
     books = await _price_books(db, invoice, run.event.log_position)
     parts = parts_of(invoice.event, [usage.event for usage in usages], [book.event for book in books])
     billed = {usage_id for ids in parts.values() for usage_id in ids}
-    chosen = [usage for usage in usages if usage.event.usage_id in billed]
+    agreed = has_agreed_prices(invoice.event)
+    chosen = [usage for usage in usages if agreed or usage.event.usage_id in billed]
+    made = await _agreements(db, PriceAgreementMade, tenant_id, run.event.log_position) if agreed else []
+    ended = await _agreements(db, PriceAgreementEnded, tenant_id, run.event.log_position) if agreed else []
     return InvoiceEvidence(
         tenant_id=tenant_id,
         invoice=invoice.evidence,
@@ -63,6 +73,8 @@ async def invoice_evidence(db: Database, tenant_id: str, invoice_id: str) -> Inv
         allocation_events=await _allocation_events(db, tenant_id, chosen),
         price_books=[book.evidence for book in books],
         earlier_invoices=await _earlier(db, tenant_id, invoice, run.position),
+        price_agreements=made,
+        price_agreement_ends=ended,
     )
 
 
@@ -112,6 +124,12 @@ async def _price_books(db: Database, invoice: Found[InvoiceFinalized], up_to: in
     stands = (TRAIL.c.tree == PLATFORM_TREE, TRAIL.c.subject.in_(subjects), TRAIL.c.position <= up_to)
     found = await _events(db, PriceBookPublished, *stands)
     return [book for book in found if (book.event.price_book_id, book.event.version) in wanted]
+
+
+async def _agreements(db: Database, kind: type[Told], tenant_id: str, up_to: int) -> list[Evidence]:
+    """The tenant's contracts and campaigns and those for all, or their ends, as far as the run had read."""
+    mine = TRAIL.c.tree.in_([tenant_id, PLATFORM_TREE])
+    return [each.evidence for each in await _events(db, kind, mine, TRAIL.c.position <= up_to)]
 
 
 def _period(event: InvoiceFinalized | BillingRunStarted) -> tuple[datetime, datetime]:

@@ -44,11 +44,20 @@ class StandingLine:
     amount: Decimal
     credited: Decimal
     left: Decimal
+    price_key: str = ""
+
+    @property
+    def kind(self) -> tuple[str, str, str, int, str]:
+        """Lines of a kind were priced alike."""
+        return self.project_id, self.gpu_model, self.price_book_id, self.price_book_version, self.price_key
 
 
 @dataclass(frozen=True, slots=True)
 class OtherPrice:
-    """What a GPU-hour of a model should have cost; `price_book_version`: only where that version priced it."""
+    """What a GPU-hour of a model should have cost, contract and campaigns included.
+
+    `price_book_version`: only where that version priced it.
+    """
 
     gpu_model: str
     amount: Decimal
@@ -67,6 +76,7 @@ class Change:
     unit_price: Decimal
     before: Decimal
     after: Decimal
+    price_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +111,9 @@ def planned(standing: Sequence[StandingLine], prices: Sequence[OtherPrice], curr
         Invalid: a model is priced twice for the same version, or less than nothing is asked.
     """
     _check(prices)
-    kinds: defaultdict[tuple[str, str, str, int], list[StandingLine]] = defaultdict(list)
+    kinds: defaultdict[tuple[str, str, str, int, str], list[StandingLine]] = defaultdict(list)
     for each in standing:
-        kinds[each.project_id, each.gpu_model, each.price_book_id, each.price_book_version].append(each)
+        kinds[each.kind].append(each)
     changes: list[Change] = []
     given_back: defaultdict[str, list[tuple[str, Decimal]]] = defaultdict(list)
     extra: list[Line] = []
@@ -156,6 +166,7 @@ def _changed(lines: Sequence[StandingLine], price: Decimal, currency: str) -> Ch
         unit_price=price,
         before=sum((line.amount - line.credited for line in lines), Decimal(0)),
         after=amount_due(price, quantity_us, Booked(), currency),
+        price_key=first.price_key,
     )
 
 
@@ -174,6 +185,7 @@ def _extra(change: Change, lines: Sequence[StandingLine]) -> Line:
             lines=tuple((line.invoice_id, line.line_id) for line in lines),
             credited=sum((line.credited for line in lines), Decimal(0)),
         ),
+        price_key=change.price_key,
     )
 
 
@@ -253,6 +265,7 @@ def _written(change: Change) -> CorrectionChange:
         unit_price=change.unit_price,
         before=change.before,
         after=change.after,
+        price_key=change.price_key or None,
     )
 
 

@@ -13,6 +13,7 @@ from gpuaas.billing.domain.canonical import sha256_of
 from gpuaas.billing.domain.metering import instant_ms
 from gpuaas.billing.domain.price_book import UNIT
 from gpuaas.billing.domain.rating import US_PER_MS, Corrected, Line
+from gpuaas.billing.domain.tariff import Step
 from gpuaas.billing.domain.taxes import Credited, Tax, TaxGroup, credit_due, grouped
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, Rejected
@@ -28,6 +29,7 @@ from gpuaas.contracts.billing import (
     InvoiceLine,
     InvoicePaymentRecorded,
     LinePointer,
+    PriceStep,
 )
 from gpuaas.contracts.billing import TaxGroup as ContractGroup
 
@@ -364,6 +366,21 @@ def _line(number: int, line: Line) -> InvoiceLine:
         usage_count=line.usage_count,
         usage_sha256=line.usage_sha256,
         corrects=None if line.corrects is None else _corrected(line.corrects),
+        list_price=line.list_price,
+        price_key=line.price_key or None,
+        applied=tuple(_step(step) for step in line.steps) or None,
+    )
+
+
+def _step(step: Step) -> PriceStep:
+    return PriceStep(
+        step=step.step,
+        name=step.name,
+        rule=step.rule,
+        percent_off=step.percent_off,
+        calculated_on=step.calculated_on,
+        price=step.price,
+        reason=step.reason,
     )
 
 

@@ -31,6 +31,11 @@ def instant_ms(moment: datetime) -> int:
     return (moment - _EPOCH) // _MS
 
 
+def moment_of(instant: int) -> datetime:
+    """The moment at which a millisecond begins."""
+    return _EPOCH + instant * _MS
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Interval:
     """[start_ms, end_ms): the start belongs to it, the end does not. May be empty.

@@ -1,12 +1,13 @@
 """Usage becomes invoice lines. One law: quantities are whole GPU-microseconds, and money is rounded once, at the line.
 
-A line adds up all usage of one GPU model in one project under one price book version. Usage that crosses the
-period's bounds or a change of prices is cut there, at the millisecond, before anything is priced.
+A line adds up all usage of one GPU model in one project under one price book version, with the same contract, campaign
+and hours. Usage that crosses the period's bounds or a change of prices is cut there, at the millisecond, before
+anything is priced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -14,8 +15,9 @@ from typing import Final, TypeAlias
 
 from gpuaas.billing.domain.canonical import sha256_of_ids
 from gpuaas.billing.domain.metering import MS_PER_HOUR, WHOLE_MILLI, Interval
-from gpuaas.billing.domain.price_book import PriceBook, PriceVersion, Window
+from gpuaas.billing.domain.price_book import PriceBook
 from gpuaas.billing.domain.prices import Converted, PerUnit, Price, charge
+from gpuaas.billing.domain.tariff import UNLABELLED, Labels, Priced, Step, Tariff, Windows
 from gpuaas.common.errors import Rejected
 from gpuaas.common.money import minor_digits, rounded
 
@@ -33,11 +35,12 @@ class Usage:
     gpu_count: int
     interval: Interval
     share_milli: int = WHOLE_MILLI
+    labels: Labels = UNLABELLED
 
 
 US_PER_MS: Final = 1_000
-LineKey: TypeAlias = tuple[str, str, int]
-"""project id, GPU model, price book version: one line of an invoice."""
+LineKey: TypeAlias = tuple[str, str, int, str]
+"""project id, GPU model, price book version, price key (`tariff.Priced.key`): one line of an invoice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Line:
         amount: rounded to the currency's minor unit.
         corrects: of a line without usage of its own: the rest of what other lines should have come to.
         usage_sha256: over the ids of the `usage_count` usage records it adds up, see `canonical.sha256_of_ids`.
+        list_price: before any of the `steps` that lead to the unit price; None: the unit price is it.
+        price_key: which steps those are; empty: none.
     """
 
     project_id: str
@@ -76,6 +81,9 @@ class Line:
     usage_count: int
     usage_sha256: str
     corrects: Corrected | None = None
+    list_price: Decimal | None = None
+    price_key: str = ""
+    steps: tuple[Step, ...] = ()
 
     @property
     def gpu_ms(self) -> int:
@@ -92,9 +100,9 @@ class Line:
 class _Sum:
     """A line while it is being added up."""
 
-    version: PriceVersion
+    priced: Priced
     gpu_us: int = 0
-    usage_ids: list[str] = field(default_factory=list)
+    usage_ids: set[str] = field(default_factory=set)
 
 
 def gpu_hour(amount: Decimal) -> Price:
@@ -110,60 +118,57 @@ def amount_due(unit_price: Decimal, quantity_us: int, booked: Booked, currency: 
 
 def rate(
     usages: Iterable[Usage],
-    book: PriceBook,
+    prices: Tariff | PriceBook,
     period: Interval,
     booked: Mapping[LineKey, Booked] | None = None,
 ) -> tuple[Line, ...]:
-    """The lines for the usage inside `period`, by project, model and version.
+    """The lines for the usage inside `period`, by project, model, version and what was applied to the list price.
 
     Args:
         usages: each once, in any order; usage outside the period counts nothing.
+        prices: a tenant's, or list prices alone.
         booked: what invoices of the same period already hold; empty for the first.
 
     Raises:
         Rejected: no price covers a part of the usage. Nothing is given away unpriced.
     """
-    windows = book.windows(period)
+    tariff = Tariff(prices) if isinstance(prices, PriceBook) else prices
+    windows = tariff.windows(period)
     sums: dict[LineKey, _Sum] = {}
     for usage in usages:
         _add(sums, windows, period, usage)
     already = booked or {}
     return tuple(
-        _line(book, key, total, already.get(key, Booked())) for key, total in sorted(sums.items(), key=_by_key)
+        _line(tariff.book, key, total, already.get(key, Booked())) for key, total in sorted(sums.items(), key=_by_key)
     )
 
 
-def amount_of_sums(sums: Mapping[LineKey, int], book: PriceBook) -> Decimal:
-    """What lines of these GPU-microseconds come to, each rounded as on an invoice.
-
-    Raises:
-        Rejected: a version has no price for a model.
-    """
-    versions = {version.version: version for version in book.versions}
-    total = Decimal(0).scaleb(-minor_digits(book.currency))
-    for (_, gpu_model, number), gpu_us in sums.items():
-        if (price := versions[number].prices.get(gpu_model)) is None:
-            raise Rejected(f"{book.price_book_id} version {number} has no price for {gpu_model}; publish one that has")
-        total += amount_due(price, gpu_us, Booked(), book.currency)
+def amount_of_sums(sums: Mapping[LineKey, int], prices: Mapping[LineKey, Decimal], currency: str) -> Decimal:
+    """What lines of these GPU-microseconds come to at their unit prices, each rounded as on an invoice."""
+    total = Decimal(0).scaleb(-minor_digits(currency))
+    for key, gpu_us in sums.items():
+        total += amount_due(prices[key], gpu_us, Booked(), currency)
     return total
 
 
-def _add(sums: dict[LineKey, _Sum], windows: Sequence[Window], period: Interval, usage: Usage) -> None:
+def _add(sums: dict[LineKey, _Sum], windows: Windows, period: Interval, usage: Usage) -> None:
     # Plain integers and no intervals: this runs once for every record of a bill.
     start_ms = max(usage.interval.start_ms, period.start_ms)
     left_ms = inside_ms = min(usage.interval.end_ms, period.end_ms) - start_ms
     if inside_ms <= 0:
         return
     end_ms = start_ms + inside_ms
-    for window, version in windows:
-        part_ms = min(end_ms, window.end_ms) - max(start_ms, window.start_ms)
-        if part_ms <= 0 or usage.gpu_model not in version.prices:
+    gpus = usage.gpu_count * usage.share_milli
+    for at, window in windows.meeting(start_ms, end_ms):
+        priced = windows.price(at, usage.gpu_model, usage.project_id, usage.labels)
+        if priced is None:
             continue
-        key = (usage.project_id, usage.gpu_model, version.version)
+        part_ms = min(end_ms, window.part.end_ms) - max(start_ms, window.part.start_ms)
+        key = (usage.project_id, usage.gpu_model, window.version.version, priced.key)
         if (total := sums.get(key)) is None:
-            total = sums[key] = _Sum(version)
-        total.gpu_us += part_ms * usage.gpu_count * usage.share_milli
-        total.usage_ids.append(usage.usage_id)
+            total = sums[key] = _Sum(priced)
+        total.gpu_us += part_ms * gpus
+        total.usage_ids.add(usage.usage_id)
         left_ms -= part_ms
     if left_ms:
         raise Rejected(
@@ -173,18 +178,21 @@ def _add(sums: dict[LineKey, _Sum], windows: Sequence[Window], period: Interval,
 
 
 def _line(book: PriceBook, key: LineKey, total: _Sum, booked: Booked) -> Line:
-    project_id, gpu_model, version = key
-    unit_price = total.version.prices[gpu_model]
+    project_id, gpu_model, version, price_key = key
+    priced = total.priced
     return Line(
         project_id=project_id,
         gpu_model=gpu_model,
         price_book_id=book.price_book_id,
         price_book_version=version,
-        unit_price=unit_price,
+        unit_price=priced.unit_price,
         gpu_us=total.gpu_us,
-        amount=amount_due(unit_price, total.gpu_us, booked, book.currency),
+        amount=amount_due(priced.unit_price, total.gpu_us, booked, book.currency),
         usage_count=len(total.usage_ids),
         usage_sha256=sha256_of_ids(total.usage_ids),
+        list_price=priced.list_price if priced.steps else None,
+        price_key=price_key,
+        steps=priced.steps,
     )
 
 

@@ -6,7 +6,8 @@ last one ended. Parts add up to the whole, to the millisecond, however often it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -27,11 +28,13 @@ class MeterUsage:
 
     Attributes:
         started, released: the facts of the allocation that the meter's `span` was read from.
+        labels: as it was asked for.
     """
 
     started: AllocationStarted
     released: AllocationReleased
     span: Span
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class CutUsage:
     started: AllocationStarted
     start_event_id: str
     at: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 UsageCommand: TypeAlias = MeterUsage | CutUsage
@@ -97,7 +101,9 @@ def decide(command: UsageCommand, state: UsageState) -> list[Event]:
         case Metered(usage=None, end_event_id=known), MeterUsage(span=span) if known == span.end_event_id:
             return []
         case Metered(usage=usage), MeterUsage() as order:
-            if usage is not None and usage == _last(order, usage.part or 1, usage.started_at):
+            # Records of before labels were metered have none, and stand as they are.
+            known_by = order if usage is not None and usage.labels is not None else replace(order, labels={})
+            if usage is not None and usage == _last(known_by, usage.part or 1, usage.started_at):
                 return []
             raise Rejected(
                 f"allocation {order.started.allocation_id} is metered to its end, which {_told(usage)}; "
@@ -133,16 +139,22 @@ def _cut(cut: CutUsage, state: Unmetered | Cut) -> list[Event]:
         end_event_id=cut.start_event_id,
         share_milli=cut.started.share_milli or WHOLE_MILLI,
     )
-    return [_record(cut.started, whole, parts + 1, (since, cut.at), interim=True)]
+    return [_record(cut.started, whole, parts + 1, (since, cut.at), cut.labels, interim=True)]
 
 
 def _last(order: MeterUsage, part: int, since: datetime) -> UsageMetered:
     _check(order)
-    return _record(order.started, order.span, part, (since, order.released.ended_at), interim=False)
+    return _record(order.started, order.span, part, (since, order.released.ended_at), order.labels, interim=False)
 
 
 def _record(
-    started: AllocationStarted, span: Span, part: int, held: tuple[datetime, datetime], *, interim: bool
+    started: AllocationStarted,
+    span: Span,
+    part: int,
+    held: tuple[datetime, datetime],
+    labels: Mapping[str, str],
+    *,
+    interim: bool,
 ) -> UsageMetered:
     quantity_us = gpu_us(Interval.between(*held), span.gpu_count, span.share_milli)
     return UsageMetered(
@@ -161,6 +173,7 @@ def _record(
         end_event_id=span.end_event_id,
         part=part if part > 1 else None,
         interim=True if interim else None,
+        labels=dict(labels) or None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -16,8 +16,10 @@ from gpuaas.billing.domain.invoice import LINES_MAX
 from gpuaas.billing.domain.metering import MS_PER_HOUR, Interval, instant_ms
 from gpuaas.billing.domain.price_book import PriceBook
 from gpuaas.billing.domain.rating import Line, LineKey, Usage, amount_of_sums, rate
+from gpuaas.billing.domain.tariff import Labels, Tariff, Windows
 from gpuaas.billing.domain.unbilled import unbilled_parts
 from gpuaas.billing.projections.metered_usage import Demand, Pinned
+from gpuaas.billing.projections.price_agreements import Agreements
 from gpuaas.billing.projections.views import Views
 from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.money import minor_digits
@@ -42,8 +44,8 @@ class ChargesQuestions:
         self._database = database
         self._views = views
 
-    async def book_of(self, tenant_id: str) -> PriceBook:
-        """The list prices of a tenant's currency.
+    async def tariff_of(self, tenant_id: str) -> Tariff:
+        """What a tenant pays: the list prices of its currency, its contracts, and campaigns.
 
         Raises:
             NotFound: no such tenant.
@@ -55,12 +57,13 @@ class ChargesQuestions:
         book = (await self._views.prices.books(self._database)).get(currency)
         if book is None:
             raise Rejected(f"there are no prices in {currency} yet; publish a price book in it")
-        return book
+        agreements = await self._views.agreements.agreements(self._database, tenant_id=tenant_id)
+        return agreements.tariff(book, tenant_id)
 
     async def estimate(self, tenant_id: str, usage: Usage) -> tuple[PriceBook, Charges]:
         """What `usage` would cost at the prices published now."""
-        book = await self.book_of(tenant_id)
-        return book, _charges([usage], book)
+        tariff = await self.tariff_of(tenant_id)
+        return tariff.book, _charges([usage], tariff)
 
     async def unbilled(self, tenant_id: str) -> tuple[PriceBook, Charges]:
         """What was metered and stands on no invoice.
@@ -68,20 +71,20 @@ class ChargesQuestions:
         Raises:
             Rejected: more records than are rated for one question.
         """
-        book = await self.book_of(tenant_id)
+        tariff = await self.tariff_of(tenant_id)
         billed = await self._views.runs.billed_periods(self._database)
         found = await self._views.usage.unbilled_of(self._database, tenant_id, billed, RECORDS_MAX + 1)
         _refuse_too_many(len(found), "unbilled usage records; start a billing run first")
         parts = [part for usage, position in found for part in unbilled_parts(usage, position, billed)]
-        return book, await asyncio.to_thread(_charges, parts, book)
+        return tariff.book, await asyncio.to_thread(_charges, parts, tariff)
 
     async def running(self, tenant_id: str, now: datetime, since: datetime | None = None) -> tuple[PriceBook, Charges]:
         """What runs, as if it ended at `now` (and had not begun before `since`); raises as `unbilled`."""
-        book = await self.book_of(tenant_id)
+        tariff = await self.tariff_of(tenant_id)
         since_ms = 0 if since is None else instant_ms(since)
         found = await self._views.held.held_by(self._database, tenant_id, instant_ms(now), RECORDS_MAX + 1, since_ms)
         _refuse_too_many(len(found), "running allocations; ask project by project")
-        return book, await asyncio.to_thread(_charges, found, book)
+        return tariff.book, await asyncio.to_thread(_charges, found, tariff)
 
     async def spent(self, tenant_id: str, scope: Record, period: Interval, now: datetime) -> tuple[Decimal, Decimal]:
         """What a scope (`project_id`, `label_name`, `label_value`; None: any) used in `period` until `now` costs, and
@@ -89,7 +92,7 @@ class ChargesQuestions:
 
         The database adds up whole GPU-microseconds between price changes; only these sums are rated, which is exact.
         """
-        book = await self.book_of(tenant_id)
+        tariff = await self.tariff_of(tenant_id)
         now_ms = instant_ms(now)
         held = await self._views.held.held_by(self._database, tenant_id, now_ms, RECORDS_MAX + 1)
         _refuse_too_many(len(held), "running allocations; budget project by project")
@@ -98,21 +101,21 @@ class ChargesQuestions:
             carrying = await self._views.labels.carrying(self._database, tenant_id, *label)
             held = [usage for usage in held if usage.usage_id in carrying]
         running = [usage for usage in held if scope["project_id"] in (None, usage.project_id)]
-        windows = book.windows(period)
-        sums: Counter[LineKey] = Counter()
-        for part, version in windows:
+        windows = tariff.windows(period)
+        spent = _Spent(windows)
+        for at, window in enumerate(windows.all):
+            part = window.part
             metered = await self._views.usage.sums_of(self._database, tenant_id, part, scope["project_id"], label)
-            for (project_id, gpu_model), gpu_us in metered.items():
-                sums[project_id, gpu_model, version.version] += gpu_us
+            for (project_id, gpu_model, labels), gpu_us in metered.items():
+                spent.add(at, project_id, gpu_model, labels, gpu_us)
             for usage in running:
                 if (inside := usage.interval.within(part)) is not None:
-                    sums[usage.project_id, usage.gpu_model, version.version] += (
-                        inside.length_ms * usage.gpu_count * usage.share_milli
-                    )
+                    gpu_us = inside.length_ms * usage.gpu_count * usage.share_milli
+                    spent.add(at, usage.project_id, usage.gpu_model, usage.labels, gpu_us)
         hour = [replace(usage, interval=Interval(now_ms, now_ms + MS_PER_HOUR)) for usage in running]
-        return amount_of_sums(sums, book), _charges(hour, book).total
+        return amount_of_sums(spent.sums, spent.prices, tariff.book.currency), _charges(hour, tariff).total
 
-    async def refuse_unbillable(self, pinned: Pinned, books: dict[str, PriceBook]) -> None:
+    async def refuse_unbillable(self, pinned: Pinned, books: dict[str, PriceBook], agreements: Agreements) -> None:
         """Return if everything to bill has a tenant, a currency, a price and room on an invoice.
 
         Raises:
@@ -128,13 +131,37 @@ class ChargesQuestions:
                 raise Rejected(f"{tenant_id} has usage but iam has not created such a tenant; it cannot be billed")
             if (book := books.get(currency)) is None:
                 raise Rejected(f"{tenant_id} pays in {currency}, which has no price book; publish one")
-            windows = len(book.windows(pinned.period))
-            if sum(each.projects for each in own) * windows > LINES_MAX:
-                raise Rejected(f"the invoice of {tenant_id} would pass {LINES_MAX} lines; bill shorter periods")
-            if not all(_priced_throughout(each, book) for each in own):
-                # Perhaps only because nothing was used in the gap: the rating itself says, record by record.
+            tariff = agreements.tariff(book, tenant_id)
+            windows = len(tariff.windows(pinned.period).all)
+            fits = sum(each.projects for each in own) * windows <= LINES_MAX
+            if not fits or not all(_priced_throughout(each, book) for each in own):
+                # Perhaps only because nothing was used in the gap, or cuts fall on the same line: the rating says.
                 usage = await self._views.usage.usage_of(self._database, [tenant_id], pinned)
-                await asyncio.to_thread(rate, usage[tenant_id], book, pinned.period)
+                lines = await asyncio.to_thread(rate, usage[tenant_id], tariff, pinned.period)
+                if len(lines) > LINES_MAX:
+                    raise Rejected(f"the invoice of {tenant_id} would pass {LINES_MAX} lines; bill shorter periods")
+
+
+@dataclass(slots=True)
+class _Spent:
+    """Quantities by line, with the price of each."""
+
+    windows: Windows
+    sums: Counter[LineKey] = field(default_factory=Counter)
+    prices: dict[LineKey, Decimal] = field(default_factory=dict)
+
+    def add(self, at: int, project_id: str, gpu_model: str, labels: Labels, gpu_us: int) -> None:
+        """A quantity of the window at `at`.
+
+        Raises:
+            Rejected: the list has no price for the model.
+        """
+        version = self.windows.all[at].version.version
+        if (priced := self.windows.price(at, gpu_model, project_id, labels)) is None:
+            raise Rejected(f"version {version} of the list has no price for {gpu_model}; publish one that has")
+        key = (project_id, gpu_model, version, priced.key)
+        self.sums[key] += gpu_us
+        self.prices[key] = priced.unit_price
 
 
 def _priced_throughout(demand: Demand, book: PriceBook) -> bool:
@@ -143,13 +170,13 @@ def _priced_throughout(demand: Demand, book: PriceBook) -> bool:
     return priced == demand.span.length_ms
 
 
-def _charges(usages: Sequence[Usage], book: PriceBook, period: Interval | None = None) -> Charges:
+def _charges(usages: Sequence[Usage], tariff: Tariff, period: Interval | None = None) -> Charges:
     lines: tuple[Line, ...] = ()
     if usages:
         first = min(usage.interval.start_ms for usage in usages)
         whole = Interval(first, max(usage.interval.end_ms for usage in usages))
-        lines = rate(usages, book, period or whole)
-    nothing = Decimal(0).scaleb(-minor_digits(book.currency))
+        lines = rate(usages, tariff, period or whole)
+    nothing = Decimal(0).scaleb(-minor_digits(tariff.book.currency))
     return Charges(lines, sum((line.amount for line in lines), nothing))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from gpuaas.billing.domain.metering import WHOLE_MILLI, Interval, instant_ms
 from gpuaas.billing.domain.rating import Usage
+from gpuaas.billing.projections.labelled_allocations import LABELS
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, upsert
 from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
@@ -76,6 +78,8 @@ class HeldAllocations(Projection):
     async def held_by(self, db: Database, tenant_id: str, until_ms: int, limit: int, since_ms: int = 0) -> list[Usage]:
         """Up to `limit` allocations of a tenant that run, as if they ended at `until_ms`, and not before `since_ms`."""
         query = select(HELD).where(HELD.c.tenant_id == tenant_id, HELD.c.start_ms < until_ms)
+        found = await db.fetch(query.order_by(HELD.c.position).limit(limit))
+        labels = await _labels_of(db, tenant_id, [row["allocation_id"] for row in found])
         return [
             Usage(
                 usage_id=row["allocation_id"],
@@ -84,9 +88,21 @@ class HeldAllocations(Projection):
                 gpu_count=row["gpu_count"],
                 interval=Interval(max(since_ms, row["start_ms"]), until_ms),
                 share_milli=row["share_milli"],
+                labels=tuple(sorted(labels[row["allocation_id"]])),
             )
-            for row in await db.fetch(query.order_by(HELD.c.position).limit(limit))
+            for row in found
         ]
+
+
+async def _labels_of(
+    db: Database, tenant_id: str, allocation_ids: Sequence[str]
+) -> defaultdict[str, list[tuple[str, str]]]:
+    columns = (LABELS.c.allocation_id, LABELS.c.label_name, LABELS.c.label_value)
+    query = select(*columns).where(LABELS.c.tenant_id == tenant_id, LABELS.c.allocation_id.in_(list(allocation_ids)))
+    labels: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row in await db.fetch(query) if allocation_ids else ():
+        labels[row["allocation_id"]].append((row["label_name"], row["label_value"]))
+    return labels
 
 
 def _row(fact: Fact, started: AllocationStarted) -> dict[str, object]:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 _META = MetaData()
 INVOICES = Table(
-    "invoices_v2",
+    "invoices_v3",
     _META,
     Column("tenant_id", Text, primary_key=True),
     Column("invoice_id", Text, primary_key=True),
@@ -43,11 +43,11 @@ INVOICES = Table(
     Column("content_sha256", Text, nullable=False),
     Column("finalized_at", DateTime(timezone=True), nullable=False),
     Column("position", BigInteger, nullable=False),
-    Index("invoices_v2_by_run", "run_id"),
-    Index("invoices_v2_by_position", "tenant_id", "position"),
+    Index("invoices_v3_by_run", "run_id"),
+    Index("invoices_v3_by_position", "tenant_id", "position"),
 )
 LINES = Table(
-    "invoice_lines_v2",
+    "invoice_lines_v3",
     _META,
     Column("tenant_id", Text, primary_key=True),
     Column("invoice_id", Text, primary_key=True),
@@ -65,6 +65,9 @@ LINES = Table(
     Column("usage_count", BigInteger, nullable=False),
     Column("usage_sha256", Text, nullable=False),
     Column("corrects", JSON),
+    Column("list_price", Numeric, comment="null: the unit price"),
+    Column("price_key", Text, comment="null: the list price itself"),
+    Column("applied", JSON),
 )
 QUANTITY_US = func.coalesce(LINES.c.gpu_us, cast(LINES.c.gpu_ms, Numeric) * US_PER_MS)
 
@@ -78,7 +81,7 @@ class Invoices(Projection):
     """Final invoices with their lines."""
 
     answer = "invoices"
-    version = 2
+    version = 3
     reads = (InvoiceFinalized,)
     tables = (INVOICES, LINES)
 
@@ -136,7 +139,8 @@ class Invoices(Projection):
         self, db: Database, tenant_ids: Sequence[str], period_start: datetime, period_end: datetime, before: int
     ) -> dict[str, dict[LineKey, Booked]]:
         """What invoices of exactly this period, written before position `before`, hold for each tenant's lines."""
-        keys = (LINES.c.tenant_id, LINES.c.project_id, LINES.c.gpu_model, LINES.c.price_book_version)
+        priced = func.coalesce(LINES.c.price_key, "").label("price_key")
+        keys = (LINES.c.tenant_id, LINES.c.project_id, LINES.c.gpu_model, LINES.c.price_book_version, priced)
         query = (
             select(*keys, func.sum(QUANTITY_US).label("gpu_us"), func.sum(LINES.c.amount).label("amount"))
             .select_from(_BOTH)
@@ -152,7 +156,7 @@ class Invoices(Projection):
         )
         found: defaultdict[str, dict[LineKey, Booked]] = defaultdict(dict)
         for row in await db.fetch(query):
-            key = (row["project_id"], row["gpu_model"], row["price_book_version"])
+            key = (row["project_id"], row["gpu_model"], row["price_book_version"], row["price_key"])
             found[row["tenant_id"]][key] = Booked(int(row["gpu_us"]), Decimal(row["amount"]))
         return found
 
@@ -182,6 +186,7 @@ def _lines(invoice: InvoiceFinalized) -> list[dict[str, object]]:
             "line_number": number,
             **{name: getattr(line, name) for name in type(line).model_fields},
             "corrects": None if line.corrects is None else line.corrects.model_dump(mode="json"),
+            "applied": None if line.applied is None else [step.model_dump(mode="json") for step in line.applied],
         }
         for number, line in enumerate(invoice.lines, start=1)
     ]

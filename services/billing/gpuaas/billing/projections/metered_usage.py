@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpuaas.billing.domain.metering import WHOLE_MILLI, Interval, instant_ms
 from gpuaas.billing.domain.rating import US_PER_MS, Usage
+from gpuaas.billing.domain.tariff import UNLABELLED, Labels
 from gpuaas.billing.domain.unbilled import BilledPeriod
 from gpuaas.billing.projections.labelled_allocations import LABELS
 from gpuaas.common.decisions import Reach
@@ -16,6 +17,7 @@ from gpuaas.common.projections import Database, Projection, Record, Rows, insert
 from gpuaas.common.reaching import scopes_where
 from gpuaas.contracts.billing import UsageMetered
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Column,
     DateTime,
@@ -32,7 +34,7 @@ from sqlalchemy import (
 )
 
 USAGE = Table(
-    "metered_usage_v2",
+    "metered_usage_v3",
     MetaData(),
     Column("tenant_id", Text, primary_key=True),
     Column("usage_id", Text, primary_key=True),
@@ -49,9 +51,10 @@ USAGE = Table(
     Column("gpu_us", BigInteger, comment="null: 1000 times gpu_ms"),
     Column("start_event_id", Text, nullable=False),
     Column("end_event_id", Text, nullable=False),
+    Column("labels", JSON, comment="null: none"),
     Column("position", BigInteger, nullable=False),
-    Index("metered_usage_v2_by_position", "tenant_id", "position"),
-    Index("metered_usage_v2_by_end", "tenant_id", "end_ms"),
+    Index("metered_usage_v3_by_position", "tenant_id", "position"),
+    Index("metered_usage_v3_by_end", "tenant_id", "end_ms"),
 )
 
 
@@ -86,7 +89,7 @@ class MeteredUsage(Projection):
     """Usage by tenant."""
 
     answer = "metered_usage"
-    version = 2
+    version = 3
     reads = (UsageMetered,)
     tables = (USAGE,)
 
@@ -135,11 +138,12 @@ class MeteredUsage(Projection):
 
     async def sums_of(
         self, db: Database, tenant_id: str, part: Interval, project_id: str | None, label: tuple[str, str] | None
-    ) -> dict[tuple[str, str], int]:
-        """GPU-microseconds inside `part` by (project, model): of one project or all, of what carries a label or all."""
+    ) -> dict[tuple[str, str, Labels], int]:
+        """GPU-microseconds inside `part` by (project, model, labels): of one project or all, of a label or all."""
         inside = func.least(USAGE.c.end_ms, part.end_ms) - func.greatest(USAGE.c.start_ms, part.start_ms)
         gpu_us = cast(inside, Numeric) * USAGE.c.gpu_count * USAGE.c.share_milli
-        query = select(USAGE.c.project_id, USAGE.c.gpu_model, func.sum(gpu_us).label("gpu_us")).where(
+        kinds = (USAGE.c.project_id, USAGE.c.gpu_model, USAGE.c.labels)
+        query = select(*kinds, func.sum(gpu_us).label("gpu_us")).where(
             USAGE.c.tenant_id == tenant_id, USAGE.c.start_ms < part.end_ms, USAGE.c.end_ms > part.start_ms
         )
         if project_id is not None:
@@ -149,8 +153,8 @@ class MeteredUsage(Projection):
                 LABELS.c.tenant_id == tenant_id, LABELS.c.label_name == label[0], LABELS.c.label_value == label[1]
             )
             query = query.where(USAGE.c.allocation_id.in_(carrying))
-        found = await db.fetch(query.group_by(USAGE.c.project_id, USAGE.c.gpu_model))
-        return {(row["project_id"], row["gpu_model"]): int(row["gpu_us"]) for row in found}
+        found = await db.fetch(query.group_by(*kinds))
+        return {(row["project_id"], row["gpu_model"], labels_of(row["labels"])): int(row["gpu_us"]) for row in found}
 
     async def unbilled_of(
         self, db: Database, tenant_id: str, billed: Sequence[BilledPeriod], limit: int
@@ -169,7 +173,12 @@ class MeteredUsage(Projection):
         return [(_usage(row), row["position"]) for row in found]
 
 
-_USAGE_COLUMNS = ("usage_id", "project_id", "gpu_model", "gpu_count", "share_milli", "start_ms", "end_ms")
+_USAGE_COLUMNS = ("usage_id", "project_id", "gpu_model", "gpu_count", "share_milli", "start_ms", "end_ms", "labels")
+
+
+def labels_of(kept: Mapping[str, str] | None) -> Labels:
+    """Labels as a tariff knows them."""
+    return tuple(sorted(kept.items())) if kept else UNLABELLED
 
 
 def _inside(query: Select[tuple[object, ...]], pinned: Pinned) -> Select[tuple[object, ...]]:
@@ -197,6 +206,7 @@ def _usage(row: Record) -> Usage:
         gpu_count=row["gpu_count"],
         interval=Interval(row["start_ms"], row["end_ms"]),
         share_milli=row["share_milli"],
+        labels=labels_of(row["labels"]),
     )
 
 
@@ -217,5 +227,6 @@ def _row(fact: Fact, usage: UsageMetered) -> dict[str, object]:
         "gpu_us": usage.gpu_us,
         "start_event_id": usage.start_event_id,
         "end_event_id": usage.end_event_id,
+        "labels": None if usage.labels is None else dict(usage.labels),
         "position": fact.position,
     }

@@ -6,34 +6,39 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from gpuaas.billing.domain.price_book import PriceBook, PriceVersion
+from gpuaas.billing.domain.metering import instant_ms
+from gpuaas.billing.domain.price_book import PriceBook, PriceVersion, band_of
 from gpuaas.common.envelope import Fact
+from gpuaas.common.events import Part
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
-from gpuaas.contracts.billing import PriceBookPublished
-from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Numeric, Table, Text, select, tuple_
+from gpuaas.contracts.billing import PriceBand, PriceBookPublished, UtcOffset
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Integer, MetaData, Numeric, Table, Text, select, tuple_
 
 VersionKey: TypeAlias = tuple[str, int]
 """price book id, version"""
 
 _META = MetaData()
 VERSIONS = Table(
-    "price_books_v1",
+    "price_books_v2",
     _META,
     Column("price_book_id", Text, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("currency", Text, nullable=False),
     Column("effective_from", DateTime(timezone=True), nullable=False),
     Column("effective_until", DateTime(timezone=True)),
+    Column("time_zone", Text, comment="null: no price has bands"),
+    Column("utc_offsets", JSON),
     Column("position", BigInteger, nullable=False),
 )
 PRICES = Table(
-    "price_book_prices_v1",
+    "price_book_prices_v2",
     _META,
     Column("price_book_id", Text, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("gpu_model", Text, primary_key=True),
     Column("unit", Text, nullable=False),
     Column("amount", Numeric, nullable=False),
+    Column("bands", JSON, comment="null: none"),
 )
 
 
@@ -41,7 +46,7 @@ class PriceBooks(Projection):
     """All price book versions."""
 
     answer = "price_books"
-    version = 1
+    version = 2
     reads = (PriceBookPublished,)
     tables = (VERSIONS, PRICES)
 
@@ -82,15 +87,21 @@ def _book(found: Sequence[Record], prices: Mapping[VersionKey, Sequence[dict[str
     return PriceBook(
         price_book_id=found[0]["price_book_id"],
         currency=found[0]["currency"],
-        versions=tuple(
-            PriceVersion(
-                version=row["version"],
-                effective_from=row["effective_from"],
-                effective_until=row["effective_until"],
-                prices={price["gpu_model"]: price["amount"] for price in prices[row["price_book_id"], row["version"]]},
-            )
-            for row in found
-        ),
+        versions=tuple(_version(row, prices[row["price_book_id"], row["version"]]) for row in found),
+    )
+
+
+def _version(row: Record, prices: Sequence[dict[str, Any]]) -> PriceVersion:
+    offsets = [UtcOffset.model_validate(each) for each in row["utc_offsets"] or ()]
+    bands = {price["gpu_model"]: price["bands"] for price in prices if price["bands"]}
+    return PriceVersion(
+        version=row["version"],
+        effective_from=row["effective_from"],
+        effective_until=row["effective_until"],
+        prices={price["gpu_model"]: price["amount"] for price in prices},
+        bands={model: tuple(band_of(PriceBand.model_validate(each)) for each in own) for model, own in bands.items()},
+        time_zone=row["time_zone"],
+        offsets=tuple((instant_ms(each.since), each.offset_s * 1_000) for each in offsets),
     )
 
 
@@ -101,6 +112,8 @@ def _row(position: int, published: PriceBookPublished) -> dict[str, object]:
         "currency": published.currency,
         "effective_from": published.effective_from,
         "effective_until": published.effective_until,
+        "time_zone": published.time_zone,
+        "utc_offsets": _told(published.utc_offsets),
         "position": position,
     }
 
@@ -113,6 +126,11 @@ def _prices(published: PriceBookPublished) -> list[dict[str, object]]:
             "gpu_model": price.gpu_model,
             "unit": price.unit,
             "amount": price.amount,
+            "bands": _told(price.bands),
         }
         for price in published.prices
     ]
+
+
+def _told(parts: Sequence[Part] | None) -> list[dict[str, Any]] | None:
+    return None if parts is None else [part.model_dump(mode="json") for part in parts]

@@ -1,7 +1,7 @@
 """A past period under other prices, on what was really used. One law: it answers and writes nothing.
 
 A billed period is compared with its invoices, on exactly the usage records they hold; any other with the list prices
-in force, on everything metered so far.
+in force, on everything metered so far. Only list prices are other ones: contracts and campaigns hold on both sides.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from gpuaas.billing.domain.metering import Interval
 from gpuaas.billing.domain.price_book import PriceBook
 from gpuaas.billing.domain.rating import Line, Usage, rate
 from gpuaas.billing.domain.re_rating import Difference, Part, differences
+from gpuaas.billing.domain.tariff import Tariff
 from gpuaas.billing.projections.charges import RECORDS_MAX
 from gpuaas.billing.projections.metered_usage import Pinned
+from gpuaas.billing.projections.price_agreements import Agreements
 from gpuaas.billing.projections.views import Views
 from gpuaas.common.errors import Rejected
 from gpuaas.common.projections import Database
@@ -89,18 +91,21 @@ class ReRatingQuestions:
             raise Rejected(
                 f"{tenant_id} has more than {RECORDS_MAX:,} usage records in the period; ask for a shorter one"
             )
-        after = await asyncio.to_thread(_rated, usages, asked.book, asked.pinned.period, "the other prices")
-        before = await self._before(asked, tenant_id, usages)
+        agreed = await self._views.agreements.agreements(self._database, tenant_id=tenant_id, upto=asked.pinned.upto)
+        tariff = agreed.tariff(asked.book, tenant_id)
+        after = await asyncio.to_thread(_rated, usages, tariff, asked.pinned.period, "the other prices")
+        before = await self._before(asked, agreed, tenant_id, usages)
         return ReRated(tenant_id, differences(before, after, asked.book.currency))
 
-    async def _before(self, asked: Asked, tenant_id: str, usages: Sequence[Usage]) -> list[Part]:
+    async def _before(self, asked: Asked, agreed: Agreements, tenant_id: str, usages: Sequence[Usage]) -> list[Part]:
         if asked.against == "list-prices":
             book = (await self._views.prices.books(self._database)).get(asked.book.currency)
             if book is None:
                 raise Rejected(
                     f"there are no prices in {asked.book.currency} to compare with; publish a price book in it"
                 )
-            return await asyncio.to_thread(_rated, usages, book, asked.pinned.period, "the list prices")
+            tariff = agreed.tariff(book, tenant_id)
+            return await asyncio.to_thread(_rated, usages, tariff, asked.pinned.period, "the list prices")
         return await self._invoiced(asked, tenant_id)
 
     async def _invoiced(self, asked: Asked, tenant_id: str) -> list[Part]:
@@ -119,9 +124,9 @@ class ReRatingQuestions:
         ]
 
 
-def _rated(usages: Sequence[Usage], book: PriceBook, period: Interval, which: str) -> list[Part]:
+def _rated(usages: Sequence[Usage], tariff: Tariff, period: Interval, which: str) -> list[Part]:
     try:
-        lines: Iterable[Line] = rate(usages, book, period)
+        lines: Iterable[Line] = rate(usages, tariff, period)
     except Rejected as unpriced:
         raise Rejected(f"{which} do not cover what was used: {unpriced.detail}") from unpriced
     return [(line.project_id, line.gpu_model, line.gpu_us, line.amount) for line in lines]

@@ -14,6 +14,7 @@ from gpuaas.billing.projections.invoices import Invoices
 from gpuaas.billing.projections.labelled_allocations import LabelledAllocations
 from gpuaas.billing.projections.ledger_balances import LedgerBalances
 from gpuaas.billing.projections.metered_usage import MeteredUsage
+from gpuaas.billing.projections.price_agreements import PriceAgreements
 from gpuaas.billing.projections.price_books import PriceBooks
 from gpuaas.billing.projections.settlements import Settlements
 from gpuaas.billing.projections.tax_profiles import TaxProfiles
@@ -30,6 +31,7 @@ class Views:
     held: HeldAllocations = field(default_factory=HeldAllocations)
     tenants: BilledTenants = field(default_factory=BilledTenants)
     prices: PriceBooks = field(default_factory=PriceBooks)
+    agreements: PriceAgreements = field(default_factory=PriceAgreements)
     invoices: Invoices = field(default_factory=Invoices)
     parties: InvoiceParties = field(default_factory=InvoiceParties)
     ledger: LedgerBalances = field(default_factory=LedgerBalances)
@@ -45,7 +47,7 @@ class Views:
     discrepancies: UsageDiscrepancies = field(default_factory=UsageDiscrepancies)
 
     def all(self) -> tuple[Projection, ...]:
-        ledger = (self.prices, self.invoices, self.parties, self.ledger, self.runs)
+        ledger = (self.prices, self.agreements, self.invoices, self.parties, self.ledger, self.runs)
         return (
             self.usage,
             self.held,
