@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from enrolled_nodes import enrolled, facts_of, node
+from gpuaas.common.clock import WallClock
 from gpuaas.common.errors import Misconfigured, Rejected
 from gpuaas.common.testing.neighbours import Identities
 from gpuaas.common.testing.running import eventually, fresh_settings, running
@@ -120,7 +121,7 @@ def test_a_policy_that_is_none_is_a_sentence(tmp_path: Path, wrong: str) -> None
     kept.write_text(wrong)
     settings = NodesSettings.model_validate({"profile": "dev", "state_dir": tmp_path, "burn_in": kept})
     with pytest.raises(Misconfigured, match="BURN_IN"):
-        settings.burn_in_policy()
+        settings.burn_in_policy(settings.provider(WallClock()))
 
 
 @pytest.fixture

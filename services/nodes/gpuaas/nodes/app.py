@@ -43,7 +43,7 @@ def build(settings: NodesSettings) -> Service:
         attempts_max=settings.provider_attempts_max,
         pause_s=settings.provider_pause_s,
     )
-    onlooker = Onlooker(provider, service.commands, persistence, settings.burn_in_policy(), service.clock)
+    onlooker = Onlooker(provider, service.commands, persistence, settings.burn_in_policy(provider), service.clock)
     monitor = HeartbeatMonitor(nodes, service.database, service.commands, service.clock, settings.patience())
     stream = HeartbeatStream(service.broker, monitor)
     service.project(nodes)

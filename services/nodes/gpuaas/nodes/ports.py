@@ -143,6 +143,11 @@ class BurnInReport:
 
 
 class BurnsMachinesIn(Protocol):
+    @property
+    def loads(self) -> frozenset[Load]:
+        """What this provider can load machines with."""
+        ...
+
     async def burn_in(self, node_id: str, load: Load, order_id: str) -> BurnInReport | None:
         """Put the machine under `load`, once per `order_id`; the report, or None while it is under way.
 

@@ -9,14 +9,14 @@ from typing import Literal, Self
 from gpuaas.common.clock import Clock
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.settings import Settings
-from gpuaas.nodes.adapters.ironic import IronicProvider, WipePlan, enrolments
+from gpuaas.nodes.adapters.ironic import IPA_LOADS, IronicProvider, WipePlan, enrolments, loads_with
 from gpuaas.nodes.adapters.sim import Script, SimulatedProvider
 from gpuaas.nodes.domain.automation import Guard
 from gpuaas.nodes.domain.burn_in import BurnInPolicy, usual_policy
 from gpuaas.nodes.domain.expectations import Expectations, usual
 from gpuaas.nodes.domain.heartbeats import Patience
 from gpuaas.nodes.domain.proofs import RemedyPolicy
-from gpuaas.nodes.ports import MachineProvider
+from gpuaas.nodes.ports import BurnsMachinesIn, MachineProvider
 from pydantic import Field, SecretStr, model_validator
 
 
@@ -29,6 +29,8 @@ class NodesSettings(Settings):
         ironic_token: sent as `X-Auth-Token`, where Ironic asks for one.
         ironic_machines: JSON file, node id → how Ironic reaches it (`adapters.ironic.Enrolment`).
         ironic_wipe_steps: JSON list of the manual clean steps that a wipe is; absent: `deploy.erase_devices`.
+        ironic_burn_in_steps: JSON object, load → clean steps that put it on a machine; beside or instead of those of
+            Ironic's own agent, which loads no GPUs.
         ironic_cell: keeps installations that share one Ironic apart.
         simulated_machines_allowed: let the production profile run on `sim`, for a rehearsal.
         sim_script: JSON file with what the simulation does besides behaving well (`adapters.sim.Script`).
@@ -44,6 +46,7 @@ class NodesSettings(Settings):
         state_automation: whether the steps for machines that stay too long in a state are carried out, or only named.
         state_expectations: JSON file that takes the place of `domain/expectations.v1.json`.
         burn_in: JSON file that takes the place of `domain/burn_in.v1.json`.
+        burn_in_gpus: false: the plan `host` is run in place of plans that load GPUs, for a provider that cannot.
         remedy_automation: whether resets and reboots that verdicts order are carried out, or only named.
         remedy_timeout_s: real seconds after which one that has not reported counts as failed.
         health_automation: whether unhealthy machines are closed by the platform itself; else it only says so.
@@ -60,6 +63,7 @@ class NodesSettings(Settings):
     ironic_token: SecretStr | None = None
     ironic_machines: Path | None = None
     ironic_wipe_steps: str | None = Field(default=None, max_length=10_000)
+    ironic_burn_in_steps: str | None = Field(default=None, max_length=10_000)
     ironic_cell: str = Field(default="gpuaas", min_length=1, max_length=40)
     simulated_machines_allowed: bool = False
     sim_script: Path | None = None
@@ -75,6 +79,7 @@ class NodesSettings(Settings):
     state_automation: bool = True
     state_expectations: Path | None = None
     burn_in: Path | None = None
+    burn_in_gpus: bool = True
     remedy_automation: bool = True
     remedy_timeout_s: float = Field(default=1_800.0, gt=0, le=86_400)
     health_automation: bool = True
@@ -112,6 +117,10 @@ class NodesSettings(Settings):
             wipe = WipePlan(json.loads(self.ironic_wipe_steps), "clean-steps") if self.ironic_wipe_steps else None
         except (OSError, ValueError, TypeError) as wrong:
             raise Misconfigured(f"GPUAAS_IRONIC_MACHINES or GPUAAS_IRONIC_WIPE_STEPS: {wrong}") from None
+        try:
+            loads = loads_with(self.ironic_burn_in_steps) if self.ironic_burn_in_steps else IPA_LOADS
+        except (ValueError, TypeError) as wrong:
+            raise Misconfigured(f"GPUAAS_IRONIC_BURN_IN_STEPS: {wrong}") from None
         token = self.ironic_token.get_secret_value() if self.ironic_token else None
         return IronicProvider(
             self.ironic_url,
@@ -120,6 +129,7 @@ class NodesSettings(Settings):
             cell=self.ironic_cell,
             token=token,
             wipe=wipe,
+            loads=loads,
             timeout_s=self.provider_timeout_s,
         )
 
@@ -136,14 +146,29 @@ class NodesSettings(Settings):
         """Whether the ladder's own steps are taken here, and how long each may take."""
         return RemedyPolicy(self.remedy_automation, self.remedy_timeout_s)
 
-    def burn_in_policy(self) -> BurnInPolicy:
-        """What machines run before they are available. Raises Misconfigured: the file is missing or is none."""
-        if self.burn_in is None:
-            return usual_policy(self.profile)
+    def burn_in_policy(self, provider: BurnsMachinesIn) -> BurnInPolicy:
+        """What machines run before they are available.
+
+        Raises:
+            Misconfigured: the file is missing or is none, or the policy asks for what the provider cannot do: nothing
+                would ever become available.
+        """
         try:
-            return BurnInPolicy.read(self.burn_in.read_text("utf-8"), self.profile)
+            policy = (
+                usual_policy(self.profile)
+                if self.burn_in is None
+                else BurnInPolicy.read(self.burn_in.read_text("utf-8"), self.profile)
+            )
+            policy = policy if self.burn_in_gpus else policy.without_gpus()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
             raise Misconfigured(f"GPUAAS_BURN_IN: {self.burn_in}: {wrong}") from None
+        for plan, missing in policy.beyond(provider.loads).items():
+            raise Misconfigured(
+                f"the burn-in plan {plan} loads {', '.join(sorted(missing))}, which the provider "
+                f"{self.machine_provider} cannot: set GPUAAS_BURN_IN_GPUS=false for the plan host instead"
+                + (", or name the steps in GPUAAS_IRONIC_BURN_IN_STEPS" if self.machine_provider == "ironic" else "")
+            )
+        return policy
 
     def expectations(self) -> Expectations:
         """How long machines may stay where they are. Raises Misconfigured: the file is missing or is none."""

@@ -82,6 +82,21 @@ IPA_LOADS: Final[Mapping[Load, Sequence[Mapping[str, Any]]]] = {
 """The manual clean steps with which Ironic's own agent burns a machine in; it knows nothing of GPUs."""
 
 
+def loads_with(text: str) -> dict[Load, Sequence[Mapping[str, Any]]]:
+    """`IPA_LOADS`, and the steps of a ramdisk of one's own: what a JSON object of load → clean steps says.
+
+    Raises:
+        ValueError, TypeError: it is none, or names a load or step that is none.
+    """
+    told = json.loads(text)
+    if not isinstance(told, dict):
+        raise TypeError("burn-in steps are an object: load to a list of Ironic's clean steps")
+    for name, steps in told.items():
+        if not isinstance(steps, list) or not steps or not all(isinstance(s, dict) and "step" in s for s in steps):
+            raise TypeError(f"{name}: name at least one clean step, such as {IPA_LOADS[Load.CPU][0]}")
+    return {**IPA_LOADS, **{Load(name): steps for name, steps in told.items()}}
+
+
 class IronicProvider:
     """One Ironic, or several of ours on one: each has a `cell` of its own.
 
@@ -187,6 +202,10 @@ class IronicProvider:
         if node is not None and node["provision_state"] == "clean failed":
             raise ProviderRefused(f"the wipe of {node_id} failed: {node['last_error']}")
         return None if node is None else self._report(node, order_id)
+
+    @property
+    def loads(self) -> frozenset[Load]:
+        return frozenset(self._loads)
 
     async def burn_in(self, node_id: str, load: Load, order_id: str) -> BurnInReport | None:
         if (steps := self._loads.get(load)) is None:

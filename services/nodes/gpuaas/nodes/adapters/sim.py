@@ -210,6 +210,10 @@ class SimulatedProvider:
         self._leave("firmware", node_id, fault)
         return FirmwareReport(version, before) if done else None
 
+    @property
+    def loads(self) -> frozenset[Load]:
+        return frozenset(Load)
+
     async def burn_in(self, node_id: str, load: Load, order_id: str) -> BurnInReport | None:
         fault = await self._arrive("burn_in", node_id)
         machine = self._machine(node_id)

@@ -39,6 +39,9 @@ EXPECTED_S_MAX: Final = 604_800
 LATE_AFTER: Final = 2
 """Times the expected seconds after which a step that has not reported has failed."""
 PASSED: Final = "passed"
+HOST: Final = "host"
+"""The plan of machines whose GPUs nobody can load."""
+GPU_LOADS: Final = frozenset({Load.GPU_MEMORY, Load.GPU_COMPUTE, Load.GPU_LINK})
 FAULT_OF: Final[Mapping[Load, FaultClass]] = {
     Load.CPU: FaultClass.UNKNOWN,
     Load.MEMORY: FaultClass.UNKNOWN,
@@ -82,6 +85,24 @@ class BurnInPolicy:
             return None
         name = self.pools.get(pool_id, self.usual).get(occasion)
         return None if name is None else self.plans[name]
+
+    def without_gpus(self) -> BurnInPolicy:
+        """The same with the plan `host` for every plan that loads GPUs. Raises KeyError, ValueError: there is none."""
+        if self.plans[HOST].loads & GPU_LOADS:
+            raise ValueError(f"the plan {HOST} loads GPUs")
+        instead = {name: HOST if plan.loads & GPU_LOADS else name for name, plan in self.plans.items()}
+
+        def on_host(said: Mapping[Occasion, str | None]) -> dict[Occasion, str | None]:
+            return {occasion: None if name is None else instead[name] for occasion, name in said.items()}
+
+        pools = {pool_id: on_host(said) for pool_id, said in self.pools.items()}
+        return replace(self, usual=on_host(self.usual), pools=pools)
+
+    def beyond(self, loads: frozenset[Load]) -> dict[str, frozenset[Load]]:
+        """Plans that some machine may have to run → what of them a provider with these `loads` cannot do."""
+        used = {name for told in (self.usual, *self.pools.values()) for name in told.values() if name is not None}
+        lacking = {name: self.plans[name].loads - loads for name in sorted(used)}
+        return {name: missing for name, missing in lacking.items() if missing}
 
 
 def _trials(name: str, steps: list[Any]) -> tuple[Trial, ...]:

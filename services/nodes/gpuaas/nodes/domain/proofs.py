@@ -56,6 +56,10 @@ class Plan:
     policy_version: str
     trials: tuple[Trial, ...]
 
+    @property
+    def loads(self) -> frozenset[Load]:
+        return frozenset(trial.load for trial in self.trials)
+
 
 @dataclass(frozen=True, slots=True)
 class BurnIn:
