@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from billing_world import AUGUST, SEPTEMBER
-from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
+from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, NoteFacts, NoteLineFacts, Preceding, TaxFacts
 from gpuaas.billing.domain.invoice_party import Party
 
 SELLER = Party(
@@ -54,7 +54,7 @@ INVOICE = InvoiceFacts(
     currency="EUR",
     period_start=AUGUST,
     period_end=SEPTEMBER,
-    finalized_at=datetime(2026, 9, 2, 3, 4, 5, tzinfo=UTC),
+    issued_at=datetime(2026, 9, 2, 3, 4, 5, tzinfo=UTC),
     total=Decimal("39.85"),
     content_sha256="cd" * 32,
     lines=(line(1, 16 * 3_600_000, "2.49", "39.84"), line(2, 14_458, "2.49", "0.01")),
@@ -80,3 +80,47 @@ BY_TAX = {
     "AE": taxed("AE", "0", "0.00", "Reverse charge"),
     "O": INVOICE,
 }
+
+CORRECTION = replace(
+    TAXED,
+    number="INV-2026-000009",
+    total=Decimal("1.60"),
+    lines=(replace(line(1, 0, "2.59", "1.60"), usage_count=0),),
+    taxes=(TaxFacts("S", Decimal(19), Decimal("1.60"), Decimal("0.30")),),
+    corrects=(Preceding(INVOICE.number, INVOICE.issued_at),),
+)
+"""What was missing on the first line at another price."""
+
+
+def note_on(invoice: InvoiceFacts, reason: str = "correction", *, taxes: tuple[TaxFacts, ...] = ()) -> NoteFacts:
+    """What gives ten of the first line back."""
+    given = Decimal("10.00")
+    return NoteFacts(
+        invoice_id=invoice.invoice_id,
+        run_id=invoice.run_id,
+        number="CN-2026-000001",
+        tenant_id=invoice.tenant_id,
+        currency=invoice.currency,
+        period_start=invoice.period_start,
+        period_end=invoice.period_end,
+        issued_at=datetime(2026, 9, 20, 1, 2, 3, tzinfo=UTC),
+        total=given,
+        content_sha256="ef" * 32,
+        seller=SELLER,
+        buyer=BUYER,
+        taxes=taxes,
+        exemption_reason=invoice.exemption_reason,
+        credit_note_id="cn-1",
+        invoice=Preceding(invoice.number, invoice.issued_at),
+        reason=reason,
+        detail="the node was down for an hour",
+        lines=(NoteLineFacts(invoice.lines[0], given),),
+    )
+
+
+def given_back(invoice: InvoiceFacts, reason: str = "correction") -> NoteFacts:
+    """The same with the invoice's own kind of tax on it."""
+    found = tuple(
+        replace(each, net=Decimal("10.00"), tax=(each.percent / 10).quantize(Decimal("0.01"))) for each in invoice.taxes
+    )
+    return note_on(invoice, reason, taxes=found)

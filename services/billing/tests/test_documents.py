@@ -8,18 +8,20 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from billing_world import AUGUST, HOUR, World, settings_on, world_on
-from gpuaas.billing.documents.facts import TaxFacts
+from gpuaas.billing.documents.facts import Preceding, TaxFacts
 from gpuaas.billing.documents.focus import COLUMNS, as_focus
-from gpuaas.billing.documents.pdf import as_pdf, printable
-from gpuaas.billing.documents.ubl import as_ubl
+from gpuaas.billing.documents.note_csv import as_csv_note
+from gpuaas.billing.documents.pdf import as_pdf, as_pdf_note, printable
+from gpuaas.billing.documents.ubl import as_ubl, as_ubl_note
 from gpuaas.billing.domain.invoice_party import INVOICE_PARTY, Party, SetParty
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.testing.stack import LogAddress
-from paper_facts import BUYER, INVOICE, SELLER, TAXED, line
+from paper_facts import BUYER, INVOICE, SELLER, TAXED, given_back, line
 
 NAMES = {
     "cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
@@ -65,7 +67,7 @@ def test_a_currency_of_three_digits_has_no_ubl() -> None:
 
 
 def test_the_sum_of_focus_rows_is_the_invoice() -> None:
-    rows = list(csv.DictReader(io.StringIO(as_focus(INVOICE))))
+    rows = list(csv.DictReader(io.StringIO(as_focus([INVOICE]))))
     assert list(rows[0]) == list(COLUMNS)
     assert sum(Decimal(row["BilledCost"]) for row in rows) == INVOICE.total
     for row in rows:
@@ -79,7 +81,7 @@ def test_the_sum_of_focus_rows_is_the_invoice() -> None:
 
 
 def test_with_its_tax_the_sum_of_focus_rows_is_what_is_owed() -> None:
-    *lines, tax = csv.DictReader(io.StringIO(as_focus(TAXED)))
+    *lines, tax = csv.DictReader(io.StringIO(as_focus([TAXED])))
     assert sum(Decimal(row["BilledCost"]) for row in (*lines, tax)) == TAXED.gross
     assert (tax["ChargeCategory"], tax["SkuId"], tax["PricingQuantity"]) == ("Tax", "", "")
     listed = sum((Decimal(row["ListCost"]) for row in lines), Decimal(0)) * 19 / 100
@@ -89,7 +91,7 @@ def test_with_its_tax_the_sum_of_focus_rows_is_what_is_owed() -> None:
 
 def test_whole_amounts_in_focus_still_read_as_decimals() -> None:
     whole = replace(INVOICE, currency="JPY", total=Decimal(32), lines=(line(1, 16 * 3_600_000, "2", "32"),))
-    (row,) = csv.DictReader(io.StringIO(as_focus(whole)))
+    (row,) = csv.DictReader(io.StringIO(as_focus([whole])))
     assert [row[name] for name in ("BilledCost", "ListUnitPrice", "PricingQuantity")] == [
         "32.0",
         "2.0",
@@ -97,11 +99,43 @@ def test_whole_amounts_in_focus_still_read_as_decimals() -> None:
     ]
 
 
+def test_a_credit_note_in_ubl_points_to_its_invoice_run_and_line() -> None:
+    note = given_back(TAXED)
+    root = ElementTree.fromstring(as_ubl_note(note))
+    assert root.tag.endswith("CreditNote-2}CreditNote")
+    assert text_of(root, "cbc:CreditNoteTypeCode") == ["381"]
+    assert text_of(root, "cac:BillingReference/cac:InvoiceDocumentReference/*") == [TAXED.number, "2026-09-02"]
+    assert text_of(root, "cac:LegalMonetaryTotal/*") == ["10.00", "10.00", "11.90", "11.90"]
+    assert text_of(root, "cac:CreditNoteLine/cbc:Note") == [f"Line l-1 of {TAXED.number}, billing run run-1"]
+
+
+def test_an_invoice_that_corrects_others_names_them_in_ubl() -> None:
+    again = replace(INVOICE, number="INV-2026-000009", corrects=(Preceding(INVOICE.number, INVOICE.issued_at),))
+    root = ElementTree.fromstring(as_ubl(again))
+    assert text_of(root, "cac:BillingReference/cac:InvoiceDocumentReference/cbc:ID") == [INVOICE.number]
+
+
+def test_focus_rows_of_an_invoice_and_its_notes_sum_to_what_is_left() -> None:
+    notes = [given_back(TAXED), given_back(TAXED, "goodwill")]
+    rows = list(csv.DictReader(io.StringIO(as_focus([TAXED, *notes]))))
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == TAXED.gross - sum(note.gross for note in notes)
+    kinds = [(row["ChargeCategory"], row["ChargeClass"]) for row in rows if row["InvoiceId"] == "CN-2026-000001"]
+    assert kinds == [("Usage", "Correction"), ("Tax", "Correction"), ("Credit", ""), ("Tax", "Correction")]
+    assert {row["x_CorrectedInvoiceId"] for row in rows[3:]} == {TAXED.number}
+
+
+def test_a_credit_note_as_csv_says_what_it_lessens_and_by_how_much() -> None:
+    (row,) = csv.DictReader(io.StringIO(as_csv_note(given_back(TAXED))))
+    told = [row[name] for name in ("invoice_number", "run_id", "line_id", "billed", "amount", "net", "tax", "gross")]
+    assert told == [TAXED.number, "run-1", "l-1", "39.84", "10.00", "10.00", "1.90", "11.90"]
+
+
 def test_a_pdf_of_one_invoice_is_always_the_same_file() -> None:
     many = replace(INVOICE, lines=tuple(line(1 + n % 9, 3_600_000, "1", "1.00") for n in range(120)))
     assert as_pdf(many) == as_pdf(many)
     assert as_pdf(INVOICE).startswith(b"%PDF-")
     assert as_pdf(INVOICE) != as_pdf(TAXED)
+    assert as_pdf_note(given_back(TAXED)) == as_pdf_note(given_back(TAXED)) != as_pdf_note(given_back(INVOICE))
 
 
 def test_a_letter_that_the_font_has_not_is_printed_plainly_or_refused() -> None:
@@ -146,9 +180,32 @@ async def test_documents_come_by_the_door_and_show_who_it_was_then(world: World)
     assert {form: await document(world, path, form) for form in first} == first
     rows = list(csv.DictReader(io.StringIO(first["focus"][1].decode())))
     assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal(invoice["total"])
+    note = await credited(world, invoice)
+    path_of_note = f"/v1/tenants/acme/credit-notes/{note['credit_note_id']}"
+    assert await world.get(path_of_note) == note
+    forms = {form: await document(world, f"{path_of_note}/document", form) for form in ("pdf", "ubl", "focus", "csv")}
+    assert [form[0] for form in forms.values()] == ["application/pdf", "application/xml", "text/csv", "text/csv"]
+    assert b"Antwerpen" in forms["ubl"][1]
+    assert invoice["number"].encode() in forms["csv"][1]
+    owed = Decimal((await world.get(f"/v1/tenants/acme/invoices/{invoice['invoice_id']}/settlement"))["due"])
+    whole = await world.client.get("/v1/tenants/acme/focus", headers=world.operator | world._fresh())
+    assert sum(Decimal(row["BilledCost"]) for row in csv.DictReader(io.StringIO(whole.text))) == owed
+    none = await world.client.get(
+        "/v1/tenants/acme/focus", params={"since": "2027-01-01T00:00:00Z"}, headers=world.operator
+    )
+    assert list(csv.DictReader(io.StringIO(none.text))) == []
+    assert "no credit note" in (await world.get("/v1/tenants/acme/credit-notes/none", status=404))["detail"]
     rival = await world.identities.principal(["*.*.*"], "rival")
     assert (await world.client.get(path, headers=rival)).status_code == 404
     await world.get(path, status=422, format="docx")
+
+
+async def credited(world: World, invoice: dict[str, Any]) -> dict[str, Any]:
+    lines = [{"line_id": "l-1", "amount": "1.50"}]
+    home = f"/v1/tenants/acme/invoices/{invoice['invoice_id']}"
+    await world.post(f"{home}/credit-notes", {"lines": lines, "detail": "node down"}, 201)
+    (note,) = (await world.get("/v1/tenants/acme/credit-notes"))["items"]
+    return dict(note)
 
 
 async def document(world: World, path: str, form: str) -> tuple[str, bytes]:

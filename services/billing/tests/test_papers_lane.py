@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from billing_world import AUGUST, HOUR, OCTOBER, SEPTEMBER, World, settings_on, world_on
 from gpuaas.billing.documents.focus import as_focus
-from gpuaas.billing.documents.ubl import as_ubl
+from gpuaas.billing.documents.ubl import as_ubl, as_ubl_note
 from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import LogAddress
-from paper_facts import BY_TAX, TAXED
+from paper_facts import BY_TAX, CORRECTION, INVOICE, TAXED, given_back
 from papers_lane import (
     accounts_wrong,
     bean_check,
@@ -35,23 +35,29 @@ def test_every_way_of_being_taxed_passes_the_rules_of_the_norm(tmp_path: Path) -
     assert RULES is not None
     for category, invoice in BY_TAX.items():
         (tmp_path / f"{category}.xml").write_bytes(as_ubl(invoice))
-    found = rules_broken(RULES, sorted(tmp_path.glob("*.xml")))
-    assert found == {f"{category}.xml": [] for category in BY_TAX}
+        (tmp_path / f"{category}-note.xml").write_bytes(as_ubl_note(given_back(invoice)))
+    (tmp_path / "correction.xml").write_bytes(as_ubl(CORRECTION))
+    found = rules_broken(RULES, tmp_path.glob("*.xml"))
+    assert len(found) == 2 * len(BY_TAX) + 1
+    assert {name: broken for name, broken in found.items() if broken} == {}
 
 
 @with_rules
 def test_the_rules_of_the_norm_find_a_cent(tmp_path: Path) -> None:
     assert RULES is not None
-    wrong = tmp_path / "wrong.xml"
+    wrong, note = tmp_path / "wrong.xml", tmp_path / "note.xml"
     wrong.write_bytes(as_ubl(TAXED).replace(b">47.42</cbc:PayableAmount>", b">47.43</cbc:PayableAmount>"))
-    assert rules_broken(RULES, [wrong]) == {"wrong.xml": ["BR-CO-16"]}
+    note.write_bytes(as_ubl_note(given_back(TAXED)).replace(b">1.90</cbc:TaxAmount>", b">1.91</cbc:TaxAmount>"))
+    found = rules_broken(RULES, [wrong, note])
+    assert found["wrong.xml"] == ["BR-CO-16"]
+    assert found["note.xml"] == ["BR-CO-15"]
 
 
 @with_focus
 def test_focus_rows_pass_the_validator_of_the_finops_foundation(tmp_path: Path) -> None:
     assert FOCUS is not None
     rows = tmp_path / "rows.csv"
-    rows.write_text(as_focus(TAXED))
+    rows.write_text(as_focus([TAXED, given_back(TAXED), given_back(INVOICE, "goodwill"), CORRECTION]))
     assert focus_broken(FOCUS, rows) == []
 
 
@@ -59,7 +65,7 @@ def test_focus_rows_pass_the_validator_of_the_finops_foundation(tmp_path: Path) 
 def test_the_validator_of_focus_finds_a_row_that_says_nothing_of_its_invoice(tmp_path: Path) -> None:
     assert FOCUS is not None
     rows = tmp_path / "rows.csv"
-    rows.write_text(as_focus(TAXED).replace(TAXED.number, "").replace("Usage-Based", "Sometimes"))
+    rows.write_text(as_focus([TAXED]).replace(TAXED.number, "").replace("Usage-Based", "Sometimes"))
     found = focus_broken(FOCUS, rows)
     assert {"ChargeFrequency-C-003-M", "InvoiceId-C-005-C"} <= set(found)
 

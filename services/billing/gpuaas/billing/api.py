@@ -16,7 +16,7 @@ from gpuaas.billing.reactions import RUNS
 from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.corrections import correction_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
-from gpuaas.billing.routes.documents import document_routes, party_routes
+from gpuaas.billing.routes.documents import document_routes, focus_routes, party_routes
 from gpuaas.billing.routes.ledger import journal_routes, ledger_routes
 from gpuaas.billing.routes.price_agreements import agreement_routes, campaign_routes
 from gpuaas.billing.routes.prices import estimate_routes, price_routes
@@ -59,6 +59,7 @@ def router(desk: Desk) -> APIRouter:
         _tenant_usage,
         _invoices,
         document_routes,
+        focus_routes,
         party_routes,
         ledger_routes,
         journal_routes,

@@ -1,9 +1,10 @@
-"""`gpuaas bill document|set-party|…`: invoices as files, and whom they name. One law: bytes are kept as they came."""
+"""`gpuaas bill document|focus|set-party|…`: papers as files. One law: bytes are kept as they came."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import click
 from gpuaas.cli.here import in_tenant, open_suite, tenant_path
@@ -26,25 +27,48 @@ _SELLER: Final = "/v1/invoice-seller"
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where to save it.")
 @as_json
 def document(tenant: str, number: str, form: str, out: Path, json_: bool) -> None:
-    """Save invoice NUMBER (or its id) as PDF, UBL 2.1 (EN 16931), FOCUS or plain CSV."""
+    """Save an invoice or credit note, by NUMBER or id, as PDF, UBL 2.1 (EN 16931), FOCUS or plain CSV."""
 
     async def work() -> bytes | None:
         async with open_suite() as suite:
-            async for item in suite.items("billing", tenant_path(tenant, "invoices")):
-                if number in (item["number"], item["invoice_id"]):
-                    path = tenant_path(tenant, "invoices", item["invoice_id"])
-                    path += "?format=csv" if form == "csv" else f"/document?format={form}"
-                    return await suite.get_bytes("billing", path)
+            for kind, id_ in (("invoices", "invoice_id"), ("credit-notes", "credit_note_id")):
+                async for item in suite.items("billing", tenant_path(tenant, kind)):
+                    if number in (item["number"], item[id_]):
+                        path = tenant_path(tenant, kind, item[id_])
+                        plain = form == "csv" and kind == "invoices"
+                        path += "?format=csv" if plain else f"/document?format={form}"
+                        return await suite.get_bytes("billing", path)
         return None
 
     content = finish(work)
     if content is None:
-        fail(f"{tenant} has no invoice {number}; `gpuaas bill --tenant {tenant}` lists them")
+        fail(f"{tenant} has no invoice or credit note {number}; `gpuaas bill --tenant {tenant}` lists invoices")
     out.write_bytes(content)
+    _saved(out, len(content), form, json_)
+
+
+@click.command()
+@in_tenant
+@click.option("--since", help="Only periods that begin here or later (RFC 3339).")
+@click.option("--until", help="Only periods that end here or before.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where to save it.")
+@as_json
+def focus(tenant: str, since: str | None, until: str | None, out: Path, json_: bool) -> None:
+    """Save all invoices and credit notes as FOCUS rows; the sum of BilledCost is what is owed for them."""
+    asked = urlencode({name: value for name, value in (("since", since), ("until", until)) if value})
+
+    async def work() -> int:
+        async with open_suite() as suite:
+            return await suite.save("billing", tenant_path(tenant, "focus") + (f"?{asked}" if asked else ""), out)
+
+    _saved(out, finish(work), "focus", json_)
+
+
+def _saved(out: Path, size: int, form: str, json_: bool) -> None:
     if json_:
-        print_json({"file": str(out), "bytes": len(content), "format": form})
+        print_json({"file": str(out), "bytes": size, "format": form})
     else:
-        click.echo(f"{out}: {len(content):,} bytes")
+        click.echo(f"{out}: {size:,} bytes")
 
 
 def _particulars(work: Any) -> Any:
@@ -123,4 +147,4 @@ def _order(path: str, told: dict[str, str | None], json_: bool) -> None:
         click.echo(f"{accepted['id']}: accepted at position {accepted['position']}")
 
 
-document_commands: Final = (document, party, set_party, seller, set_seller)
+document_commands: Final = (document, focus, party, set_party, seller, set_seller)

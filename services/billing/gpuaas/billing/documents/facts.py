@@ -1,4 +1,4 @@
-"""What every form of an invoice shows. One law: taken from the final invoice and its parties; nothing is computed anew.
+"""What every form of an invoice or credit note shows. One law: taken from the final paper, nothing is computed anew.
 
 The renderings beside this file are pure functions of it: the same invoice gives the same bytes whenever it is asked.
 """
@@ -45,14 +45,14 @@ class TaxFacts:
     tax: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class InvoiceFacts:
-    """A final invoice.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperFacts:
+    """What an invoice and a credit note have in common.
 
     Attributes:
-        total: sum of the lines, without tax.
-        taxes: empty: no tax is shown, the invoice is outside the scope of tax.
-        due_at: None: on receipt.
+        total: sum of the lines, without tax; on a credit note what is given back.
+        taxes: empty: no tax is shown, the paper is outside the scope of tax.
+        period_start, period_end: of what was billed.
     """
 
     invoice_id: str
@@ -62,14 +62,12 @@ class InvoiceFacts:
     currency: str
     period_start: datetime
     period_end: datetime
-    finalized_at: datetime
+    issued_at: datetime
     total: Decimal
     content_sha256: str
-    lines: Sequence[LineFacts]
     seller: Party
     buyer: Party
     taxes: Sequence[TaxFacts] = ()
-    due_at: datetime | None = None
     exemption_reason: str = ""
 
     @property
@@ -79,10 +77,56 @@ class InvoiceFacts:
 
     @property
     def gross(self) -> Decimal:
-        """What is to be paid."""
+        """What is to be paid, or is given back."""
         return self.total + self.tax
 
     @property
     def untaxed_reason(self) -> str:
         """Why no tax is due, where none is."""
         return self.exemption_reason or "Not subject to VAT"
+
+
+@dataclass(frozen=True, slots=True)
+class Preceding:
+    """An invoice that a paper points to: as printed, and when it was issued."""
+
+    number: str
+    issued_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceFacts(PaperFacts):
+    """A final invoice.
+
+    Attributes:
+        due_at: None: on receipt.
+        corrects: the invoices whose lines some of its own correct.
+    """
+
+    lines: Sequence[LineFacts]
+    due_at: datetime | None = None
+    corrects: Sequence[Preceding] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoteLineFacts:
+    """How much of an invoice's line is given back."""
+
+    line: LineFacts
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteFacts(PaperFacts):
+    """A credit note; `invoice_id`, `run_id` and the lines point to what it lessens.
+
+    Attributes:
+        reason: correction, goodwill or void.
+        detail: why, as the tenant reads it.
+    """
+
+    credit_note_id: str
+    invoice: Preceding
+    reason: str
+    detail: str
+    lines: Sequence[NoteLineFacts]

@@ -1,20 +1,21 @@
-"""An invoice as FOCUS 1.2 rows (CSV). One law: the sum of BilledCost is what the invoice asks for, tax and all.
+"""Invoices and credit notes as FOCUS 1.2 rows (CSV). One law: the sum of BilledCost is what is owed, tax and all.
 
 List and contracted costs are the exact product of quantity and price; what was billed is rounded once, per line. Tax
-is a row of its own for each rate. Columns of ours begin with `x_`: the line, and the run that wrote it. Numbers have a
-point, also whole ones: who reads a CSV file takes the kind of a column from what stands in it.
+is a row of its own for each rate. What a credit note gives back is a row below zero: a correction of the usage, or a
+credit where it was a gift. Columns of ours begin with `x_`: the line, its invoice, and the run that wrote it. Numbers
+have a point, also whole ones: who reads a CSV file takes the kind of a column from what stands in it.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Final
 
-from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
+from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, NoteFacts, NoteLineFacts, PaperFacts, TaxFacts
 from gpuaas.billing.domain.metering import MS_PER_HOUR
 from gpuaas.billing.domain.rating import US_PER_MS
 from gpuaas.common.money import plain
@@ -32,23 +33,42 @@ COLUMNS: Final = (
     *("PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice"),
     *("PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "RegionId", "RegionName", "ResourceId"),
     *("ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter"),
-    *("SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "Tags", "x_LineId", "x_RunId"),
+    *(
+        "SkuPriceDetails",
+        "SkuPriceId",
+        "SubAccountId",
+        "SubAccountName",
+        "Tags",
+        "x_CorrectedInvoiceId",
+        "x_LineId",
+        "x_RunId",
+    ),
 )
 
 
-def as_focus(invoice: InvoiceFacts) -> str:
+def as_focus(papers: Iterable[InvoiceFacts | NoteFacts], *, heading: bool = True) -> str:
     """One row for each line and each tax, columns in the order of their names; null is an empty field."""
-    shared = _shared(invoice)
-    lines = [shared | _of(line) for line in invoice.lines]
-    taxes = [shared | _tax(each, lines) for each in invoice.taxes if each.tax]
     written = io.StringIO()
     rows = csv.DictWriter(written, COLUMNS, restval="")
-    rows.writeheader()
-    rows.writerows([*lines, *taxes])
+    if heading:
+        rows.writeheader()
+    for paper in papers:
+        rows.writerows(_rows(paper))
     return written.getvalue()
 
 
-def _shared(invoice: InvoiceFacts) -> dict[str, str]:
+def _rows(paper: InvoiceFacts | NoteFacts) -> list[dict[str, str]]:
+    shared = _shared(paper)
+    if isinstance(paper, InvoiceFacts):
+        lines = [shared | _of(line) for line in paper.lines]
+        return [*lines, *(shared | _tax(each, lines) for each in paper.taxes if each.tax)]
+    shared |= {"ChargeFrequency": "One-Time", "x_CorrectedInvoiceId": paper.invoice.number}
+    lines = [shared | _given_back(given, paper) for given in paper.lines]
+    back = (TaxFacts(each.category, each.percent, -each.net, -each.tax) for each in paper.taxes if each.tax)
+    return [*lines, *(shared | {"ChargeClass": "Correction"} | _tax(each, lines) for each in back)]
+
+
+def _shared(invoice: PaperFacts) -> dict[str, str]:
     start, end = _moment(invoice.period_start), _moment(invoice.period_end)
     seller = invoice.seller.legal_name
     return {
@@ -82,7 +102,7 @@ def _of(line: LineFacts) -> dict[str, str]:
         # It has no quantity: what it lists is what it bills.
         cost = billed
     quantity, price = _number(hours), _number(line.unit_price)
-    return {
+    return _of_project(line) | {
         "BilledCost": billed,
         "EffectiveCost": billed,
         "PricingCurrencyEffectiveCost": billed,
@@ -99,13 +119,31 @@ def _of(line: LineFacts) -> dict[str, str]:
         "ChargeCategory": "Usage",
         "ChargeClass": "Correction" if line.is_correction else "",
         "ChargeDescription": f"{line.gpu_model} in project {line.project_id}, {line.usage_count} usage records",
-        "ResourceId": f"{line.project_id}/{line.gpu_model}",
-        "ResourceName": line.gpu_model,
-        "ResourceType": "GPU",
         "PricingCategory": "Standard",
         "SkuId": line.gpu_model,
         "SkuMeter": "GPU time",
         "SkuPriceId": f"{line.price_book_id}:{line.price_book_version}:{line.gpu_model}",
+    }
+
+
+def _given_back(given: NoteLineFacts, note: NoteFacts) -> dict[str, str]:
+    """It has no quantity: it takes an amount from a line that was billed. A gift is a credit, the rest corrects."""
+    line, cost = given.line, _number(-given.amount)
+    gift = note.reason == "goodwill"
+    return _of_project(line) | {
+        **dict.fromkeys(("BilledCost", "EffectiveCost", "PricingCurrencyEffectiveCost", "ListCost"), cost),
+        "ContractedCost": cost,
+        "ChargeCategory": "Credit" if gift else "Usage",
+        "ChargeClass": "" if gift else "Correction",
+        "ChargeDescription": f"Given back of line {line.line_id} of {note.invoice.number}: {note.detail}",
+    }
+
+
+def _of_project(line: LineFacts) -> dict[str, str]:
+    return {
+        "ResourceId": f"{line.project_id}/{line.gpu_model}",
+        "ResourceName": line.gpu_model,
+        "ResourceType": "GPU",
         "SubAccountId": line.project_id,
         "SubAccountName": line.project_id,
         "x_LineId": line.line_id,

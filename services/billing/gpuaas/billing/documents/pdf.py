@@ -1,8 +1,9 @@
-"""An invoice as PDF. One law: the same invoice is the same file, byte for byte; it shows amounts and computes none."""
+"""An invoice or credit note as PDF. One law: the same paper is the same file, byte for byte; no amount is computed."""
 
 from __future__ import annotations
 
 import unicodedata
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
@@ -10,7 +11,8 @@ from typing import Final
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 from fpdf.fonts import FontFace
-from gpuaas.billing.documents.facts import InvoiceFacts
+from fpdf.table import Table
+from gpuaas.billing.documents.facts import InvoiceFacts, NoteFacts, PaperFacts
 from gpuaas.billing.domain.invoice_party import Party
 from gpuaas.billing.domain.metering import MS_PER_HOUR
 from gpuaas.billing.domain.rating import US_PER_MS
@@ -24,6 +26,7 @@ _SMALL, _NORMAL, _LARGE = 8, 10, 18
 _LINE_MM: Final = 5
 _HOURS_STEP: Final = Decimal("0.001")
 _WIDTHS: Final = (38, 62, 30, 28, 32)
+_NOTE_WIDTHS: Final = (18, 42, 62, 34, 34)
 
 
 class _Paper(FPDF):
@@ -48,16 +51,40 @@ def as_pdf(invoice: InvoiceFacts) -> bytes:
     Raises:
         Rejected: a name has letters that the file's font has not, and no plain form of them.
     """
-    paper = _Paper(invoice.number)
-    paper.set_creation_date(invoice.finalized_at)
-    paper.set_title(f"Invoice {invoice.number}")
-    paper.set_lang("en")
-    paper.add_page()
-    _head(paper, invoice)
+    paper = _begun(invoice, f"Invoice {invoice.number}", _due(invoice))
     _table(paper, invoice)
-    _totals(paper, invoice)
+    _totals(paper, invoice, "To pay")
     _notes(paper, invoice)
     return bytes(paper.output())
+
+
+def as_pdf_note(note: NoteFacts) -> bytes:
+    """A credit note's file.
+
+    Raises:
+        Rejected: as for an invoice.
+    """
+    about = f"for invoice {note.invoice.number} of {_day(note.invoice.issued_at)}"
+    paper = _begun(note, f"Credit note {note.number}", about)
+    _say(paper, f"Why ({note.reason}): {note.detail}")
+    paper.ln(2)
+    _table_given_back(paper, note)
+    _totals(paper, note, "Given back")
+    if not note.tax:
+        _say(paper, note.untaxed_reason)
+    _say(paper, f"The invoice was written by billing run {note.run_id}; its id is {note.invoice_id}.", _SMALL)
+    _say(paper, f"SHA-256 of the credit note's content: {note.content_sha256}", _SMALL)
+    return bytes(paper.output())
+
+
+def _begun(facts: PaperFacts, title: str, about: str) -> FPDF:
+    paper = _Paper(facts.number)
+    paper.set_creation_date(facts.issued_at)
+    paper.set_title(title)
+    paper.set_lang("en")
+    paper.add_page()
+    _head(paper, facts, title, about)
+    return paper
 
 
 def printable(text: str) -> str:
@@ -81,8 +108,8 @@ def _has(letter: str) -> bool:
     return letter.encode(_ENCODING, "ignore") != b""
 
 
-def _head(paper: FPDF, invoice: InvoiceFacts) -> None:
-    _say(paper, f"Invoice {invoice.number}", _LARGE, "B")
+def _head(paper: FPDF, invoice: PaperFacts, title: str, about: str) -> None:
+    _say(paper, title, _LARGE, "B")
     paper.ln(2)
     top = paper.get_y()
     _address(paper, "From", invoice.seller, 10)
@@ -90,7 +117,7 @@ def _head(paper: FPDF, invoice: InvoiceFacts) -> None:
     paper.set_y(top)
     _address(paper, "To", invoice.buyer, 110)
     paper.set_y(max(left, paper.get_y()) + 3)
-    _say(paper, f"Issued {_day(invoice.finalized_at)}; {_due(invoice)}")
+    _say(paper, f"Issued {_day(invoice.issued_at)}; {about}")
     last = invoice.period_end - timedelta(microseconds=1)
     _say(paper, f"For {_day(invoice.period_start)} to {_day(last)} (UTC), account {invoice.tenant_id}")
     if invoice.buyer.buyer_reference:
@@ -115,12 +142,7 @@ def _address(paper: FPDF, title: str, party: Party, x: int) -> None:
 
 
 def _table(paper: FPDF, invoice: InvoiceFacts) -> None:
-    paper.set_font(_FONT, size=_SMALL)
-    heading = FontFace(emphasis="BOLD", fill_color=(235, 235, 235))
-    sides = ("LEFT", "LEFT", "RIGHT", "RIGHT", "RIGHT")
-    with paper.table(
-        col_widths=_WIDTHS, text_align=sides, headings_style=heading, borders_layout="HORIZONTAL_LINES"
-    ) as rows:
+    with _ruled(paper, _WIDTHS, ("LEFT", "LEFT", "RIGHT", "RIGHT", "RIGHT")) as rows:
         rows.row(["Project", "GPU model", "GPU-hours", "per GPU-hour", f"Amount {invoice.currency}"])
         for line in invoice.lines:
             hours = (Decimal(line.gpu_us) / (MS_PER_HOUR * US_PER_MS)).quantize(_HOURS_STEP, ROUND_HALF_UP)
@@ -130,12 +152,27 @@ def _table(paper: FPDF, invoice: InvoiceFacts) -> None:
     paper.ln(2)
 
 
-def _totals(paper: FPDF, invoice: InvoiceFacts) -> None:
+def _table_given_back(paper: FPDF, note: NoteFacts) -> None:
+    with _ruled(paper, _NOTE_WIDTHS, ("LEFT", "LEFT", "LEFT", "RIGHT", "RIGHT")) as rows:
+        rows.row(["Line", "Project", "GPU model", "was billed", f"given back {note.currency}"])
+        for given in note.lines:
+            line = given.line
+            rows.row([line.line_id, line.project_id, line.gpu_model, f"{line.amount:,f}", f"{given.amount:,f}"])
+    paper.ln(2)
+
+
+def _ruled(paper: FPDF, widths: tuple[int, ...], sides: tuple[str, ...]) -> AbstractContextManager[Table]:
+    paper.set_font(_FONT, size=_SMALL)
+    heading = FontFace(emphasis="BOLD", fill_color=(235, 235, 235))
+    return paper.table(col_widths=widths, text_align=sides, headings_style=heading, borders_layout="HORIZONTAL_LINES")
+
+
+def _totals(paper: FPDF, invoice: PaperFacts, title: str) -> None:
     rows = [("Net", invoice.total)]
     rows += [(f"VAT {plain(each.percent)} % ({each.category}) on {each.net:,f}", each.tax) for each in invoice.taxes]
-    for title, amount in rows:
-        _sum(paper, title, amount, invoice.currency)
-    _sum(paper, "To pay", invoice.gross, invoice.currency, "B")
+    for what, amount in rows:
+        _sum(paper, what, amount, invoice.currency)
+    _sum(paper, title, invoice.gross, invoice.currency, "B")
     paper.ln(3)
 
 

@@ -1,7 +1,8 @@
-"""An invoice as UBL 2.1 by EN 16931. One law: quantities and prices are exact, amounts are the invoice's own.
+"""An invoice or credit note as UBL 2.1 by EN 16931. One law: quantities and prices are exact, no amount is new.
 
 A quantity is in milliseconds of one GPU (unit `C26`), its price is for 3,600,000 of them: no hour is ever rounded.
-Shares of a GPU whose milliseconds are not whole are in microseconds (`B98`), priced for 3,600,000,000.
+Shares of a GPU whose milliseconds are not whole are in microseconds (`B98`), priced for 3,600,000,000. What has no
+quantity of its own (a correction, what a note gives back) is one piece (`C62`) at its amount.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, register_namespace, tostring
 
-from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
+from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, NoteFacts, PaperFacts, Preceding, TaxFacts
 from gpuaas.billing.domain.invoice_party import Party
 from gpuaas.billing.domain.metering import MS_PER_HOUR
 from gpuaas.billing.domain.rating import US_PER_MS
@@ -20,11 +21,14 @@ from gpuaas.common.errors import Rejected
 from gpuaas.common.money import minor_digits, plain
 
 MEDIA_TYPE: Final = "application/xml"
-_INVOICE: Final = "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2"
-_CBC: Final = "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2"
-_CAC: Final = "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2"
+_UBL: Final = "urn:oasis:names:specification:ubl:schema:xsd:"
+_INVOICE: Final = f"{_UBL}Invoice-2"
+_CREDIT_NOTE: Final = f"{_UBL}CreditNote-2"
+_CBC: Final = f"{_UBL}CommonBasicComponents-2"
+_CAC: Final = f"{_UBL}CommonAggregateComponents-2"
 _PROFILE: Final = "urn:cen.eu:en16931:2017"
 _COMMERCIAL_INVOICE: Final = "380"
+_CREDIT_NOTE_CODE: Final = "381"
 _SEPA_CREDIT_TRANSFER: Final = "58"
 _MILLISECOND: Final = "C26"
 _MICROSECOND: Final = "B98"
@@ -34,7 +38,7 @@ _STANDARD: Final = "S"
 _DIGITS_MAX: Final = 2
 """EN 16931 allows amounts no finer than this."""
 
-for _prefix, _uri in (("", _INVOICE), ("cbc", _CBC), ("cac", _CAC)):
+for _prefix, _uri in (("cbc", _CBC), ("cac", _CAC)):
     register_namespace(_prefix, _uri)
 
 
@@ -44,42 +48,92 @@ def as_ubl(invoice: InvoiceFacts) -> bytes:
     Raises:
         Rejected: the norm cannot say it: a currency with three digits, or a seller that nothing identifies.
     """
-    if minor_digits(invoice.currency) > _DIGITS_MAX:
-        raise Rejected(f"EN 16931 has amounts of two digits, {invoice.currency} has three; take the PDF or CSV")
-    taxes = invoice.taxes or (TaxFacts(_OUTSIDE_SCOPE, Decimal(0), invoice.total, invoice.tax),)
-    outside = any(each.category == _OUTSIDE_SCOPE for each in taxes)
-    seller = invoice.seller
-    if not seller.registration_id and (outside or not seller.vat_id):
-        raise Rejected(
-            "the seller needs a registration_id on invoices without VAT; set it with the seller's particulars"
-        )
+    taxes = _taxes(invoice)
     root = Element(f"{{{_INVOICE}}}Invoice")
     _head(root, invoice)
-    _party(_in(root, "AccountingSupplierParty"), seller, with_vat_id=not outside)
-    _party(_in(root, "AccountingCustomerParty"), invoice.buyer, with_vat_id=not outside, known_as=invoice.tenant_id)
+    if invoice.due_at is not None:
+        _text(root, "DueDate", _day(invoice.due_at))
+    _text(root, "InvoiceTypeCode", _COMMERCIAL_INVOICE)
+    _particulars(root, invoice, invoice.corrects)
+    _parties(root, invoice, taxes)
     _payment(root, invoice)
     _tax_totals(root, invoice, taxes)
     _totals(root, invoice)
     for line in invoice.lines:
         _line(root, invoice, line, taxes[0])
+    return _written(root, _INVOICE)
+
+
+def as_ubl_note(note: NoteFacts) -> bytes:
+    """A credit note's XML document: amounts are what is given back, and positive.
+
+    Raises:
+        Rejected: as for an invoice.
+    """
+    taxes = _taxes(note)
+    root = Element(f"{{{_CREDIT_NOTE}}}CreditNote")
+    _head(root, note)
+    _text(root, "CreditNoteTypeCode", _CREDIT_NOTE_CODE)
+    _particulars(root, note, (note.invoice,), note.detail)
+    _parties(root, note, taxes)
+    _tax_totals(root, note, taxes)
+    _totals(root, note)
+    for number, given in enumerate(note.lines, 1):
+        element = _in(root, "CreditNoteLine")
+        _text(element, "ID", str(number))
+        _text(element, "Note", f"Line {given.line.line_id} of {note.invoice.number}, billing run {note.run_id}")
+        what = f"Given back of GPU time of project {given.line.project_id}"
+        _piece(element, note, "CreditedQuantity", given.amount, (given.line.gpu_model, what), taxes[0])
+    return _written(root, _CREDIT_NOTE)
+
+
+def _written(root: Element, namespace: str) -> bytes:
+    # The document's own namespace stands without a prefix; it is another for each kind of document.
+    register_namespace("", namespace)
     indent(root)
     written: bytes = tostring(root, encoding="UTF-8", xml_declaration=True)
     return written
 
 
-def _head(root: Element, invoice: InvoiceFacts) -> None:
+def _taxes(paper: PaperFacts) -> Sequence[TaxFacts]:
+    """By rate; what carries no tax is outside its scope."""
+    if minor_digits(paper.currency) > _DIGITS_MAX:
+        raise Rejected(f"EN 16931 has amounts of two digits, {paper.currency} has three; take the PDF or CSV")
+    taxes = paper.taxes or (TaxFacts(_OUTSIDE_SCOPE, Decimal(0), paper.total, paper.tax),)
+    if not paper.seller.registration_id and (_outside(taxes) or not paper.seller.vat_id):
+        raise Rejected(
+            "the seller needs a registration_id on invoices without VAT; set it with the seller's particulars"
+        )
+    return taxes
+
+
+def _outside(taxes: Sequence[TaxFacts]) -> bool:
+    return any(each.category == _OUTSIDE_SCOPE for each in taxes)
+
+
+def _head(root: Element, paper: PaperFacts) -> None:
     _text(root, "CustomizationID", _PROFILE)
-    _text(root, "ID", invoice.number)
-    _text(root, "IssueDate", _day(invoice.finalized_at))
-    if invoice.due_at is not None:
-        _text(root, "DueDate", _day(invoice.due_at))
-    _text(root, "InvoiceTypeCode", _COMMERCIAL_INVOICE)
-    _text(root, "Note", f"SHA-256 of the invoice: {invoice.content_sha256}")
-    _text(root, "DocumentCurrencyCode", invoice.currency)
-    _text(root, "BuyerReference", invoice.buyer.buyer_reference or invoice.tenant_id)
+    _text(root, "ID", paper.number)
+    _text(root, "IssueDate", _day(paper.issued_at))
+
+
+def _particulars(root: Element, paper: PaperFacts, preceding: Sequence[Preceding], why: str = "") -> None:
+    _text(root, "Note", f"{why}{'. ' if why else ''}SHA-256 of the content: {paper.content_sha256}")
+    _text(root, "DocumentCurrencyCode", paper.currency)
+    _text(root, "BuyerReference", paper.buyer.buyer_reference or paper.tenant_id)
     period = _in(root, "InvoicePeriod")
-    _text(period, "StartDate", _day(invoice.period_start))
-    _text(period, "EndDate", _day(invoice.period_end - timedelta(microseconds=1)))
+    _text(period, "StartDate", _day(paper.period_start))
+    _text(period, "EndDate", _day(paper.period_end - timedelta(microseconds=1)))
+    for each in preceding:
+        document = _in(_in(root, "BillingReference"), "InvoiceDocumentReference")
+        _text(document, "ID", each.number)
+        _text(document, "IssueDate", _day(each.issued_at))
+
+
+def _parties(root: Element, paper: PaperFacts, taxes: Sequence[TaxFacts]) -> None:
+    named = not _outside(taxes)
+    _party(_in(root, "AccountingSupplierParty"), paper.seller, with_vat_id=named)
+    _party(_in(root, "AccountingCustomerParty"), paper.buyer, with_vat_id=named, known_as=paper.tenant_id)
 
 
 def _party(holder: Element, told: Party, *, with_vat_id: bool, known_as: str = "") -> None:
@@ -111,7 +165,7 @@ def _payment(root: Element, invoice: InvoiceFacts) -> None:
         _text(_in(root, "PaymentTerms"), "Note", "Payable on receipt")
 
 
-def _tax_totals(root: Element, invoice: InvoiceFacts, taxes: Sequence[TaxFacts]) -> None:
+def _tax_totals(root: Element, invoice: PaperFacts, taxes: Sequence[TaxFacts]) -> None:
     total = _in(root, "TaxTotal")
     _amount(total, "TaxAmount", invoice.tax, invoice)
     for each in taxes:
@@ -130,7 +184,7 @@ def _category(category: Element, tax: TaxFacts, reason: str = "") -> None:
     _vat(category)
 
 
-def _totals(root: Element, invoice: InvoiceFacts) -> None:
+def _totals(root: Element, invoice: PaperFacts) -> None:
     totals = _in(root, "LegalMonetaryTotal")
     _amount(totals, "LineExtensionAmount", invoice.total, invoice)
     _amount(totals, "TaxExclusiveAmount", invoice.total, invoice)
@@ -143,7 +197,8 @@ def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) 
     _text(element, "ID", line.line_id)
     _text(element, "Note", f"{line.usage_count} usage records, SHA-256 {line.usage_sha256}")
     if line.is_correction:
-        _correction(element, invoice, line, tax)
+        what = f"Correction to {plain(line.unit_price)} for a GPU-hour in project {line.project_id}"
+        _piece(element, invoice, "InvoicedQuantity", line.amount, (line.gpu_model, what), tax)
         return
     whole = line.gpu_us % US_PER_MS == 0
     unit = {"unitCode": _MILLISECOND if whole else _MICROSECOND}
@@ -159,15 +214,17 @@ def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) 
     _text(price, "BaseQuantity", str(MS_PER_HOUR if whole else MS_PER_HOUR * US_PER_MS), unit)
 
 
-def _correction(element: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) -> None:
-    """A line without usage of its own: once what was missing."""
-    _text(element, "InvoicedQuantity", "1", {"unitCode": _ONE})
-    _amount(element, "LineExtensionAmount", line.amount, invoice)
-    item = _in(element, "Item")
-    _text(item, "Description", f"Correction to {plain(line.unit_price)} for a GPU-hour in project {line.project_id}")
-    _text(item, "Name", line.gpu_model)
-    _category(_in(item, "ClassifiedTaxCategory"), tax)
-    _amount(_in(element, "Price"), "PriceAmount", line.amount, invoice)
+def _piece(
+    element: Element, paper: PaperFacts, quantity: str, amount: Decimal, item: tuple[str, str], tax: TaxFacts
+) -> None:
+    """What has no quantity of its own: one piece at its amount. `item`: name and description."""
+    _text(element, quantity, "1", {"unitCode": _ONE})
+    _amount(element, "LineExtensionAmount", amount, paper)
+    about = _in(element, "Item")
+    _text(about, "Description", item[1])
+    _text(about, "Name", item[0])
+    _category(_in(about, "ClassifiedTaxCategory"), tax)
+    _amount(_in(element, "Price"), "PriceAmount", amount, paper)
 
 
 def _vat(holder: Element) -> None:
@@ -182,7 +239,7 @@ def _text(holder: Element, name: str, text: str, attributes: Mapping[str, str] |
     SubElement(holder, f"{{{_CBC}}}{name}", dict(attributes or {})).text = text
 
 
-def _amount(holder: Element, name: str, amount: Decimal, invoice: InvoiceFacts) -> None:
+def _amount(holder: Element, name: str, amount: Decimal, invoice: PaperFacts) -> None:
     _text(holder, name, plain(amount), {"currencyID": invoice.currency})
 
 

@@ -69,6 +69,8 @@ LINES = Table(
     Column("price_key", Text, comment="null: the list price itself"),
     Column("applied", JSON),
 )
+PAGE = 100
+"""Invoices read at once for a long answer."""
 QUANTITY_US = func.coalesce(LINES.c.gpu_us, cast(LINES.c.gpu_ms, Numeric) * US_PER_MS)
 
 
@@ -102,6 +104,17 @@ class Invoices(Projection):
         return await db.fetch_one(
             select(INVOICES).where(INVOICES.c.tenant_id == tenant_id, INVOICES.c.invoice_id == invoice_id)
         )
+
+    async def of_periods(
+        self, db: Database, tenant_id: str, since: datetime | None, until: datetime | None, after: int
+    ) -> list[Record]:
+        """A tenant's invoices behind position `after` whose periods lie in [`since`, `until`), in the order written."""
+        query = select(INVOICES).where(INVOICES.c.tenant_id == tenant_id, INVOICES.c.position > after)
+        if since is not None:
+            query = query.where(INVOICES.c.period_start >= since)
+        if until is not None:
+            query = query.where(INVOICES.c.period_end <= until)
+        return await db.fetch(query.order_by(INVOICES.c.position).limit(PAGE))
 
     async def lines_of(self, db: Database, tenant_id: str, invoice_id: str) -> list[Record]:
         """The lines of one invoice in their order."""

@@ -47,6 +47,7 @@ SETTLED = Table(
     Column("settled_at", DateTime(timezone=True), nullable=False),
     Index("invoice_settlements_v1_by_invoice", "tenant_id", "invoice_id"),
 )
+_NOTES = ("credit-note", "void")
 
 
 class Settlements(Projection):
@@ -75,7 +76,7 @@ class Settlements(Projection):
         notes = select(SETTLED.c.invoice_id, SETTLED.c.detail).where(
             SETTLED.c.tenant_id == tenant_id,
             SETTLED.c.invoice_id.in_(list(invoice_ids)),
-            SETTLED.c.kind.in_(("credit-note", "void")),
+            SETTLED.c.kind.in_(_NOTES),
         )
         given: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
         for row in await db.fetch(notes):
@@ -84,13 +85,29 @@ class Settlements(Projection):
                     given[row["invoice_id"], line["line_id"]] += Decimal(line["amount"])
         return given
 
+    async def note(self, db: Database, tenant_id: str, credit_note_id: str) -> dict[str, Any] | None:
+        """One credit note as it was issued."""
+        query = select(SETTLED).where(SETTLED.c.tenant_id == tenant_id, SETTLED.c.document_id == credit_note_id)
+        row = await db.fetch_one(query.where(SETTLED.c.kind.in_(_NOTES)))
+        return None if row is None else _issued(row)
+
+    async def notes_for(self, db: Database, tenant_id: str, invoice_id: str) -> list[dict[str, Any]]:
+        """The credit notes of one invoice in the order they were issued."""
+        query = select(SETTLED).where(SETTLED.c.tenant_id == tenant_id, SETTLED.c.invoice_id == invoice_id)
+        found = await db.fetch(query.where(SETTLED.c.kind.in_(_NOTES)).order_by(SETTLED.c.position))
+        return [_issued(row) for row in found]
+
     async def notes_of(self, db: Database, tenant_id: str, before: int | None, limit: int) -> list[dict[str, Any]]:
         """Up to `limit` credit notes of a tenant below position `before`, newest first, as they were issued."""
-        query = select(SETTLED).where(SETTLED.c.tenant_id == tenant_id, SETTLED.c.kind.in_(("credit-note", "void")))
+        query = select(SETTLED).where(SETTLED.c.tenant_id == tenant_id, SETTLED.c.kind.in_(_NOTES))
         if before is not None:
             query = query.where(SETTLED.c.position < before)
         found = await db.fetch(query.order_by(SETTLED.c.position.desc()).limit(limit))
-        return [{**row["detail"], "issued_at": row["settled_at"], "position": row["position"]} for row in found]
+        return [_issued(row) for row in found]
+
+
+def _issued(row: Record) -> dict[str, Any]:
+    return {**row["detail"], "issued_at": row["settled_at"], "position": row["position"]}
 
 
 def _due(fact: Fact, invoice: InvoiceFinalized) -> dict[str, object]:

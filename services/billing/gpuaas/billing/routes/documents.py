@@ -1,29 +1,31 @@
-"""Invoices as documents, and who stands on them. One law: a document shows a final invoice and writes nothing."""
+"""Invoices and credit notes as documents, and who stands on them. One law: a document shows a paper and writes none."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import asdict
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
 from gpuaas.billing.desk import Desk
-from gpuaas.billing.documents import focus, pdf, ubl
-from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, TaxFacts
+from gpuaas.billing.documents import focus, note_csv, pdf, ubl
+from gpuaas.billing.documents.facts import InvoiceFacts, NoteFacts
 from gpuaas.billing.domain.invoice_party import INVOICE_PARTY, Party, SetParty
-from gpuaas.billing.domain.rating import US_PER_MS
+from gpuaas.billing.papers import invoice_facts, note_facts, papers_of
 from gpuaas.billing.reactions import SERVICE
 from gpuaas.common.commands import Entity
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import NotFound, Rejected, Unavailable
+from gpuaas.common.errors import NotFound
 from gpuaas.common.events import Vocabulary
 from gpuaas.common.http import Accepted, Body, Caller, fresh, permit
 from gpuaas.contracts.billing import InvoicePartySet
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 PARTIES: Final[Entity[Party, SetParty]] = Entity(SERVICE, "invoice-party", INVOICE_PARTY, Vocabulary(InvoicePartySet))
 Line = Annotated[str, Field(min_length=1, max_length=200)]
-_ENDINGS: Final = {"pdf": "pdf", "ubl": "xml", "focus": "focus.csv"}
+NoteForm = Literal["pdf", "ubl", "focus", "csv"]
+_ENDINGS: Final = {"pdf": "pdf", "ubl": "xml", "focus": "focus.csv", "csv": "csv"}
 _BYTES: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 _TEXT: Final[dict[str, Any]] = {"schema": {"type": "string"}}
 
@@ -57,12 +59,13 @@ class PartyShown(BaseModel):
 
 
 def document_routes(routes: APIRouter, desk: Desk) -> None:
-    """The documents of an invoice."""
+    """The documents of invoices and credit notes."""
     views = desk.views
+    seen = [Depends(fresh(view)) for view in (views.invoices, views.parties, views.settled)]
 
     @routes.get(
         "/v1/tenants/{tenant_id}/invoices/{invoice_id}/document",
-        dependencies=[Depends(fresh(view)) for view in (views.invoices, views.parties, views.settled)],
+        dependencies=seen,
         response_class=Response,
         responses={200: {"content": {pdf.MEDIA_TYPE: _BYTES, ubl.MEDIA_TYPE: _TEXT, "text/csv": _TEXT}}},
         summary="One invoice as PDF, as UBL 2.1 (EN 16931) or as FOCUS rows.",
@@ -73,10 +76,54 @@ def document_routes(routes: APIRouter, desk: Desk) -> None:
         caller: Annotated[Caller, Depends(permit("billing.invoice.read"))],
         format: Annotated[Literal["pdf", "ubl", "focus"], Query(description="Which document.")] = "pdf",  # noqa: A002
     ) -> Response:
-        facts = await _facts(desk, tenant_id, invoice_id)
-        content, media_type = _rendered(facts, format)
-        given = {"Content-Disposition": f'attachment; filename="{facts.number}.{_ENDINGS[format]}"'}
-        return Response(content, media_type=media_type, headers=given)
+        return _rendered(await invoice_facts(desk, tenant_id, invoice_id), format)
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/credit-notes/{credit_note_id}/document",
+        dependencies=seen,
+        response_class=Response,
+        responses={200: {"content": {pdf.MEDIA_TYPE: _BYTES, ubl.MEDIA_TYPE: _TEXT, "text/csv": _TEXT}}},
+        summary="One credit note as PDF, as UBL 2.1 (EN 16931), as FOCUS rows or as CSV.",
+    )
+    async def credit_note_document(
+        tenant_id: str,
+        credit_note_id: str,
+        caller: Annotated[Caller, Depends(permit("billing.credit-note.read"))],
+        format: Annotated[NoteForm, Query(description="Which document.")] = "pdf",  # noqa: A002
+    ) -> Response:
+        return _rendered(await note_facts(desk, tenant_id, credit_note_id), format)
+
+
+def focus_routes(routes: APIRouter, desk: Desk) -> None:
+    """All papers of a tenant in one table."""
+    views = desk.views
+
+    @routes.get(
+        "/v1/tenants/{tenant_id}/focus",
+        dependencies=[Depends(fresh(view)) for view in (views.invoices, views.parties, views.settled)],
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/csv": _TEXT}}},
+        summary="A tenant's invoices and their credit notes as FOCUS rows, streamed: what they sum to is owed.",
+    )
+    async def focus_rows(
+        tenant_id: str,
+        caller: Annotated[Caller, Depends(permit("billing.invoice.read"))],
+        since: Annotated[AwareDatetime | None, Query(description="Only periods that begin here or later.")] = None,
+        until: Annotated[AwareDatetime | None, Query(description="Only periods that end here or before.")] = None,
+    ) -> StreamingResponse:
+        papers = papers_of(desk, tenant_id, since, until)
+        # The first is put together before anything is sent: what cannot be written is refused with a sentence.
+        first = await anext(papers, None)
+        given = {"Content-Disposition": f'attachment; filename="{tenant_id}.focus.csv"'}
+        return StreamingResponse(_table(first, papers), media_type=focus.MEDIA_TYPE, headers=given)
+
+
+async def _table(
+    first: InvoiceFacts | NoteFacts | None, rest: AsyncIterator[InvoiceFacts | NoteFacts]
+) -> AsyncIterator[str]:
+    yield focus.as_focus([] if first is None else [first])
+    async for paper in rest:
+        yield focus.as_focus([paper], heading=False)
 
 
 def party_routes(routes: APIRouter, desk: Desk) -> None:
@@ -123,46 +170,23 @@ def _shown(party: Party | None, missing: str) -> PartyShown:
     return PartyShown(**asdict(party))
 
 
-def _rendered(facts: InvoiceFacts, form: str) -> tuple[str | bytes, str]:
-    match form:
-        case "ubl":
-            return ubl.as_ubl(facts), ubl.MEDIA_TYPE
-        case "focus":
-            return focus.as_focus(facts), focus.MEDIA_TYPE
+def _rendered(facts: InvoiceFacts | NoteFacts, form: str) -> Response:
+    match facts, form:
+        case NoteFacts(), "ubl":
+            content, media_type = ubl.as_ubl_note(facts), ubl.MEDIA_TYPE
+        case NoteFacts(), "pdf":
+            content, media_type = pdf.as_pdf_note(facts), pdf.MEDIA_TYPE
+        case NoteFacts(), "csv":
+            return _file(note_csv.as_csv_note(facts), note_csv.MEDIA_TYPE, facts.number, form)
+        case InvoiceFacts(), "ubl":
+            content, media_type = ubl.as_ubl(facts), ubl.MEDIA_TYPE
+        case InvoiceFacts(), "pdf":
+            content, media_type = pdf.as_pdf(facts), pdf.MEDIA_TYPE
         case _:
-            return pdf.as_pdf(facts), pdf.MEDIA_TYPE
+            return _file(focus.as_focus([facts]), focus.MEDIA_TYPE, facts.number, form)
+    return _file(content, media_type, facts.number, form)
 
 
-async def _facts(desk: Desk, tenant_id: str, invoice_id: str) -> InvoiceFacts:
-    """What the documents of an invoice show.
-
-    Raises:
-        NotFound: no such invoice.
-        Rejected: nobody has said who sells or who buys.
-    """
-    views, db = desk.views, desk.database
-    row = await views.invoices.one(db, tenant_id, invoice_id)
-    if row is None:
-        raise NotFound(f"{tenant_id} has no invoice {invoice_id}; see the list of its invoices")
-    seller = await views.parties.shown_at(db, PLATFORM, row["position"])
-    if seller is None:
-        raise Rejected("a document names its seller and nobody has said who sells; POST /v1/invoice-seller first")
-    buyer = await views.parties.shown_at(db, tenant_id, row["position"])
-    if buyer is None:
-        raise Rejected(f"a document names its buyer; POST /v1/tenants/{tenant_id}/invoice-party first")
-    same_line = LineFacts.__dataclass_fields__.keys() - {"gpu_us"}
-    lines = [
-        LineFacts(**{name: line[name] for name in same_line}, gpu_us=line["gpu_us"] or line["gpu_ms"] * US_PER_MS)
-        for line in await views.invoices.lines_of(db, tenant_id, invoice_id)
-    ]
-    same = ("invoice_id", "run_id", "number", "tenant_id", "currency", "period_start", "period_end")
-    own = {name: row[name] for name in (*same, "finalized_at", "total", "content_sha256")}
-    due, _ = await views.settled.of_invoice(db, tenant_id, invoice_id)
-    if due is None:
-        raise Unavailable(f"what is due for {invoice_id} is not folded yet; ask again")
-    terms = {"due_at": due["due_at"], "exemption_reason": due["exemption_reason"] or ""}
-    taxes = [
-        TaxFacts(group["category"], *(Decimal(group[name]) for name in ("percent", "net", "tax")))
-        for group in due["taxes"]
-    ]
-    return InvoiceFacts(**own, **terms, lines=lines, seller=seller, buyer=buyer, taxes=taxes)
+def _file(content: str | bytes, media_type: str, name: str, form: str) -> Response:
+    given = {"Content-Disposition": f'attachment; filename="{name}.{_ENDINGS[form]}"'}
+    return Response(content, media_type=media_type, headers=given)

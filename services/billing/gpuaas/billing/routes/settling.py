@@ -180,6 +180,15 @@ def note_routes(routes: APIRouter, desk: Desk) -> None:
         rows, cursor = page_of(asked, found)
         return NotesPage(items=[NoteShown.model_validate(row) for row in rows], next_cursor=cursor)
 
+    @routes.get("/v1/tenants/{tenant_id}/credit-notes/{credit_note_id}", dependencies=seen, summary="One credit note.")
+    async def one_credit_note(
+        tenant_id: str, credit_note_id: str, caller: Annotated[Caller, Depends(permit("billing.credit-note.read"))]
+    ) -> NoteShown:
+        found = await desk.views.settled.note(desk.database, tenant_id, credit_note_id)
+        if found is None:
+            raise NotFound(f"{tenant_id} has no credit note {credit_note_id}; see the list of its credit notes")
+        return NoteShown.model_validate(found)
+
 
 def payment_routes(routes: APIRouter, desk: Desk) -> None:
     """Payments, and what is due."""
