@@ -34,6 +34,7 @@ SERVICE_EXTRAS: Final = {
     "billing/settling.py": "credit notes and payments, for its door and a reaction",
     "billing/spending.py": "a background work of its own, with the reactions that hurry it",
     "billing/shapes.py": "what its door takes and gives, shared by api.py and its projections",
+    "billing/time_zones.py": "a place's offsets read for its door, so that its domain needs no zone database",
     "iam/attempts.py": "how often something may be tried, for its route files",
     "evidence/entities.py": "one list of its six entities, for doors, rooms and tests",
     "evidence/gathering.py": "gathers what a judgement rests on, as of one place in the log",

@@ -310,7 +310,7 @@ def rated(case: Case, booked: dict[LineKey, Booked] | None = None, jobs: list[Jo
     return rate(usages, Tariff(book("2.5", bands, zone), agreements), period, booked)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20, deadline=None)
 @given(cases())
 def test_the_lines_agree_with_a_rater_that_looks_at_the_clock_every_minute(case: Case) -> None:
     jobs, hours, offers, zone = case
@@ -324,7 +324,7 @@ def test_the_lines_agree_with_a_rater_that_looks_at_the_clock_every_minute(case:
         assert line.usage_sha256 == hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-@settings(max_examples=40)
+@settings(max_examples=20, deadline=None)
 @given(cases(), st.integers(0, 3))
 def test_billed_in_two_runs_it_costs_what_one_run_asks(case: Case, known: int) -> None:
     jobs, _, _, _ = case

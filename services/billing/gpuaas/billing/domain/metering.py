@@ -7,7 +7,7 @@ any split of an interval sums to the whole. A duration is never rounded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias, assert_never
 
@@ -162,7 +162,7 @@ def _begin(meter: Meter, began: Began) -> Meter:
             f"the GPUs began to be held at {_spelled(began.at_ms)}, inside a holding that ended at "
             f"{_spelled(meter.spans[-1].interval.end_ms)}: the two would overlap"
         )
-    return replace(meter, running=began)
+    return Meter(meter.spans, began)
 
 
 def _end(meter: Meter, ended: Ended) -> Meter:

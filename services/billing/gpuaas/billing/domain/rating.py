@@ -96,13 +96,17 @@ class Line:
         return charge(gpu_hour(self.unit_price), Fraction(self.gpu_us, US_PER_MS))
 
 
+_Kind: TypeAlias = tuple[str, str, Labels]
+"""project id, GPU model, labels: what tells uses apart for a tariff."""
+
+
 @dataclass(slots=True)
 class _Sum:
     """A line while it is being added up."""
 
     priced: Priced
     gpu_us: int = 0
-    usage_ids: set[str] = field(default_factory=set)
+    usage_ids: list[str] = field(default_factory=list)
 
 
 def gpu_hour(amount: Decimal) -> Price:
@@ -133,13 +137,13 @@ def rate(
         Rejected: no price covers a part of the usage. Nothing is given away unpriced.
     """
     tariff = Tariff(prices) if isinstance(prices, PriceBook) else prices
-    windows = tariff.windows(period)
-    sums: dict[LineKey, _Sum] = {}
+    sums = _Sums(tariff.windows(period), period)
     for usage in usages:
-        _add(sums, windows, period, usage)
+        sums.add(usage)
     already = booked or {}
     return tuple(
-        _line(tariff.book, key, total, already.get(key, Booked())) for key, total in sorted(sums.items(), key=_by_key)
+        _line(tariff.book, key, total, already.get(key, Booked()))
+        for key, total in sorted(sums.by_line.items(), key=_by_key)
     )
 
 
@@ -151,30 +155,58 @@ def amount_of_sums(sums: Mapping[LineKey, int], prices: Mapping[LineKey, Decimal
     return total
 
 
-def _add(sums: dict[LineKey, _Sum], windows: Windows, period: Interval, usage: Usage) -> None:
-    # Plain integers and no intervals: this runs once for every record of a bill.
-    start_ms = max(usage.interval.start_ms, period.start_ms)
-    left_ms = inside_ms = min(usage.interval.end_ms, period.end_ms) - start_ms
-    if inside_ms <= 0:
-        return
-    end_ms = start_ms + inside_ms
-    gpus = usage.gpu_count * usage.share_milli
-    for at, window in windows.meeting(start_ms, end_ms):
-        priced = windows.price(at, usage.gpu_model, usage.project_id, usage.labels)
-        if priced is None:
-            continue
-        part_ms = min(end_ms, window.part.end_ms) - max(start_ms, window.part.start_ms)
-        key = (usage.project_id, usage.gpu_model, window.version.version, priced.key)
-        if (total := sums.get(key)) is None:
-            total = sums[key] = _Sum(priced)
-        total.gpu_us += part_ms * gpus
-        total.usage_ids.add(usage.usage_id)
-        left_ms -= part_ms
-    if left_ms:
-        raise Rejected(
-            f"usage {usage.usage_id} of {usage.gpu_model} has no price for {left_ms} ms of the period; publish a "
-            "price book version that covers it"
-        )
+class _Sums:
+    """Lines while they are added up. What a use costs in a window is looked up once for each kind of use."""
+
+    def __init__(self, windows: Windows, period: Interval) -> None:
+        self.by_line: dict[LineKey, _Sum] = {}
+        self._windows = windows
+        self._start_ms, self._end_ms = period.start_ms, period.end_ms
+        self._bounds = [(window.part.start_ms, window.part.end_ms) for window in windows.all]
+        self._known: list[dict[_Kind, _Sum | None]] = [{} for _ in windows.all]
+
+    def add(self, usage: Usage) -> None:
+        """Plain integers and no intervals: this runs once for every record of a bill.
+
+        Raises:
+            Rejected: a part of it has no price.
+        """
+        start_ms, end_ms = max(usage.interval.start_ms, self._start_ms), min(usage.interval.end_ms, self._end_ms)
+        if end_ms <= start_ms:
+            return
+        left_ms = end_ms - start_ms
+        gpus = usage.gpu_count * usage.share_milli
+        kind = (usage.project_id, usage.gpu_model, usage.labels)
+        bounds = self._bounds
+        for at in range(self._windows.place_of(start_ms) if len(bounds) > 1 else 0, len(bounds)):
+            begins, ends = bounds[at]
+            if begins >= end_ms:
+                break
+            part_ms = (end_ms if end_ms < ends else ends) - (start_ms if start_ms > begins else begins)
+            known = self._known[at]
+            total = known[kind] if kind in known else self._opened(at, kind)
+            if part_ms <= 0 or total is None:
+                continue
+            total.gpu_us += part_ms * gpus
+            # A use is told part by part, so it can only stand here already as the last one.
+            if not total.usage_ids or total.usage_ids[-1] != usage.usage_id:
+                total.usage_ids.append(usage.usage_id)
+            left_ms -= part_ms
+        if left_ms:
+            raise Rejected(
+                f"usage {usage.usage_id} of {usage.gpu_model} has no price for {left_ms} ms of the period; publish a "
+                "price book version that covers it"
+            )
+
+    def _opened(self, at: int, kind: _Kind) -> _Sum | None:
+        """The line that a kind of use is on in a window; None: the list has no price for it."""
+        project_id, gpu_model, labels = kind
+        found: _Sum | None = None
+        if (priced := self._windows.price(at, gpu_model, project_id, labels)) is not None:
+            key = (project_id, gpu_model, self._windows.all[at].version.version, priced.key)
+            found = self.by_line.setdefault(key, _Sum(priced))
+        self._known[at][kind] = found
+        return found
 
 
 def _line(book: PriceBook, key: LineKey, total: _Sum, booked: Booked) -> Line:

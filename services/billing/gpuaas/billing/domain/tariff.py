@@ -89,14 +89,9 @@ class Windows:
     def __post_init__(self) -> None:
         self._starts = [window.part.start_ms for window in self.all]
 
-    def meeting(self, start_ms: int, end_ms: int) -> Iterator[tuple[int, Window]]:
-        """The windows that [start_ms, end_ms) has a part in, each with its place."""
-        for at in range(max(0, bisect_right(self._starts, start_ms) - 1), len(self.all)):
-            window = self.all[at]
-            if window.part.start_ms >= end_ms:
-                return
-            if window.part.end_ms > start_ms:
-                yield at, window
+    def place_of(self, at_ms: int) -> int:
+        """The place of the first window that may hold an instant or begin behind it."""
+        return max(0, bisect_right(self._starts, at_ms) - 1)
 
     def price(self, at: int, gpu_model: str, project_id: str, labels: Labels) -> Priced | None:
         """What a unit costs in the window at that place; None: the list has no price for the model."""

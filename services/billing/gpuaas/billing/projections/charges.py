@@ -90,7 +90,8 @@ class ChargesQuestions:
         """What a scope (`project_id`, `label_name`, `label_value`; None: any) used in `period` until `now` costs, and
         what it spends in an hour as it runs now; raises as `unbilled`.
 
-        The database adds up whole GPU-microseconds between price changes; only these sums are rated, which is exact.
+        Whole GPU-microseconds between price changes come from sums by the hour that are kept as usage is metered; only
+        these are rated, which is exact, and no record is read unless a price changes within its first or last hour.
         """
         tariff = await self.tariff_of(tenant_id)
         now_ms = instant_ms(now)
@@ -103,13 +104,19 @@ class ChargesQuestions:
         running = [usage for usage in held if scope["project_id"] in (None, usage.project_id)]
         windows = tariff.windows(period)
         spent = _Spent(windows)
+        moments = sorted({at for window in windows.all for at in (window.part.start_ms, window.part.end_ms)})
+        place = {at: number for number, at in enumerate(moments)}
+        metered = (
+            await self._views.usage.used_between(self._database, tenant_id, moments, scope["project_id"], label)
+            if moments
+            else {}
+        )
         for at, window in enumerate(windows.all):
-            part = window.part
-            metered = await self._views.usage.sums_of(self._database, tenant_id, part, scope["project_id"], label)
-            for (project_id, gpu_model, labels), gpu_us in metered.items():
-                spent.add(at, project_id, gpu_model, labels, gpu_us)
+            for (project_id, gpu_model, labels), used in metered.items():
+                if gpu_us := used[place[window.part.start_ms]]:
+                    spent.add(at, project_id, gpu_model, labels, gpu_us)
             for usage in running:
-                if (inside := usage.interval.within(part)) is not None:
+                if (inside := usage.interval.within(window.part)) is not None:
                     gpu_us = inside.length_ms * usage.gpu_count * usage.share_milli
                     spent.add(at, usage.project_id, usage.gpu_model, usage.labels, gpu_us)
         hour = [replace(usage, interval=Interval(now_ms, now_ms + MS_PER_HOUR)) for usage in running]

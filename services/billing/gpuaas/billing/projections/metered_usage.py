@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gpuaas.billing.domain.metering import WHOLE_MILLI, Interval, instant_ms
 from gpuaas.billing.domain.rating import US_PER_MS, Usage
-from gpuaas.billing.domain.tariff import UNLABELLED, Labels
 from gpuaas.billing.domain.unbilled import BilledPeriod
-from gpuaas.billing.projections.labelled_allocations import LABELS
+from gpuaas.billing.projections.usage_edges import BUCKET_MS, EDGES, Edge, Kind, add_edges, labels_of, used_between
 from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.projections import Database, Projection, Record, Rows, insert
@@ -20,6 +20,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     DateTime,
     Index,
     Integer,
@@ -30,7 +31,10 @@ from sqlalchemy import (
     Text,
     cast,
     func,
+    literal,
+    or_,
     select,
+    union_all,
 )
 
 USAGE = Table(
@@ -91,10 +95,12 @@ class MeteredUsage(Projection):
     answer = "metered_usage"
     version = 3
     reads = (UsageMetered,)
-    tables = (USAGE,)
+    tables = (USAGE, EDGES)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
-        await insert(rows, USAGE, [_row(fact, fact.event) for fact in facts if isinstance(fact.event, UsageMetered)])
+        metered = [_row(fact, fact.event) for fact in facts if isinstance(fact.event, UsageMetered)]
+        await insert(rows, USAGE, metered)
+        await add_edges(rows, metered)
 
     async def used_by(self, db: Database, tenant_id: str, reach: Reach, after: int, limit: int) -> list[Record]:
         """Up to `limit` records of a tenant, as far as `reach` goes, above position `after`, in log order."""
@@ -136,25 +142,40 @@ class MeteredUsage(Projection):
             for row in await db.fetch(query.order_by(USAGE.c.tenant_id, USAGE.c.gpu_model))
         ]
 
-    async def sums_of(
-        self, db: Database, tenant_id: str, part: Interval, project_id: str | None, label: tuple[str, str] | None
-    ) -> dict[tuple[str, str, Labels], int]:
-        """GPU-microseconds inside `part` by (project, model, labels): of one project or all, of a label or all."""
-        inside = func.least(USAGE.c.end_ms, part.end_ms) - func.greatest(USAGE.c.start_ms, part.start_ms)
-        gpu_us = cast(inside, Numeric) * USAGE.c.gpu_count * USAGE.c.share_milli
-        kinds = (USAGE.c.project_id, USAGE.c.gpu_model, USAGE.c.labels)
-        query = select(*kinds, func.sum(gpu_us).label("gpu_us")).where(
-            USAGE.c.tenant_id == tenant_id, USAGE.c.start_ms < part.end_ms, USAGE.c.end_ms > part.start_ms
-        )
-        if project_id is not None:
-            query = query.where(USAGE.c.project_id == project_id)
-        if label is not None:
-            carrying = select(LABELS.c.allocation_id).where(
-                LABELS.c.tenant_id == tenant_id, LABELS.c.label_name == label[0], LABELS.c.label_value == label[1]
-            )
-            query = query.where(USAGE.c.allocation_id.in_(carrying))
-        found = await db.fetch(query.group_by(*kinds))
-        return {(row["project_id"], row["gpu_model"], labels_of(row["labels"])): int(row["gpu_us"]) for row in found}
+    async def used_between(
+        self,
+        db: Database,
+        tenant_id: str,
+        moments: Sequence[int],
+        project_id: str | None,
+        label: tuple[str, str] | None,
+    ) -> dict[Kind, list[int]]:
+        """GPU-microseconds by kind in each [moments[i], moments[i + 1]): of one project or all, of a label or all.
+
+        One statement, so all of it is of one moment of the log.
+        """
+        first, last = moments[0] // BUCKET_MS, moments[-1] // BUCKET_MS
+        ranges = [(at // BUCKET_MS * BUCKET_MS, at) for at in moments if at % BUCKET_MS]
+        rate = USAGE.c.gpu_count * USAGE.c.share_milli
+        parts = [
+            _edges(EDGES, (literal(-1), func.sum(EDGES.c.rate), func.sum(EDGES.c.moment)), tenant_id, project_id, label)
+            .where(EDGES.c.bucket < first)
+            .group_by(EDGES.c.project_id, EDGES.c.gpu_model, EDGES.c.labels),
+            _edges(
+                EDGES, (EDGES.c.bucket * BUCKET_MS, EDGES.c.rate, EDGES.c.moment), tenant_id, project_id, label
+            ).where(EDGES.c.bucket >= first, EDGES.c.bucket <= last),
+        ]
+        for at, sign in ((USAGE.c.start_ms, 1), (USAGE.c.end_ms, -1)) if ranges else ():
+            told = (at, cast(sign * rate, Numeric), cast(sign * rate, Numeric) * at)
+            inside = or_(*((at >= since) & (at < until) for since, until in ranges))
+            parts.append(_edges(USAGE, told, tenant_id, project_id, label, exact=True).where(inside))
+        by_hour: defaultdict[Kind, list[Edge]] = defaultdict(list)
+        single: defaultdict[Kind, list[Edge]] = defaultdict(list)
+        for row in await db.fetch(union_all(*parts)):
+            kind = (row["project_id"], row["gpu_model"], labels_of(row["labels"]))
+            found = single if row["exact"] else by_hour
+            found[kind].append((int(row["at"]), int(row["rate"]), int(row["moment"])))
+        return {kind: used_between(by_hour[kind], single[kind], moments) for kind in {*by_hour, *single}}
 
     async def unbilled_of(
         self, db: Database, tenant_id: str, billed: Sequence[BilledPeriod], limit: int
@@ -176,9 +197,25 @@ class MeteredUsage(Projection):
 _USAGE_COLUMNS = ("usage_id", "project_id", "gpu_model", "gpu_count", "share_milli", "start_ms", "end_ms", "labels")
 
 
-def labels_of(kept: Mapping[str, str] | None) -> Labels:
-    """Labels as a tariff knows them."""
-    return tuple(sorted(kept.items())) if kept else UNLABELLED
+def _edges(
+    table: Table,
+    told: tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]],
+    tenant_id: str,
+    project_id: str | None,
+    label: tuple[str, str] | None,
+    *,
+    exact: bool = False,
+) -> Select[Any]:
+    """(at, rate, moment) of a table's edges, with their kind."""
+    named = (column.label(name) for name, column in zip(("at", "rate", "moment"), told, strict=True))
+    query = select(table.c.project_id, table.c.gpu_model, table.c.labels, literal(exact).label("exact"), *named).where(
+        table.c.tenant_id == tenant_id
+    )
+    if project_id is not None:
+        query = query.where(table.c.project_id == project_id)
+    if label is not None:
+        query = query.where(table.c.labels[label[0]].as_string() == label[1])
+    return query
 
 
 def _inside(query: Select[tuple[object, ...]], pinned: Pinned) -> Select[tuple[object, ...]]:
