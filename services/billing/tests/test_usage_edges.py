@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from billing_world import AUGUST, HOUR, MODEL, SEPTEMBER, World, settings_on, world_on
@@ -36,7 +37,7 @@ def test_sums_by_the_hour_say_what_the_records_do(held: list[Record], at: list[i
     edges = [(hour, rate, moment) for hour, (rate, moment) in by_hour.items()]
     assert used_between(edges, single, at) == [
         sum(rate * max(0, min(end, until) - max(start, since)) for start, end, rate in records)
-        for since, until in zip(at, at[1:], strict=False)
+        for since, until in pairwise(at)
     ]
 
 

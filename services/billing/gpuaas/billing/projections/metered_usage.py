@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,7 +173,7 @@ class MeteredUsage(Projection):
         by_hour: defaultdict[Kind, list[Edge]] = defaultdict(list)
         single: defaultdict[Kind, list[Edge]] = defaultdict(list)
         for row in await db.fetch(union_all(*parts)):
-            kind = (row["project_id"], row["gpu_model"], labels_of(row["labels"]))
+            kind = (row["project_id"], row["gpu_model"], labels_of(json.loads(row["labels"] or "{}")))
             found = single if row["exact"] else by_hour
             found[kind].append((int(row["at"]), int(row["rate"]), int(row["moment"])))
         return {kind: used_between(by_hour[kind], single[kind], moments) for kind in {*by_hour, *single}}
@@ -208,13 +209,14 @@ def _edges(
 ) -> Select[Any]:
     """(at, rate, moment) of a table's edges, with their kind."""
     named = (column.label(name) for name, column in zip(("at", "rate", "moment"), told, strict=True))
-    query = select(table.c.project_id, table.c.gpu_model, table.c.labels, literal(exact).label("exact"), *named).where(
+    labels = cast(table.c.labels, Text).label("labels")
+    query = select(table.c.project_id, table.c.gpu_model, labels, literal(exact).label("exact"), *named).where(
         table.c.tenant_id == tenant_id
     )
     if project_id is not None:
         query = query.where(table.c.project_id == project_id)
     if label is not None:
-        query = query.where(table.c.labels[label[0]].as_string() == label[1])
+        query = query.where(cast(table.c.labels, JSON)[label[0]].as_string() == label[1])
     return query
 
 

@@ -7,6 +7,7 @@ record of a month costs as much to fold as one of a second. All are whole number
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from gpuaas.billing.domain.tariff import UNLABELLED, Labels
 from gpuaas.common.projections import Rows
-from sqlalchemy import JSON, BigInteger, Column, MetaData, Numeric, Table, Text
+from sqlalchemy import BigInteger, Column, MetaData, Numeric, Table, Text
 
 BUCKET_MS: Final = 3_600_000
 Kind: TypeAlias = tuple[str, str, Labels]
@@ -29,9 +30,8 @@ EDGES = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("project_id", Text, primary_key=True),
     Column("gpu_model", Text, primary_key=True),
-    Column("labels_text", Text, primary_key=True, comment="one spelling of the labels"),
+    Column("labels", Text, primary_key=True, comment="as JSON, by name"),
     Column("bucket", BigInteger, primary_key=True, comment="hours since 1970"),
-    Column("labels", JSON, comment="null: none"),
     Column("rate", Numeric, nullable=False),
     Column("moment", Numeric, nullable=False),
 )
@@ -57,10 +57,10 @@ async def add_edges(rows: Rows, records: Iterable[Mapping[str, Any]]) -> None:
     # In one order everywhere: two that fold at once then never wait for each other in a circle.
     ordered = sorted(sums.items())
     await rows.execute(
-        "INSERT INTO usage_edges_v3 (tenant_id, project_id, gpu_model, labels_text, bucket, labels, rate, moment) "
-        "SELECT a, b, c, d, e, f, g, h FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], "
-        "$6::jsonb[], $7::numeric[], $8::numeric[]) AS t(a, b, c, d, e, f, g, h) "
-        "ON CONFLICT (tenant_id, project_id, gpu_model, labels_text, bucket) DO UPDATE SET "
+        "INSERT INTO usage_edges_v3 (tenant_id, project_id, gpu_model, labels, bucket, rate, moment) "
+        "SELECT a, b, c, d, e, f, g FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], "
+        "$6::numeric[], $7::numeric[]) AS t(a, b, c, d, e, f, g) "
+        "ON CONFLICT (tenant_id, project_id, gpu_model, labels, bucket) DO UPDATE SET "
         "rate = usage_edges_v3.rate + excluded.rate, moment = usage_edges_v3.moment + excluded.moment",
         *(list(column) for column in zip(*(_columns(key, total) for key, total in ordered), strict=True)),
     )
@@ -91,5 +91,4 @@ def used_between(edges: Iterable[Edge], exact: Sequence[Edge], moments: Sequence
 
 def _columns(key: tuple[str, str, str, Labels, int], total: Sequence[int]) -> tuple[Any, ...]:
     tenant_id, project_id, gpu_model, labels, bucket = key
-    told = dict(labels) or None
-    return tenant_id, project_id, gpu_model, repr(labels), bucket, told, total[0], total[1]
+    return tenant_id, project_id, gpu_model, json.dumps(dict(labels)), bucket, total[0], total[1]
