@@ -131,6 +131,23 @@ async def test_other_rules_are_tried_over_history_and_the_view_is_rebuilt_the_sa
         assert answer.status_code == 200, answer.text
         assert (answer.json()["turns"], answer.json()["differences"]) == (3, 1)
         assert answer.json()["items"][0]["after"] == {"condition": "failed", "action": "repair"}
+        (kind,) = answer.json()["summary"]
+        assert (kind["fault_class"], kind["before"]["action"], kind["verdicts"]) == ("off-the-bus", "reboot", 1)
+        stricter = {
+            **candidate,
+            "classes": {name: {"condition": "failed", "action": "repair"} for name in rules.classes},
+        }
+        pages: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(pages) < 9 and (cursor or not pages):
+            asked_for = {"limit": 1} | ({"cursor": cursor} if cursor else {})
+            page = await client.post("/v1/fault-rules/replays", params=asked_for, json=stricter, headers=seen)
+            assert (page.status_code, page.json()["differences"]) == (200, 3), page.text
+            pages += page.json()["items"]
+            cursor = page.json()["next_cursor"]
+        assert [each["fault_class"] for each in pages] == ["application", "off-the-bus", "memory-uncorrected"]
+        foreign = await client.post("/v1/fault-rules/replays?cursor=WyJ4Il0", json=stricter, headers=seen)
+        assert foreign.status_code == 422
         wrong = await client.post("/v1/fault-rules/replays", json=candidate | {"classes": {}}, headers=seen)
         assert wrong.status_code == 422
         switch = candidate | {"differences_seen": 0, "reason": "no reboots for lost GPUs"}

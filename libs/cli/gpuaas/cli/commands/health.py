@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import click
+from gpuaas.cli.client import PAGE_LIMIT
 from gpuaas.cli.here import open_suite, order
 from gpuaas.cli.output import as_json, finish, print_items, print_json, print_table
 
@@ -121,13 +122,19 @@ def show(json_: bool) -> None:
 
 @rules.command(name="try")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Verdicts shown; 0: all.")
 @as_json
-def try_rules(file: Path, json_: bool) -> None:
-    """Judge all recorded faults by the rules in FILE too, and show every verdict that would differ."""
+def try_rules(file: Path, limit: int, json_: bool) -> None:
+    """Judge all recorded faults by the rules in FILE too, and show which verdicts would differ."""
 
     async def work() -> dict[str, Any]:
+        candidate, page_max = _candidate(file), min(limit or PAGE_LIMIT, PAGE_LIMIT)
         async with open_suite() as suite:
-            found: dict[str, Any] = await suite.post("nodes", f"{RULES}/replays", _candidate(file))
+            found: dict[str, Any] = await suite.post("nodes", f"{RULES}/replays?limit={page_max}", candidate)
+            while (cursor := found["next_cursor"]) and (limit == 0 or len(found["items"]) < limit):
+                path = f"{RULES}/replays?limit={page_max}&cursor={quote(cursor, safe='')}"
+                page = await suite.post("nodes", path, candidate)
+                found = {**page, "items": found["items"] + page["items"]}
             return found
 
     found = finish(work)
@@ -135,9 +142,11 @@ def try_rules(file: Path, json_: bool) -> None:
         print_json(found)
         return
     title = f"{found['differences']} of {found['turns']} verdicts differ: {found['versions']['before']} → "
-    items = [{**each, "before": _verdict(each["before"]), "after": _verdict(each["after"])} for each in found["items"]]
-    columns = {"component": "component_id", "fault": "fault_number", "class": "fault_class", "before": "before"}
-    print_items(title + found["versions"]["after"], columns | {"after": "after"}, items, json_)
+    columns = {"class": "fault_class", "before": "before", "after": "after"}
+    print_items(title + found["versions"]["after"], columns | {"verdicts": "verdicts"}, _told(found["summary"]), json_)
+    first = {"component": "component_id", "fault": "fault_number"}
+    items = found["items"][: limit or None]
+    print_items(f"The first {len(items)}", first | columns, _told(items), json_)
 
 
 @rules.command(name="switch-on")
@@ -157,6 +166,10 @@ def _candidate(file: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as wrong:
         hint = "begin with `gpuaas nodes health rules show --json`"
         raise click.BadParameter(f"{file} holds no rules: {wrong}; {hint}") from None
+
+
+def _told(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**each, "before": _verdict(each["before"]), "after": _verdict(each["after"])} for each in items]
 
 
 def _verdict(verdict: dict[str, str]) -> str:

@@ -162,13 +162,14 @@ def lived(life: Life, verdict: Verdict) -> Life:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One fault that two versions of the rules judge differently."""
+    """One fault that two versions of the rules judge differently; `turn`: which of the history it is, from 0."""
 
     component_id: str
     fault_number: int
     fault: FaultClass
     before: Verdict
     after: Verdict
+    turn: int
 
 
 Turn: TypeAlias = tuple[str, FaultClass | None, str | None]
@@ -183,14 +184,14 @@ def replayed(history: Iterable[Turn], before: FaultRules, after: FaultRules) -> 
     """
     lives: dict[str, tuple[Life, Life]] = {}
     found: list[Difference] = []
-    for component_id, fault, code in history:
+    for turn, (component_id, fault, code) in enumerate(history):
         old, new = lives.get(component_id, (Life(), Life()))
         if fault is None:
             lives[component_id] = (recovered(old), recovered(new))
             continue
         verdicts = before.judge(before.class_of(fault, code), old), after.judge(after.class_of(fault, code), new)
         if verdicts[0] != verdicts[1]:
-            found.append(Difference(component_id, old.fault_count + 1, fault, *verdicts))
+            found.append(Difference(component_id, old.fault_count + 1, fault, *verdicts, turn))
         lives[component_id] = (lived(old, verdicts[0]), lived(new, verdicts[1]))
     return found
 

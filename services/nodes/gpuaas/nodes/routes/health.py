@@ -1,6 +1,7 @@
 """The door of health: faults, components, what the platform does by itself, and the rules. One law: rules that would
 judge differently are shown before they judge."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -22,7 +23,6 @@ from gpuaas.nodes.projections.component_health import ComponentHealth
 from gpuaas.nodes.reactions import AUTOMATION_ENTITY, COMPONENT_ENTITY, NODE_ENTITY, RULES_ENTITY, RulesInForce
 from pydantic import Field, model_validator
 
-DIFFERENCES_SHOWN_MAX: Final = 200
 SHOWN_MAX: Final = 500
 
 
@@ -188,9 +188,9 @@ def _rules(
 ) -> None:
     seen = Depends(fresh(health))
 
-    async def compared(candidate: FaultRules) -> tuple[int, list[Difference]]:
+    async def compared(candidate: FaultRules) -> tuple[list[Record], list[Difference]]:
         turns = await health.turns(database)
-        return len(turns), replayed([_turn(row) for row in turns], await rules.now(), candidate)
+        return turns, replayed([_turn(row) for row in turns], await rules.now(), candidate)
 
     @door.get("/fault-rules", summary="The rules in force: what each class and XID comes to, with sources.")
     async def get_rules(caller: Annotated[Caller, Depends(permit("nodes.rules.read"))]) -> dict[str, Any]:
@@ -201,11 +201,17 @@ def _rules(
         "/fault-rules/replays", dependencies=[seen], summary="What other rules would have said; changes nothing."
     )
     async def replay_rules(
-        body: Candidate, caller: Annotated[Caller, Depends(permit("nodes.rules.read"))]
+        body: Candidate,
+        caller: Annotated[Caller, Depends(permit("nodes.rules.read"))],
+        asked: Annotated[Paging, Depends(paging)],
     ) -> dict[str, Any]:
         turns, found = await compared(body.rules())
+        after = asked.key(int) or 0
+        rows = [shown for each in found if (shown := _shown(each, turns))["position"] > after]
+        page = asked.page(rows[: asked.limit + 1], ["position"])
         versions = {"before": (await rules.now()).version, "after": body.version}
-        return {"versions": versions, "turns": turns, "differences": len(found), "items": _shown(found)}
+        told = {"versions": versions, "turns": len(turns), "differences": len(found), "summary": _summary(found)}
+        return {**told, **page.model_dump()}
 
     @door.post("/fault-rules", status_code=201, dependencies=[seen], summary="Let other rules judge from here on.")
     async def switch_on_rules(
@@ -213,7 +219,7 @@ def _rules(
     ) -> Accepted:
         candidate = body.rules()
         turns, found = await compared(candidate)
-        order = SwitchOnRules(candidate, body.differences_seen, len(found), turns, body.reason, clock.now())
+        order = SwitchOnRules(candidate, body.differences_seen, len(found), len(turns), body.reason, clock.now())
         outcome = await commands.execute(RULES_ENTITY, PLATFORM, CURRENT, order, caller.cause())
         return caller.accepted(outcome, CURRENT)
 
@@ -222,16 +228,28 @@ def _turn(row: Record) -> tuple[str, FaultClass | None, str | None]:
     return row["component_id"], FaultClass(row["fault_class"]) if row["fault_class"] else None, row["code"]
 
 
-def _shown(found: Sequence[Difference]) -> list[dict[str, Any]]:
+def _shown(each: Difference, turns: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "position": turns[each.turn]["position"],
+        "component_id": each.component_id,
+        "fault_number": each.fault_number,
+        "fault_class": each.fault,
+        "before": {"condition": each.before.condition, "action": each.before.action},
+        "after": {"condition": each.after.condition, "action": each.after.action},
+    }
+
+
+def _summary(found: Sequence[Difference]) -> list[dict[str, Any]]:
+    """How many verdicts would become which other one, by class, the most frequent first: few rows for any history."""
+    counted = Counter((each.fault, each.before, each.after) for each in found)
     return [
         {
-            "component_id": each.component_id,
-            "fault_number": each.fault_number,
-            "fault_class": each.fault,
-            "before": {"condition": each.before.condition, "action": each.before.action},
-            "after": {"condition": each.after.condition, "action": each.after.action},
+            "fault_class": fault,
+            "before": {"condition": before.condition, "action": before.action},
+            "after": {"condition": after.condition, "action": after.action},
+            "verdicts": count,
         }
-        for each in found[:DIFFERENCES_SHOWN_MAX]
+        for (fault, before, after), count in sorted(counted.items(), key=lambda item: (-item[1], str(item[0])))
     ]
 
 
