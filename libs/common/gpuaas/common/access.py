@@ -21,7 +21,7 @@ from gpuaas.common.errors import Unauthenticated, Unavailable, Unreadable
 from gpuaas.common.events import Event
 from gpuaas.common.narrowing import left_by
 from gpuaas.common.rights import Grant, Rights
-from gpuaas.common.scopes import Scope
+from gpuaas.common.scopes import Holder, Scope
 from gpuaas.common.tokens import ISSUER, VerifyingKey, audience_of
 from gpuaas.common.visits import SESSIONS
 from gpuaas.contracts import iam
@@ -53,6 +53,8 @@ class Access:
         iam.TenantRoleDefined,
         iam.RoleBound,
         iam.RoleUnbound,
+        iam.ProjectShareAccepted,
+        iam.ProjectShareEnded,
         iam.ApiKeyIssued,
         iam.ApiKeyRevoked,
         iam.ApiKeySuperseded,
@@ -180,13 +182,18 @@ class Access:
         if known and open_to and forbidden is None and (grant := self._giving(asked)) is not None:
             above = grant.scope.tenant_id is None and scope.tenant_id is not None
             return self._decided(True, asked, f"{grant.role} at {grant.scope}", from_above=above)
-        if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope.tenant_id, now)):
+        if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope, now)):
             return self._decided(False, asked, ABSENT, hidden=True)
         if (limit := self._limit(asked, forbidden)) is not None:
             return self._decided(False, asked, limit)
-        roles = rights.sufficient_roles(permission, scope.tenant_id)
+        roles = rights.sufficient_roles(permission, self._naming(holder, scope, now))
         needs = f"needs {' or '.join(roles)}, there or above" if roles else "is held by no role yet"
         return self._decided(False, asked, f"{permission} in {scope} {needs}", roles)
+
+    def _naming(self, holder: Holder, scope: Scope, now: datetime) -> str | None:
+        """The tenant whose own roles a refusal may name: a guest is not told what roles the owner has."""
+        tenant_id = scope.tenant_id
+        return tenant_id if tenant_id is not None and self.rights.belongs(holder, tenant_id, now) else None
 
     def _giving(self, asked: Asked) -> Grant | None:
         """A binding that gives it; one of the tenant's own before one on the platform."""
@@ -319,12 +326,13 @@ class Access:
     def _banned(
         self, principal: Principal, permission: str, now: datetime
     ) -> tuple[frozenset[Scope], frozenset[tuple[str, str]]]:
-        """The platform and tenants, and the single projects, in which `permission` is prohibited."""
+        """The platform and tenants, and the single projects, in which `permission` is prohibited or kept apart."""
         limits, endings = self.rights.limits, self.rights.endings
-        if not limits.prohibitions and not endings.closed:
+        if not limits.prohibitions and not endings.closed and not self.rights.duties.rules:
             return frozenset(), frozenset()
         circle = self.rights.groups.circle(principal.holder)
         scopes = {each.scope for each in limits.standing(circle, now) if each.globs.permits(permission)}
+        scopes |= self.rights.separated_at(principal.holder, permission, now)
         scopes |= {at for at in (Scope(*each) for each in endings.closed) if endings.bars(permission, at) is not None}
         places = frozenset((s.tenant_id, s.project_id) for s in scopes if s.tenant_id and s.project_id)
         return frozenset(s for s in scopes if s.project_id is None), places

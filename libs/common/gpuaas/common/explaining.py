@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from gpuaas.common.guests import is_for_guests
 from gpuaas.common.limits import Prohibition
 from gpuaas.common.rights import Grant, Rights
 from gpuaas.common.scopes import Holder, Scope
@@ -80,6 +81,10 @@ def _verdict(rights: Rights, grant: Grant, permission: str, now: datetime) -> tu
         return False, f"role {grant.role} does not hold {permission}"
     if not grant.in_force(now):
         return False, "it has ended"
+    if grant.receiver is not None and not is_for_guests(permission):
+        return False, "a share gives nothing that decides who may do what"
+    if not rights.stands(grant, now):
+        return False, "the tenant that it was shared with may do nothing for now"
     if tenant_id is not None and tenant_id in rights.suspended_tenants:
         return False, f"tenant {tenant_id} is suspended"
     if not rights.limits.below_ceiling(grant.scope, permission):
@@ -104,7 +109,7 @@ def what_can(
     given = [
         Held(glob, grant)
         for grant in rights.grants_over(holder, scope)
-        if grant.in_force(now)
+        if rights.stands(grant, now)
         for glob in rights.roles[grant.role].permissions
     ]
     limits = rights.limits
@@ -113,15 +118,17 @@ def what_can(
 
 
 def who_can(rights: Rights, permission: str, scope: Scope, now: datetime) -> dict[Holder, list[Grant]]:
-    """Every principal that may do `permission` in `scope`, with the bindings that give it."""
+    """Every principal that may do `permission` in `scope`, with the bindings that give it; a group that it is shared
+    with stands for its members."""
     found: dict[Holder, list[Grant]] = {}
     if not rights.exists(scope) or rights.endings.bars(permission, scope) is not None:
         return found
     for grant in rights.grants_covering(scope):
         if grant.scope.tenant_id in rights.suspended_tenants or not rights.gives(grant, permission, now):
             continue
-        named = rights.groups.members(grant.holder) if grant.holder[0] == "group" else (grant.holder,)
-        for holder in named:
+        # Who is in the other tenant's group is that tenant's own: the share names the group.
+        whole = grant.holder[0] == "group" and grant.receiver is None
+        for holder in rights.groups.members(grant.holder) if whole else (grant.holder,):
             if rights.admits(grant, holder, permission, scope, now):
                 found.setdefault(holder, []).append(grant)
     return {

@@ -16,6 +16,7 @@ from gpuaas.common.duties import Duties
 from gpuaas.common.endings import Endings
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.events import Event
+from gpuaas.common.guests import is_for_guests
 from gpuaas.common.limits import Limits
 from gpuaas.common.scopes import REMEMBERED_PERMISSIONS_MAX, Holder, Role, Scope, once
 from gpuaas.common.visits import Visits
@@ -27,6 +28,7 @@ class Grant:
     """A binding as held: a role in a scope until `valid_until` (None: no end; real time).
 
     `holder` is whom it names: the principal, or a group it is in. `role` is the name, as `role_key` writes it.
+    `receiver`: the tenant that it was shared with; None: it is no share, but a binding of the scope's own.
     """
 
     binding_id: str
@@ -34,6 +36,7 @@ class Grant:
     role: str
     scope: Scope
     valid_until: datetime | None
+    receiver: str | None = None
 
     def in_force(self, now: datetime) -> bool:
         return self.valid_until is None or now < self.valid_until
@@ -77,7 +80,9 @@ class Rights:
             iam.RoleDefined: self._role_defined,
             iam.TenantRoleDefined: self._tenant_role_defined,
             iam.RoleBound: self._role_bound,
-            iam.RoleUnbound: self._role_unbound,
+            iam.RoleUnbound: lambda event: self._end(event.binding_id),
+            iam.ProjectShareAccepted: self._project_shared,
+            iam.ProjectShareEnded: lambda event: self._end(event.share_id),
             iam.TenantSuspended: self._tenant_suspended,
             iam.TenantResumed: self._tenant_resumed,
             iam.PrincipalSuspended: self._principal_suspended,
@@ -164,16 +169,40 @@ class Rights:
             if scope.project_id is not None and (grants := projects.get(scope.project_id)) is not None:
                 yield from grants.values()
 
-    def reaches(self, holder: Holder, tenant_id: str, now: datetime) -> bool:
-        """Whether anything in force lets the principal know that the tenant exists."""
-        if holder not in self._holdings:
-            return False
+    def reaches(self, holder: Holder, scope: Scope, now: datetime) -> bool:
+        """Whether anything in force lets the principal know that `scope` is there: a guest knows what is shared."""
         return any(
-            grant.in_force(now)
-            for each in self.groups.circle(holder)
-            for place in ("", tenant_id)
-            for grants in self._holdings[each].grants.get(place, {}).values()
-            for grant in grants.values()
+            grant.receiver is None or (grant.scope.covers(scope) and self.stands(grant, now))
+            for grant in self._reaching(holder, scope.tenant_id or "", now)
+        )
+
+    def belongs(self, holder: Holder, tenant_id: str, now: datetime) -> bool:
+        """Whether the principal reaches the tenant by more than shares."""
+        return any(grant.receiver is None for grant in self._reaching(holder, tenant_id, now))
+
+    def visits_as_guest(self, holder: Holder, scope: Scope, now: datetime) -> bool:
+        """Whether a share lets the principal into something of `scope`."""
+        tenant_id = scope.tenant_id or ""
+        return any(
+            grant.receiver is not None and scope.covers(grant.scope) for grant in self._reaching(holder, tenant_id, now)
+        )
+
+    def _reaching(self, holder: Holder, tenant_id: str, now: datetime) -> Iterator[Grant]:
+        """The bindings in force that the principal has in the tenant or above it."""
+        if holder not in self._holdings:
+            return
+        for each in self.groups.circle(holder):
+            for place in ("", tenant_id):
+                for grants in self._holdings[each].grants.get(place, {}).values():
+                    yield from (grant for grant in grants.values() if grant.in_force(now))
+
+    def stands(self, grant: Grant, now: datetime) -> bool:
+        """Whether a binding is in force, and, of a share, its receiver neither suspended nor closed."""
+        if not grant.in_force(now):
+            return False
+        receiver = grant.receiver
+        return receiver is None or (
+            receiver not in self.suspended_tenants and (receiver, None) not in self.endings.closed
         )
 
     def grants_covering(self, scope: Scope) -> Iterator[Grant]:
@@ -192,7 +221,7 @@ class Rights:
         return frozenset(
             permission
             for grant in self.grants_over(holder, scope)
-            if grant.in_force(now)
+            if self.stands(grant, now)
             for permission in self.roles[grant.role].permissions
         )
 
@@ -200,8 +229,9 @@ class Rights:
         """Whether the binding permits it at `now`, below the ceiling of its tenant."""
         return (
             self.roles[grant.role].permits(permission)
-            and grant.in_force(now)
+            and self.stands(grant, now)
             and self.limits.below_ceiling(grant.scope, permission)
+            and (grant.receiver is None or is_for_guests(permission))
         )
 
     def admits(self, grant: Grant, holder: Holder, permission: str, scope: Scope, now: datetime) -> bool:
@@ -221,6 +251,14 @@ class Rights:
         if not self.duties.rules:
             return None
         return self.duties.broken_by(permission, scope, lambda: self.held(holder, scope, now))
+
+    def separated_at(self, holder: Holder, permission: str, now: datetime) -> set[Scope]:
+        """Where `separated` begins to forbid it: what holds in one of these places holds in all below."""
+        if not any(rule.opposite(permission) for rule in self.duties.rules.values()):
+            return set()
+        places = {rule.scope for rule in self.duties.rules.values()}
+        places |= {grant.scope for grant in self.grants_of(holder)}
+        return {place for place in places if self.separated(holder, permission, place, now) is not None}
 
     def withheld(self, holder: Holder, scope: Scope, now: datetime) -> frozenset[str]:
         """The permission globs that are prohibited to the principal in `scope`, or somewhere inside it."""
@@ -329,18 +367,34 @@ class Rights:
         self._bind(("group", event.group_id), event)
 
     def _bind(self, holder: Holder, event: iam.RoleBound | iam.RoleBoundToGroup) -> None:
-        once(event.binding_id, self._bindings, "binding")
-        scope = Scope(event.tenant_id, event.project_id)
-        role = role_key(event.role_tenant_id, event.role)
-        if role not in self.roles or event.role_tenant_id not in (None, event.tenant_id):
+        scope, role = Scope(event.tenant_id, event.project_id), role_key(event.role_tenant_id, event.role)
+        if event.role_tenant_id not in (None, event.tenant_id):
             raise ValueError(f"role {role} is not defined there")
+        self._hold(Grant(event.binding_id, holder, role, scope, event.valid_until))
+
+    def _project_shared(self, event: iam.ProjectShareAccepted) -> None:
+        holder, receiver = (event.principal_kind, event.principal_id), event.receiver_tenant_id
+        if self._holdings[holder].tenant_id not in (PLATFORM, receiver) or receiver == event.tenant_id:
+            raise ValueError(f"{event.principal_kind} {event.principal_id} is not of tenant {receiver}")
+        scope, role = Scope(event.tenant_id, event.project_id), role_key(event.role_tenant_id, event.role)
+        if event.role_tenant_id not in (None, event.tenant_id):
+            raise ValueError(f"role {role} is not defined there")
+        self._hold(Grant(event.share_id, holder, role, scope, event.valid_until, receiver))
+
+    def _hold(self, grant: Grant) -> None:
+        once(grant.binding_id, self._bindings, "binding")
+        scope = grant.scope
+        if grant.role not in self.roles:
+            raise ValueError(f"role {grant.role} is not defined there")
         if not self.exists(scope):
             raise ValueError(f"{scope} does not exist")
-        grants = self._holdings[holder].grants.setdefault(scope.tenant_id or "", {})
-        grants.setdefault(scope.project_id or "", {})[event.binding_id] = Grant(
-            binding_id=event.binding_id, holder=holder, role=role, scope=scope, valid_until=event.valid_until
-        )
-        self._bindings[event.binding_id] = (holder, scope)
+        grants = self._holdings[grant.holder].grants.setdefault(scope.tenant_id or "", {})
+        grants.setdefault(scope.project_id or "", {})[grant.binding_id] = grant
+        self._bindings[grant.binding_id] = (grant.holder, scope)
+
+    def _end(self, binding_id: str) -> None:
+        holder, scope = self._bindings[binding_id]  # stays known: a binding id is never used again
+        del self._holdings[holder].grants[scope.tenant_id or ""][scope.project_id or ""][binding_id]
 
     def _prohibition_placed(self, event: iam.ProhibitionPlaced) -> None:
         scope, holder = Scope(event.tenant_id, event.project_id), (event.holder_kind, event.holder_id)
@@ -357,7 +411,3 @@ class Rights:
 
     def _tenant_ceiling_removed(self, event: iam.TenantCeilingRemoved) -> None:
         self.limits.remove_ceiling(event.tenant_id)
-
-    def _role_unbound(self, event: iam.RoleUnbound) -> None:
-        holder, scope = self._bindings[event.binding_id]  # stays known: a binding id is never used again
-        del self._holdings[holder].grants[scope.tenant_id or ""][scope.project_id or ""][event.binding_id]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gpuaas.common.clock import rfc3339
@@ -134,6 +135,36 @@ class Identity:
         )
         self.say(event, tenant_id or PLATFORM, binding_id)
         return binding_id
+
+    def share(
+        self,
+        receiver: str,
+        principal_id: str,
+        role: str,
+        tenant_id: str,
+        project_id: str,
+        *,
+        kind: Literal["user", "service-account", "group"] = "service-account",
+        valid_until: datetime | None = None,
+    ) -> str:
+        """A principal of `receiver` holds the role in another tenant's project; the share's id."""
+        share_id = new_id()
+        event = iam.ProjectShareAccepted(
+            share_id=share_id,
+            tenant_id=tenant_id,
+            project_id=project_id,
+            receiver_tenant_id=receiver,
+            principal_kind=kind,
+            principal_id=principal_id,
+            role=role,
+            valid_until=valid_until,
+        )
+        self.say(event, tenant_id, share_id)
+        return share_id
+
+    def unshare(self, share_id: str, tenant_id: str, project_id: str) -> Fact:
+        named = {"share_id": share_id, "tenant_id": tenant_id, "project_id": project_id}
+        return self.say(iam.ProjectShareEnded(**named, ended_by="owner", reason="a test"), tenant_id, share_id)
 
     def unbind(self, binding_id: str, tenant_id: str | None = None) -> Fact:
         event = iam.RoleUnbound(binding_id=binding_id, reason="a test")

@@ -135,6 +135,30 @@ class Identities:
         )
         return await self._headers(name, home)
 
+    async def guest(self, home: str, tenant_id: str, project_id: str, *permissions: str) -> dict[str, str]:
+        """Headers of a service account of `home` with which another tenant shares a project, with exactly these."""
+        await self._place(home, None)
+        await self._place(tenant_id, project_id)
+        name, role, share = (f"{kind}-{new_id()[-12:]}" for kind in ("sa", "role", "share"))
+        await self._say(
+            iam.RoleDefined(role=role, version=1, description="for a test", permissions=permissions or ("*.*.*",)),
+            PLATFORM,
+            role,
+        )
+        account = iam.ServiceAccountCreated(service_account_id=name, tenant_id=home, display_name=name)
+        await self._say(account, home, name)
+        accepted = iam.ProjectShareAccepted(
+            share_id=share,
+            tenant_id=tenant_id,
+            project_id=project_id,
+            receiver_tenant_id=home,
+            principal_kind="service-account",
+            principal_id=name,
+            role=role,
+        )
+        await self._say(accepted, tenant_id, share)
+        return await self._headers(name, home)
+
     async def _headers(self, name: str, home: str) -> dict[str, str]:
         now = datetime.now(UTC)
         key_id = f"k-{new_id()[-12:]}"
