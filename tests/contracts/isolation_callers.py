@@ -34,6 +34,7 @@ class Caller:
         may_read: lets them through where the permission's verb is `read`, whatever `told` says.
         signed_in: what a route for the signed in tells them, where it is about one tenant; OPEN elsewhere.
         in_part: levels of lists at which they hold the permission somewhere below: they see that part.
+        is_guest: a share let them in, and no share gives what decides who may do what.
         everywhere: asks at every route; if not, at one of each service and kind, for all go through the same code.
     """
 
@@ -43,12 +44,15 @@ class Caller:
     may_read: frozenset[str] = frozenset()
     signed_in: int | None = OPEN
     in_part: frozenset[str] = frozenset()
+    is_guest: bool = False
     everywhere: bool = True
 
     def expects(self, permission: str, level: str, in_part: bool = False) -> int | None:
         """The status this caller is to get, or OPEN. `in_part`: the route lists the part that its caller may see."""
         if in_part and level in self.in_part:
             return OPEN
+        if self.is_guest and level == "project" and permission.startswith("iam.") and not permission.endswith(".read"):
+            return 403
         if permission in NEVER_FROM_ABOVE and self.told["platform"] is OPEN:
             return 403
         if permission == "signed-in":
@@ -60,6 +64,7 @@ class Caller:
 
 STRANGER: Final = {"platform": 401, "tenant": 401, "project": 401}
 FOREIGN: Final = {"platform": 403, "tenant": 404, "project": 404}
+GUEST: Final = {"platform": 403, "tenant": 404, "project": OPEN}
 WITHOUT: Final = {"platform": 403, "tenant": 403, "project": 403}
 ADMIN: Final = {"platform": 403, "tenant": OPEN, "project": OPEN}
 TOP: Final = frozenset({"platform"})
@@ -87,6 +92,21 @@ async def callers(log: EventLog) -> list[Caller]:
             FOREIGN,
             signed_in=404,
             in_part=TOP,
+        ),
+        Caller(
+            "a guest of the project beside",
+            await people.guest("umbrella", "acme", "robots"),
+            FOREIGN,
+            signed_in=404,
+            in_part=TOP,
+        ),
+        Caller(
+            "a guest of the project",
+            await people.guest("umbrella", "acme", "vision"),
+            GUEST,
+            signed_in=404,
+            in_part=TOP,
+            is_guest=True,
         ),
         Caller("a member without the permission", await people.member("acme", None, "nothing.at.all"), WITHOUT),
         Caller("a reader", await people.member("acme", None, "*.*.read"), WITHOUT, may_read=BELOW, in_part=TOP),

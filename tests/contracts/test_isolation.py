@@ -202,8 +202,8 @@ async def test_a_request_that_is_wrong_itself_opens_no_door(world: World) -> Non
 
 
 async def test_a_foreign_tenant_and_none_at_all_are_told_apart_by_nothing(world: World) -> None:
-    foreigners = [caller for caller in world.callers if caller.told["tenant"] == 404]
-    assert len(foreigners) == 2
+    foreigners = [caller for caller in world.callers if caller.told["project"] == 404]
+    assert len(foreigners) == 3
     wrong = []
     for route in world.routes:
         if route.level == "platform" or route.permission is None:
@@ -355,6 +355,15 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
             holder_kind="service-account",
             holder_id=account,
             permissions=["nodes.*.*"],
+            reason="for a test",
+        ),
+        "share_id": await made(
+            "iam",
+            f"{home}/projects/hive/shares",
+            receiver_tenant_id="a-third",
+            principal_kind="group",
+            principal_id="theirs",
+            role="viewer",
             reason="for a test",
         ),
         "rule_id": await made("iam", f"{home}/duty-rules", one=["a.b.c"], other=["d.e.f"], reason="for a test"),

@@ -21,6 +21,14 @@ BODIES: dict[str, Any] = {
     "POST /unnest": {"parent_id": NOBODYS, "reason": "x"},
     "POST /prohibitions": {"holder_kind": "user", "holder_id": NOBODYS, "permissions": ["a.b.c"], "reason": "x"},
     "POST /lift": {"reason": "x"},
+    "POST /accept": {"reason": "x"},
+    "POST /shares": {
+        "receiver_tenant_id": "other",
+        "principal_kind": "group",
+        "principal_id": NOBODYS,
+        "role": "viewer",
+        "reason": "x",
+    },
     "PUT /ceiling": {"permissions": ["a.b.c"], "reason": "x"},
     "POST /suspend": {"reason": "x"},
     "POST /resume": {"reason": "x"},
@@ -44,6 +52,7 @@ def at(path: str, tenant: str, project: str, **ids: str) -> str:
         "role": "odd",
         "group_id": NOBODYS,
         "prohibition_id": NOBODYS,
+        "share_id": NOBODYS,
     } | ids
     for name, value in names.items():
         path = path.replace("{" + name + "}", value)

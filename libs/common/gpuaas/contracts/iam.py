@@ -32,6 +32,9 @@ NewPeople = Literal["refuse", "register"]
 their verified e-mail address.
 """
 
+OfferEnd = Literal["withdrawn", "declined"]
+"""How an offer ended that was not accepted: its owner took it back, or its receiver did not want it."""
+
 Origin = Literal["registered", "ordered", "provisioned"]
 """`registered`: the person was registered by signing in; `ordered`: somebody who may linked it;
 `provisioned`: a directory said so over SCIM.
@@ -45,6 +48,9 @@ RefusalCause = Literal["no-credential", "not-valid", "over", "ended", "suspended
 
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
+
+ShareEnder = Literal["owner", "receiver", "platform"]
+"""Who ended a share: whose project it is, whom it was made to, or the platform."""
 
 SignInMethod = Literal["password", "device", "provider"]
 """How a person shows who they are."""
@@ -909,6 +915,235 @@ class ProjectCreated(Event):
     """The project's name as people write it."""
 
 
+class ProjectShareAccepted(Event):
+    """Project share accepted. From now on the receiver's principal holds the role in the owner's
+    project, as long as neither tenant is suspended and neither ends it. The owner's ceiling and
+    prohibitions bound it as they bound the owner's own bindings.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.project-share-accepted.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "project-share"
+    SCHEMA: ClassVar[str] = "iam/project-share-accepted.v1.json"
+
+    share_id: Label
+    """The share; an offer and what becomes of it have one id."""
+
+    tenant_id: Label
+    """The tenant whose project it is."""
+
+    project_id: Label
+    """The project."""
+
+    receiver_tenant_id: Label
+    """The tenant it is made to."""
+
+    principal_kind: HolderKind
+    """What the receiver's part is that gets it."""
+
+    principal_id: Label
+    """The receiver's person, program or group that gets it."""
+
+    role: Label
+    """The role's name; always its newest version, and of it nothing that changes who may do what."""
+
+    role_tenant_id: Label | None = None
+    """The owner, where it is one of the owner's own roles; absent: a role of the platform's."""
+
+    valid_until: Moment | None = None
+    """The first instant at which it no longer counts (real time); absent: until somebody ends it."""
+
+
+class ProjectShareEnded(Event):
+    """Project share ended. The receiver's principal holds the role no longer, in any service."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.project-share-ended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "project-share"
+    SCHEMA: ClassVar[str] = "iam/project-share-ended.v1.json"
+
+    share_id: Label
+    """The share; an offer and what becomes of it have one id."""
+
+    tenant_id: Label
+    """The tenant whose project it is."""
+
+    project_id: Label
+    """The project."""
+
+    ended_by: ShareEnder
+    """Which side ended it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people of both tenants who review access."""
+
+
+class ProjectShareOfferClosed(Event):
+    """Offer of a project share closed. An offer ended without a share."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.project-share-offer-closed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "project-share"
+    SCHEMA: ClassVar[str] = "iam/project-share-offer-closed.v1.json"
+
+    share_id: Label
+    """The share; an offer and what becomes of it have one id."""
+
+    tenant_id: Label
+    """The tenant whose project it is."""
+
+    project_id: Label
+    """The project."""
+
+    outcome: OfferEnd
+    """How it ended."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people of both tenants who review access."""
+
+
+class ProjectShareOffered(Event):
+    """Project share offered. A tenant offers somebody of another tenant a role in one of its projects.
+    It gives nothing until the other tenant accepts, and stands in the owner's trail alone until
+    then: nobody writes into another tenant's trail unasked.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.project-share-offered.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "project-share"
+    SCHEMA: ClassVar[str] = "iam/project-share-offered.v1.json"
+
+    share_id: Label
+    """The share; an offer and what becomes of it have one id."""
+
+    tenant_id: Label
+    """The tenant whose project it is."""
+
+    project_id: Label
+    """The project."""
+
+    receiver_tenant_id: Label
+    """The tenant it is made to."""
+
+    principal_kind: HolderKind
+    """What the receiver's part is that gets it."""
+
+    principal_id: Label
+    """The receiver's person, program or group that gets it."""
+
+    role: Label
+    """The role's name; always its newest version, and of it nothing that changes who may do what."""
+
+    role_tenant_id: Label | None = None
+    """The owner, where it is one of the owner's own roles; absent: a role of the platform's."""
+
+    valid_until: Moment | None = None
+    """The first instant at which it no longer counts (real time); absent: until somebody ends it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people of both tenants who review access."""
+
+    offered_by_kind: PrincipalKind
+    """Whether a person or a program offered it."""
+
+    offered_by_id: Label
+    """Who offered it; at the acceptance they must still hold what it gives."""
+
+
+class ReceivedShareAccepted(Event):
+    """Received share accepted. A tenant accepted that somebody of its own holds a role in a project of
+    another tenant: the same act as the owner's `project-share-accepted`, in the receiver's trail.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.received-share-accepted.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "received-share"
+    SCHEMA: ClassVar[str] = "iam/received-share-accepted.v1.json"
+
+    share_id: Label
+    """The share, by the id it has at its owner."""
+
+    tenant_id: Label
+    """The tenant that received it."""
+
+    owner_tenant_id: Label
+    """The tenant whose project it is."""
+
+    project_id: Label
+    """The owner's project."""
+
+    principal_kind: HolderKind
+    """What the receiver's part is that gets it."""
+
+    principal_id: Label
+    """The receiver's person, program or group that gets it."""
+
+    role: Label
+    """The role's name; always its newest version, and of it nothing that changes who may do what."""
+
+    role_tenant_id: Label | None = None
+    """The owner, where it is one of the owner's own roles; absent: a role of the platform's."""
+
+    valid_until: Moment | None = None
+    """The first instant at which it no longer counts (real time); absent: until somebody ends it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it was accepted, for the people who review access."""
+
+
+class ReceivedShareDeclined(Event):
+    """Received share declined. A tenant did not want a share that it was offered."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.received-share-declined.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "received-share"
+    SCHEMA: ClassVar[str] = "iam/received-share-declined.v1.json"
+
+    share_id: Label
+    """The share, by the id it has at its owner."""
+
+    tenant_id: Label
+    """The tenant that received it."""
+
+    owner_tenant_id: Label
+    """The tenant whose project it is."""
+
+    project_id: Label
+    """The owner's project."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people of both tenants who review access."""
+
+
+class ReceivedShareEnded(Event):
+    """Received share ended. Nobody of the tenant holds the role in the other tenant's project by this
+    share any longer: the same act as the owner's `project-share-ended`, in the receiver's trail.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.received-share-ended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "received-share"
+    SCHEMA: ClassVar[str] = "iam/received-share-ended.v1.json"
+
+    share_id: Label
+    """The share, by the id it has at its owner."""
+
+    tenant_id: Label
+    """The tenant that received it."""
+
+    owner_tenant_id: Label
+    """The tenant whose project it is."""
+
+    project_id: Label
+    """The owner's project."""
+
+    ended_by: ShareEnder
+    """Which side ended it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people of both tenants who review access."""
+
+
 class RoleDefined(Event):
     """Role defined. A version of a role came into force. A role is a named list of permissions; a
     version never changes, a change is the next version.
@@ -1412,6 +1647,13 @@ EVENTS: tuple[type[Event], ...] = (
     ProhibitionPlaced,
     ProjectClosed,
     ProjectCreated,
+    ProjectShareAccepted,
+    ProjectShareEnded,
+    ProjectShareOfferClosed,
+    ProjectShareOffered,
+    ReceivedShareAccepted,
+    ReceivedShareDeclined,
+    ReceivedShareEnded,
     RoleDefined,
     ServiceAccountCreated,
     ServiceAccountDeleted,

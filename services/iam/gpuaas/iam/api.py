@@ -22,6 +22,7 @@ from gpuaas.iam.routes.provider_sign_in import ProviderSignIn
 from gpuaas.iam.routes.rights import Rights
 from gpuaas.iam.routes.scim import Scim
 from gpuaas.iam.routes.sessions import Sessions
+from gpuaas.iam.routes.shares import Shares
 from gpuaas.iam.routes.support import Support
 from gpuaas.iam.routes.suspensions import Suspensions
 from gpuaas.iam.routes.tenancy import Tenancy
@@ -40,7 +41,7 @@ def router(parts: Parts) -> APIRouter:
     devices, provided = Devices(parts), ProviderSignIn(parts)
     for known in (devices, provided, Grants(parts, devices, provided)):
         known.open(opened)
-    rights = (Rights, Bindings, TenantRoles, Groups, Limits, Duties)
+    rights = (Rights, Bindings, TenantRoles, Groups, Limits, Duties, Shares)
     lives = (Tenancy, Principals, Keys, Suspensions, Endings, Support)
     for door in (*rights, *lives):
         door(parts).open(opened)

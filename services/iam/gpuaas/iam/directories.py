@@ -125,10 +125,11 @@ class Directories:
         return []
 
     def demand_inside(self, tenant_id: str, holder: Holder) -> None:
-        """Raises Forbidden: bindings in force give the principal something outside the tenant."""
+        """Raises Forbidden: bindings in force give the principal something outside the tenant that it was not given as
+        one of the tenant's, by a share that the tenant accepted."""
         now = self.clock.now()
         grants = self.access.rights.grants_of(holder)
-        if any(grant.in_force(now) and grant.scope.tenant_id != tenant_id for grant in grants):
+        if any(grant.in_force(now) and tenant_id not in (grant.scope.tenant_id, grant.receiver) for grant in grants):
             raise Forbidden("this person holds something beyond the tenant; ask the platform's operators")
 
     # -- groups --------------------------------------------------------------------------------------------

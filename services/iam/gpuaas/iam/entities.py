@@ -22,6 +22,8 @@ from gpuaas.iam.domain import (
     principal,
     prohibition,
     project,
+    project_share,
+    received_share,
     role,
     service_account,
     session,
@@ -38,6 +40,8 @@ SERVICE: Final = "iam"
 
 TENANT: Final = Entity(SERVICE, "tenant", tenant.TENANT, tenant.VOCABULARY)
 PROJECT: Final = Entity(SERVICE, "project", project.PROJECT, project.VOCABULARY)
+PROJECT_SHARE: Final = Entity(SERVICE, "project-share", project_share.PROJECT_SHARE, project_share.VOCABULARY)
+RECEIVED_SHARE: Final = Entity(SERVICE, "received-share", received_share.RECEIVED_SHARE, received_share.VOCABULARY)
 USER: Final = Entity(SERVICE, "user", user.USER, user.VOCABULARY)
 GROUP: Final = Entity(SERVICE, "group", group.GROUP, group.VOCABULARY)
 GROUP_TREE: Final = Entity(SERVICE, "group-tree", group_tree.GROUP_TREE, group_tree.VOCABULARY)

@@ -27,6 +27,7 @@ from gpuaas.iam.projections.bindings import Bindings
 from gpuaas.iam.projections.directory import Directory
 from gpuaas.iam.projections.groups import Groups
 from gpuaas.iam.projections.principals import Principals
+from gpuaas.iam.projections.project_shares import ProjectShares
 from gpuaas.iam.projections.projects import Projects
 from gpuaas.iam.projections.roles import Roles
 from gpuaas.iam.projections.sessions import Sessions
@@ -39,6 +40,7 @@ from gpuaas.iam.vouched_people import VouchedPeople
 
 TENANTS: Final = Tenants()
 PROJECTS: Final = Projects()
+PROJECT_SHARES: Final = ProjectShares()
 PRINCIPALS: Final = Principals()
 ROLES: Final = Roles()
 TENANT_ROLES: Final = TenantRoles()
@@ -52,6 +54,7 @@ DIRECTORY: Final = Directory()
 PROJECTIONS: Final = (
     TENANTS,
     PROJECTS,
+    PROJECT_SHARES,
     PRINCIPALS,
     ROLES,
     TENANT_ROLES,

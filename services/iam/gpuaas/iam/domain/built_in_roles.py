@@ -40,6 +40,8 @@ _TENANT_ADMIN: Final = (
     *_PROJECT_ADMIN,
     "iam.project.create",
     "iam.project.close",
+    "iam.project-share.*",
+    "iam.received-share.*",
     "iam.group.*",
     "iam.tenant-role.*",
     "iam.duty-rule.*",

@@ -19,14 +19,26 @@ from gpuaas.iam.domain.api_key import RevokeKey
 from gpuaas.iam.domain.binding import UnbindRole
 from gpuaas.iam.domain.group import RemoveMember
 from gpuaas.iam.domain.project import CloseProject
+from gpuaas.iam.domain.project_share import EndShare, Side, Standing
 from gpuaas.iam.domain.service_account import DeleteServiceAccount
 from gpuaas.iam.domain.session import EndSession
 from gpuaas.iam.domain.tenant import CloseTenant
 from gpuaas.iam.domain.user import DeleteUser
-from gpuaas.iam.entities import API_KEY, BINDING, GROUP, PROJECT, SERVICE_ACCOUNT, SESSION, TENANT, USER
+from gpuaas.iam.entities import (
+    API_KEY,
+    BINDING,
+    GROUP,
+    PROJECT,
+    PROJECT_SHARE,
+    SERVICE_ACCOUNT,
+    SESSION,
+    TENANT,
+    USER,
+)
 from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.asking import LEVELS
 from gpuaas.iam.routes.handing_on import demand_account, demand_user
+from gpuaas.iam.routes.shares import ending
 from gpuaas.iam.routes.suspensions import PrincipalId, Why
 
 ENDED_TOGETHER_MAX: Final = 500
@@ -56,7 +68,7 @@ class Endings:
         demand_user(self._parts, principal_id)
         holder = ("user", principal_id)
         delete = DeleteUser(principal_id, body.reason, caller.principal.holder == holder)
-        orders = [Order(USER, PLATFORM, principal_id, delete), *self._owned(holder)]
+        orders = [Order(USER, PLATFORM, principal_id, delete), *self._owned(holder), *await self._shared(holder)]
         return await self._ended(orders, caller, principal_id)
 
     async def delete_account(
@@ -68,6 +80,7 @@ class Endings:
         await demand_account(self._parts, principal_id, caller.scope)
         holder, home = ("service-account", principal_id), caller.scope.tenant_id or PLATFORM
         orders = list(self._account(principal_id, home, body.reason, caller.principal.holder == holder))
+        orders += await self._shared(holder)
         return await self._ended(orders, caller, principal_id)
 
     async def close_project(
@@ -80,6 +93,7 @@ class Endings:
         orders: list[Order[Any, Any]] = [Order(PROJECT, tenant_id, project_id, CloseProject(body.reason))]
         for account in self._parts.access.rights.accounts_of(tenant_id, project_id):
             orders += self._account(account, tenant_id, f"project {project_id} was closed")
+            orders += await self._shared(("service-account", account))
         return await self._ended(orders, caller, project_id)
 
     async def close_tenant(
@@ -100,7 +114,7 @@ class Endings:
         access, now, why = self._parts.access, self._parts.clock.now(), "its account was deleted"
         rights, kind, name = access.rights, holder[0], holder[1]
         home = rights.home_of(holder) or PLATFORM
-        for grant in rights.own_grants(holder):
+        for grant in (each for each in rights.own_grants(holder) if each.receiver is None):
             yield Order(BINDING, grant.scope.tenant_id or PLATFORM, grant.binding_id, UnbindRole(why))
         for key_id in access.credentials.keys_of(holder, now):
             yield Order(API_KEY, home, key_id, RevokeKey(name, "user" if kind == "user" else "service-account", why))
@@ -109,6 +123,18 @@ class Endings:
         for _, group_id in rights.groups.direct(holder):
             order = RemoveMember(name, "user" if kind == "user" else "service-account", why)
             yield Order(GROUP, rights.home_of(("group", group_id)) or PLATFORM, group_id, order)
+
+    async def _shared(self, holder: Holder) -> list[Order[Any, Any]]:
+        """The ends of what other tenants share with an account."""
+        orders: list[Order[Any, Any]] = []
+        side: Side = "platform" if holder[0] == "user" else "receiver"
+        for grant in self._parts.access.rights.own_grants(holder):
+            if grant.receiver is not None and (owner := grant.scope.tenant_id) is not None:
+                known, _ = await self._parts.commands.state(PROJECT_SHARE, owner, grant.binding_id)
+                at = grant.receiver if side == "receiver" else owner
+                order = EndShare(side, at, "its account was deleted", isinstance(known, Standing))
+                orders += ending(owner, grant.binding_id, known, order)
+        return orders
 
     async def _ended(self, orders: list[Order[Any, Any]], caller: Caller, thing_id: str) -> Accepted:
         if len(orders) > ENDED_TOGETHER_MAX:

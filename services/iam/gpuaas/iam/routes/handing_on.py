@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from gpuaas.common.access import ABSENT, Principal, Scope
 from gpuaas.common.envelope import PLATFORM
@@ -15,18 +16,21 @@ from gpuaas.iam.domain.service_account import Known
 from gpuaas.iam.entities import SERVICE_ACCOUNT
 from gpuaas.iam.parts import Parts
 
+ACCEPT_SHARE: Final = "iam.received-share.accept"
+
 
 def beyond_giver(
     rights: Rights, giver: Principal, taker: Holder, now: datetime, layer: Narrowing = WHOLE
 ) -> tuple[str, ...]:
     """Permissions that bindings of `taker` name somewhere and that `giver` does not hold there, sorted.
 
-    `layer`: what is handed on is no more than this of them.
+    `layer`: what is handed on is no more than this of them. What another tenant shared is for the receiver to hand
+    on: whoever may accept shares there may do that.
     """
     missing: set[str] = set()
     for grant in rights.grants_of(taker):
         place = grant.scope if layer.scope.covers(grant.scope) else layer.scope
-        if grant.in_force(now) and grant.scope.covers(place):
+        if grant.in_force(now) and grant.scope.covers(place) and not _receives(rights, giver, grant.receiver, now):
             held = left_by(giver.narrowings, rights.held(giver.holder, place, now), place)
             withheld = rights.withheld(giver.holder, place, now)
             missing.update(beyond(held, layer.part_of(rights.roles[grant.role].permissions, place), withheld))
@@ -42,6 +46,14 @@ def demand_no_wider(giver: Principal, layer: Narrowing) -> None:
     for mine in giver.narrowings:
         if not mine.covers(layer):
             raise Forbidden(f"{mine.by} is narrower than its principal; what it hands out has to be within it")
+
+
+def _receives(rights: Rights, giver: Principal, receiver: str | None, now: datetime) -> bool:
+    if receiver is None:
+        return False
+    at, holder = Scope(receiver), giver.holder
+    held = left_by(giver.narrowings, rights.held(holder, at, now), at)
+    return not beyond(held, (ACCEPT_SHARE,), rights.withheld(holder, at, now))
 
 
 def beyond_lifter(rights: Rights, lifter: Principal, holder: Holder, now: datetime) -> tuple[str, ...]:

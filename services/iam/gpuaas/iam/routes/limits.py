@@ -77,8 +77,9 @@ class Limits:
         self, body: NewProhibition, caller: Annotated[Caller, Depends(permit("iam.prohibition.place"))]
     ) -> Accepted:
         scope, holder = caller.scope, (body.holder_kind, body.holder_id)
-        home = self._parts.access.rights.home_of(holder)
-        if home is None or home not in (PLATFORM, scope.tenant_id):
+        rights, now = self._parts.access.rights, self._parts.clock.now()
+        home = rights.home_of(holder)
+        if home is None or not (home in (PLATFORM, scope.tenant_id) or rights.visits_as_guest(holder, scope, now)):
             raise NotFound("there is no such principal, or none that can hold a role here")
         prohibition_id = caller.derived_id("prohibition")
         command = PlaceProhibition(
@@ -89,7 +90,7 @@ class Limits:
             tenant_id=scope.tenant_id,
             project_id=scope.project_id,
             reason=body.reason,
-            asked_at=self._parts.clock.now(),
+            asked_at=now,
             valid_until=body.valid_until,
             outranked=self._outranked(holder, caller),
         )
