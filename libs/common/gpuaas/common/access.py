@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from gpuaas.common.conditions import Circumstances
 from gpuaas.common.credentials import Credentials
 from gpuaas.common.decisions import ABSENT, READ_VERBS, Asked, Decision, Principal, Reach
 from gpuaas.common.envelope import Fact
@@ -52,6 +53,7 @@ class Access:
         iam.RoleDefined,
         iam.TenantRoleDefined,
         iam.RoleBound,
+        iam.RoleBoundUnderCondition,
         iam.RoleUnbound,
         iam.ProjectShareAccepted,
         iam.ProjectShareEnded,
@@ -119,8 +121,8 @@ class Access:
 
     # -- who asks ------------------------------------------------------------------------------------------
 
-    def authenticate(self, token: str, now: datetime) -> Principal:
-        """The principal a bearer token speaks for, at real time `now`.
+    def authenticate(self, token: str, now: datetime, address: str | None = None) -> Principal:
+        """The principal a bearer token speaks for, at real time `now`, and the network address that it came from.
 
         Raises:
             Unauthenticated: the token is not valid, or the API key or session behind it is unknown or over.
@@ -145,6 +147,7 @@ class Access:
             expires_at=claims.expires_at,
             narrowings=narrowings,
             credential=credential,
+            about=Circumstances(address, self.credentials.signed_in_at(claims.session_id)),
         )
 
     def signing_keys(self, now: datetime) -> list[VerifyingKey]:
@@ -179,9 +182,15 @@ class Access:
         forbidden = rights.prohibition(holder, permission, scope, now) if known else None
         open_to = rights.endings.bars(permission, scope) is None
         open_to = open_to and rights.separated(holder, permission, scope, now) is None
-        if known and open_to and forbidden is None and (grant := self._giving(asked)) is not None:
-            above = grant.scope.tenant_id is None and scope.tenant_id is not None
-            return self._decided(True, asked, f"{grant.role} at {grant.scope}", from_above=above)
+        if known and open_to and forbidden is None:
+            grant, unmet = self._giving(asked, principal.about)
+            if grant is not None:
+                above = grant.scope.tenant_id is None and scope.tenant_id is not None
+                return self._decided(True, asked, f"{grant.role} at {grant.scope}", from_above=above)
+            if unmet:
+                asked = replace(asked, unmet=tuple(each.binding_id for each in unmet))
+                because = unmet[0].unmet(now, principal.about)
+                return self._decided(False, asked, f"{permission} in {scope} is yours on a condition only: {because}")
         if not known or (scope.tenant_id is not None and not rights.reaches(holder, scope, now)):
             return self._decided(False, asked, ABSENT, hidden=True)
         if (limit := self._limit(asked, forbidden)) is not None:
@@ -195,17 +204,21 @@ class Access:
         tenant_id = scope.tenant_id
         return tenant_id if tenant_id is not None and self.rights.belongs(holder, tenant_id, now) else None
 
-    def _giving(self, asked: Asked) -> Grant | None:
-        """A binding that gives it; one of the tenant's own before one on the platform."""
-        above, rights = None, self.rights
+    def _giving(self, asked: Asked, about: Circumstances) -> tuple[Grant | None, list[Grant]]:
+        """A binding that gives it, one of the tenant's own before one on the platform; if none does, those that would,
+        were their conditions met."""
+        above, rights, unmet = None, self.rights, []
         for grant in rights.grants_over(asked.holder, asked.scope):
             if rights.gives(grant, asked.permission, asked.at) and rights.admits(
                 grant, asked.holder, asked.permission, asked.scope, asked.at
             ):
+                if grant.condition is not None and grant.unmet(asked.at, about) is not None:
+                    unmet.append(grant)
+                    continue
                 if grant.scope.tenant_id is not None or asked.scope.tenant_id is None:
-                    return grant
+                    return grant, []
                 above = grant
-        return above
+        return above, unmet
 
     def _limit(self, asked: Asked, forbidden: str | None) -> str | None:
         """Why no further role from where the last one came would help, as a sentence; None: one would."""
@@ -313,6 +326,8 @@ class Access:
             return Reach(False, frozenset(), frozenset())
         for grant in self.rights.grants_of(principal.holder):
             if grant.scope.tenant_id in closed or not self.rights.gives(grant, permission, now):
+                continue
+            if grant.unmet(now, principal.about) is not None:
                 continue
             if grant.scope.tenant_id is None:
                 everywhere = True

@@ -36,6 +36,7 @@ class _Session:
     holder: Holder
     expires_at: datetime
     ended: str | None = None
+    signed_in_at: datetime | None = None
 
 
 def _good(key: _ApiKey, now: datetime) -> bool:
@@ -141,6 +142,12 @@ class Credentials:
             raise Unauthenticated("the session behind this is over; sign in again", cause="over")
         self._demand_not_stopped(holder)
 
+    def signed_in_at(self, session_id: str) -> datetime | None:
+        """When the person of a session showed who they are: of a device, in the session that approved it. None: there
+        is no such session."""
+        session = self._sessions.get(session_id)
+        return None if session is None else session.signed_in_at
+
     def _demand_not_stopped(self, holder: Holder) -> None:
         if (stopped := self._rights.stopped(holder)) is not None:
             raise Unauthenticated(stopped, cause="suspended")
@@ -176,7 +183,9 @@ class Credentials:
             raise ValueError(f"session {event.session_id} is of nobody who is registered")
         if len(self._sessions) >= self._look_at:
             self._forget_before(event.started_at)
-        self._sessions[event.session_id] = _Session(holder, event.expires_at)
+        by_itself = event.approved_in is None and event.method != "device"
+        signed_in_at = event.started_at if by_itself else self.signed_in_at(event.approved_in or "")
+        self._sessions[event.session_id] = _Session(holder, event.expires_at, signed_in_at=signed_in_at)
 
     def _session_ended(self, event: iam.SessionEnded) -> None:
         if (session := self._sessions.get(event.session_id)) is not None:  # else it was over long ago

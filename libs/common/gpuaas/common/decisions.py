@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
+from gpuaas.common.conditions import Circumstances
 from gpuaas.common.errors import Forbidden, NotFound, Unavailable
 from gpuaas.common.narrowing import Credential, Narrowing
 from gpuaas.common.scopes import Holder, Scope
@@ -27,6 +28,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_US_MAX: Final = 253_402_300_799_000_000
 """The end of the year 9999."""
 _GLOB_CHARACTERS_MAX: Final = 128
+UNMET_MAX: Final = 3
+"""Bindings with an unmet condition that the id of a refusal names; a longer list is cut."""
+_LABEL_MAX: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Principal:
     `tenant_id` is where they are at home (`platform` for people and operators). Behind the token stands an API key or
     a session: one of `key_id` and `session_id` is empty; behind a workload's a trust, and both are. `token_id` is the
     token's own id. `narrowings`: the most that may be done with it; none: all that the principal may. `credential`:
-    where they come from, and who acts with it; None: there are none, and nobody else does.
+    where they come from, and who acts with it; None: there are none, and nobody else does. `about`: for conditions.
     """
 
     id: str
@@ -48,6 +52,7 @@ class Principal:
     expires_at: datetime
     narrowings: tuple[Narrowing, ...] = ()
     credential: Credential | None = None
+    about: Circumstances = field(default=Circumstances())
 
     @property
     def holder(self) -> Holder:
@@ -69,6 +74,8 @@ class Asked:
     `position`: log position of the newest right known when it was asked. `at`: real time. `beyond`: None where the
     permission alone decided; else what was asked for by it and refused: permissions that were to be handed on and are
     not held, or nothing, where a rule of the thing itself was against it. `credential`: as of the principal who asked.
+    `unmet`: bindings that would have given it, had their conditions been met: where from it was asked stands in no
+    decision.
     """
 
     holder: Holder
@@ -78,6 +85,7 @@ class Asked:
     at: datetime
     beyond: tuple[str, ...] | None = None
     credential: Credential | None = None
+    unmet: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The decision's id. It holds the question, so a decision can be explained though nobody keeps it; it proves
@@ -86,12 +94,12 @@ class Asked:
         kind, name = self.holder
         place = (self.scope.tenant_id, self.scope.project_id)
         plain: list[object] = [kind, name, self.permission, *place, self.position, _microseconds(self.at)]
-        beyond = None if self.beyond is None else list(self.beyond[:BEYOND_MAX])
-        if self.credential is not None:
-            plain += [beyond, self.credential.plain()]
-        elif beyond is not None:
-            plain.append(beyond)
-        return ID_PREFIX + _written(plain)
+        more: list[object] = [None if self.beyond is None else list(self.beyond[:BEYOND_MAX])]
+        more.append(None if self.credential is None else self.credential.plain())
+        more.append(list(self.unmet[:UNMET_MAX]) or None)
+        while more and more[-1] is None:
+            more.pop()
+        return ID_PREFIX + _written([*plain, *more])
 
     @classmethod
     def read(cls, decision_id: str) -> Self:
@@ -112,7 +120,8 @@ class Asked:
                 *more,
             ] if kind in KINDS and 0 <= at_us < _AT_US_MAX and 0 <= position < 2**63:
                 scope, at = Scope(tenant_id, project_id), _EPOCH + timedelta(microseconds=at_us)
-                return cls((kind, name), permission, scope, position, at, _beyond(more[:1]), _credential(more[1:]))
+                beyond, credential, unmet = _beyond(more[:1]), _credential(more[1:2]), _unmet(more[2:])
+                return cls((kind, name), permission, scope, position, at, beyond, credential, unmet)
         raise ValueError(_NO_ID)
 
 
@@ -182,10 +191,21 @@ def _beyond(more: list[object]) -> tuple[str, ...] | None:
 
 def _credential(more: list[object]) -> Credential | None:
     match more:
-        case []:
+        case [] | [None]:
             return None
         case [list(plain)]:
             return Credential.read(plain)
+    raise ValueError(_NO_ID)
+
+
+def _unmet(more: list[object]) -> tuple[str, ...]:
+    match more:
+        case []:
+            return ()
+        case [list(ids)] if 0 < len(ids) <= UNMET_MAX and all(
+            isinstance(each, str) and len(each) <= _LABEL_MAX for each in ids
+        ):
+            return tuple(ids)
     raise ValueError(_NO_ID)
 
 

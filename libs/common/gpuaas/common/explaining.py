@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from gpuaas.common.conditions import Circumstances
 from gpuaas.common.guests import is_for_guests
 from gpuaas.common.limits import Prohibition
 from gpuaas.common.rights import Grant, Rights
@@ -22,6 +23,7 @@ class Reason:
         holder: whom it names: the principal, or a group around it.
         counts: it is one the answer rests on: a binding that gives it, or a limit that takes it.
         why: in words, why it counts or not.
+        on_condition: it would count, were its condition met; the condition in words.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Reason:
     role: str | None
     counts: bool
     why: str
+    on_condition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,18 @@ class Held:
     grant: Grant
 
 
-def explain(rights: Rights, holder: Holder, permission: str, scope: Scope, now: datetime) -> list[Reason]:
+def explain(
+    rights: Rights,
+    holder: Holder,
+    permission: str,
+    scope: Scope,
+    now: datetime,
+    about: Circumstances = Circumstances(),  # noqa: B008  it is a value
+) -> list[Reason]:
     """All that bears on whether `holder` may do `permission` in `scope`: limits first, then every binding over it.
 
     The answer is yes if some binding counts and no limit that is not a binding does. A ceiling takes only from
-    bindings of its tenant, which therefore do not count.
+    bindings of its tenant, which therefore do not count. `about`: what the request brought, for conditions.
     """
     reasons = list(_stops(rights, holder, permission, scope))
     reasons += _separation(rights, holder, permission, scope, now)
@@ -58,7 +68,13 @@ def explain(rights: Rights, holder: Holder, permission: str, scope: Scope, now: 
             gives, why = _verdict(rights, grant, permission, now)
             if gives and not rights.admits(grant, holder, permission, scope, now):
                 gives, why = False, f"tenant {scope.tenant_id} lets no right on the platform count for this"
-            reasons.append(Reason("binding", grant.binding_id, grant.holder, grant.scope, grant.role, gives, why))
+            named = ("binding", grant.binding_id, grant.holder, grant.scope, grant.role)
+            if gives and grant.condition is not None:
+                unmet = grant.unmet(now, about)
+                why = f"{why}, on a condition that is met: {grant.condition.said}" if unmet is None else unmet
+                reasons.append(Reason(*named, unmet is None, why, grant.condition.said))
+            else:
+                reasons.append(Reason(*named, gives, why))
     return reasons
 
 

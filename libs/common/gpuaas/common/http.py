@@ -247,8 +247,6 @@ def permit(
         told: the route itself has the log say that a right from above was used, so it is not counted besides.
     """
 
-    decide = partial(_decide, in_part=in_part)
-
     async def permitted(
         request: Request,
         response: Response,
@@ -258,6 +256,7 @@ def permit(
     ) -> Caller:
         service: Behind = request.app.state.service
         scope = Scope(request.path_params.get("tenant_id"), request.path_params.get("project_id"))
+        decide = partial(_decide, in_part=in_part, address=request.client.host if request.client else None)
         try:
             principal, decision = decide(service.access, authorization, permission, scope)
         except (Unauthenticated, Unavailable) as early:
@@ -307,13 +306,13 @@ async def _wish(request: Request) -> str:
 
 
 def _decide(
-    access: Access, authorization: str | None, permission: str, scope: Scope, *, in_part: bool
+    access: Access, authorization: str | None, permission: str, scope: Scope, *, in_part: bool, address: str | None
 ) -> tuple[Principal, Decision]:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("send `Authorization: Bearer <token>`; a token comes from iam's POST /v1/tokens")
     now = datetime.now(UTC)
-    principal = access.authenticate(token.strip(), now)
+    principal = access.authenticate(token.strip(), now, address)
     check = access.check_in_part if in_part else access.check
     return principal, check(principal, permission, scope, now)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from gpuaas.common.circles import Groups
+from gpuaas.common.conditions import Circumstances, Condition
 from gpuaas.common.duties import Duties
 from gpuaas.common.endings import Endings
 from gpuaas.common.envelope import PLATFORM
@@ -29,6 +30,7 @@ class Grant:
 
     `holder` is whom it names: the principal, or a group it is in. `role` is the name, as `role_key` writes it.
     `receiver`: the tenant that it was shared with; None: it is no share, but a binding of the scope's own.
+    `condition`: on what it counts; None: always.
     """
 
     binding_id: str
@@ -37,9 +39,14 @@ class Grant:
     scope: Scope
     valid_until: datetime | None
     receiver: str | None = None
+    condition: Condition | None = None
 
     def in_force(self, now: datetime) -> bool:
         return self.valid_until is None or now < self.valid_until
+
+    def unmet(self, now: datetime, about: Circumstances) -> str | None:
+        """What of its condition does not hold, as a sentence; None: it is met, or there is none."""
+        return None if self.condition is None else self.condition.unmet(now, about)
 
 
 def role_key(tenant_id: str | None, role: str) -> str:
@@ -80,6 +87,7 @@ class Rights:
             iam.RoleDefined: self._role_defined,
             iam.TenantRoleDefined: self._tenant_role_defined,
             iam.RoleBound: self._role_bound,
+            iam.RoleBoundUnderCondition: self._role_bound_under_condition,
             iam.RoleUnbound: lambda event: self._end(event.binding_id),
             iam.ProjectShareAccepted: self._project_shared,
             iam.ProjectShareEnded: lambda event: self._end(event.share_id),
@@ -214,19 +222,27 @@ class Rights:
                     yield grant
 
     def held(self, holder: Holder, scope: Scope, now: datetime) -> frozenset[str]:
-        """The permission globs that bindings in force name for the principal in `scope`.
+        """The permission globs that bindings in force name for the principal in `scope`, and that it may hand on: what
+        it holds under a condition is not among them.
 
         Ceilings are left out: they bound giver and taker of a right in a tenant alike. Prohibitions are `withheld`.
         """
+        return self._held(holder, scope, now, firmly=True)
+
+    def held_at_times(self, holder: Holder, scope: Scope, now: datetime) -> frozenset[str]:
+        """As `held`, with what it holds under conditions."""
+        return self._held(holder, scope, now, firmly=False)
+
+    def _held(self, holder: Holder, scope: Scope, now: datetime, *, firmly: bool) -> frozenset[str]:
         return frozenset(
             permission
             for grant in self.grants_over(holder, scope)
-            if self.stands(grant, now)
+            if self.stands(grant, now) and not (firmly and grant.condition is not None)
             for permission in self.roles[grant.role].permissions
         )
 
     def gives(self, grant: Grant, permission: str, now: datetime) -> bool:
-        """Whether the binding permits it at `now`, below the ceiling of its tenant."""
+        """Whether the binding permits it at `now`, below the ceiling of its tenant, where its condition is met."""
         return (
             self.roles[grant.role].permits(permission)
             and self.stands(grant, now)
@@ -250,7 +266,7 @@ class Rights:
         """Id of a rule that keeps `permission` apart from something else that the principal holds; None: none does."""
         if not self.duties.rules:
             return None
-        return self.duties.broken_by(permission, scope, lambda: self.held(holder, scope, now))
+        return self.duties.broken_by(permission, scope, lambda: self.held_at_times(holder, scope, now))
 
     def separated_at(self, holder: Holder, permission: str, now: datetime) -> set[Scope]:
         """Where `separated` begins to forbid it: what holds in one of these places holds in all below."""
@@ -366,11 +382,19 @@ class Rights:
     def _role_bound_to_group(self, event: iam.RoleBoundToGroup) -> None:
         self._bind(("group", event.group_id), event)
 
-    def _bind(self, holder: Holder, event: iam.RoleBound | iam.RoleBoundToGroup) -> None:
+    def _role_bound_under_condition(self, event: iam.RoleBoundUnderCondition) -> None:
+        self._bind((event.holder_kind, event.holder_id), event, Condition.of(event.condition))
+
+    def _bind(
+        self,
+        holder: Holder,
+        event: iam.RoleBound | iam.RoleBoundToGroup | iam.RoleBoundUnderCondition,
+        condition: Condition | None = None,
+    ) -> None:
         scope, role = Scope(event.tenant_id, event.project_id), role_key(event.role_tenant_id, event.role)
         if event.role_tenant_id not in (None, event.tenant_id):
             raise ValueError(f"role {role} is not defined there")
-        self._hold(Grant(event.binding_id, holder, role, scope, event.valid_until))
+        self._hold(Grant(event.binding_id, holder, role, scope, event.valid_until, condition=condition))
 
     def _project_shared(self, event: iam.ProjectShareAccepted) -> None:
         holder, receiver = (event.principal_kind, event.principal_id), event.receiver_tenant_id

@@ -61,6 +61,9 @@ SigningAlgorithm = Literal["Ed25519"]
 SupportPolicy = Literal["open", "sessions", "refused"]
 """How a tenant lets people of the platform at its own things."""
 
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+"""A day of the week."""
+
 
 class AccessUse(Part):
     """Uses of one kind."""
@@ -79,6 +82,39 @@ class AccessUse(Part):
 
     count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
     """How often."""
+
+
+class Hours(Part):
+    """A time of the week, in a named time zone with its summer time."""
+
+    time_zone: Annotated[str, Field(min_length=1, max_length=64)]
+    """Its name in the IANA time zone database."""
+
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1, max_length=7)]
+    """The days on which it begins."""
+
+    begins: Annotated[str, Field(min_length=5, max_length=5, pattern=r"^[0-2][0-9]:[0-5][0-9]$")]
+    """The first minute of it, HH:MM."""
+
+    ends: Annotated[str, Field(min_length=5, max_length=5, pattern=r"^[0-2][0-9]:[0-5][0-9]$")]
+    """The first minute after it, HH:MM, at most 24:00; before `begins` it is on the next day."""
+
+
+class BindingCondition(Part):
+    """On what a binding counts; all that is named must hold, and what a service cannot evaluate does
+    not.
+    """
+
+    networks: Annotated[tuple[Annotated[str, Field(min_length=3, max_length=49)], ...], Field(min_length=1, max_length=32)] | None = None
+    """Networks (CIDR) of which the request must come from one."""
+
+    hours: Hours | None = None
+    """The time of the week in which it counts."""
+
+    signed_in_within_s: Annotated[int, Field(strict=True, ge=60, le=86400)] | None = None
+    """The most seconds since the person behind the request showed who they are; a program's key never
+    did.
+    """
 
 
 class Refusal(Part):
@@ -351,6 +387,49 @@ class RoleBoundToGroup(Event):
 
     role_tenant_id: Label | None = None
     """The tenant whose own role it is; absent: a role of the platform's."""
+
+
+class RoleBoundUnderCondition(Event):
+    """Role bound under a condition. A principal or group holds a role in a scope from now on, wherever
+    a condition is met. A reader that does not know this event gives nothing by it: it is an event
+    of its own, and no field beside `role-bound`, so that nobody overlooks the condition. What is
+    held under a condition is not handed on.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.role-bound-under-condition.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "binding"
+    SCHEMA: ClassVar[str] = "iam/role-bound-under-condition.v1.json"
+
+    binding_id: Label
+    """The binding's id; the later end of this binding names it."""
+
+    holder_kind: HolderKind
+    """What holds the role."""
+
+    holder_id: Label
+    """Who holds it."""
+
+    role: Label
+    """The role's name; always its newest version."""
+
+    role_tenant_id: Label | None = None
+    """The tenant whose own role it is; absent: a role of the platform's."""
+
+    tenant_id: Label | None = None
+    """The tenant the binding is limited to; absent: the whole platform."""
+
+    project_id: Label | None = None
+    """The project the binding is limited to (with `tenant_id`); absent: the whole tenant."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why it was granted, for the people who review access."""
+
+    valid_until: Moment | None = None
+    """The first instant at which the binding no longer counts; absent: until it is unbound."""
+
+    condition: BindingCondition
+    """On what it counts."""
 
 
 class RoleUnbound(Event):
@@ -1623,6 +1702,7 @@ EVENTS: tuple[type[Event], ...] = (
     ApiKeyUsed,
     RoleBound,
     RoleBoundToGroup,
+    RoleBoundUnderCondition,
     RoleUnbound,
     DirectoryGroupDescribed,
     DirectoryGroupRemoved,

@@ -136,6 +136,23 @@ class Identity:
         self.say(event, tenant_id or PLATFORM, binding_id)
         return binding_id
 
+    def bind_on(
+        self, principal_id: str, role: str, condition: iam.BindingCondition, tenant_id: str, *, kind: Kind = "user"
+    ) -> str:
+        """The principal holds the role in the tenant on a condition; the binding's id."""
+        binding_id = new_id()
+        event = iam.RoleBoundUnderCondition(
+            binding_id=binding_id,
+            holder_kind=kind,
+            holder_id=principal_id,
+            role=role,
+            tenant_id=tenant_id,
+            reason="a test",
+            condition=condition,
+        )
+        self.say(event, tenant_id, binding_id)
+        return binding_id
+
     def share(
         self,
         receiver: str,
