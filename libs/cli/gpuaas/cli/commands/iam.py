@@ -182,7 +182,8 @@ def what_can(
 def bindings(tenant: str | None, project: str | None, json_: bool) -> None:
     """Who holds which role there."""
     columns = {"binding": "binding_id", "kind": "principal_kind", "id": "principal_id", "role": "role"}
-    listed("Bindings", at(tenant, project, "bindings"), columns | {"until": "valid_until"}, json_)
+    columns |= {"until": "valid_until", "on condition": "condition"}
+    listed("Bindings", at(tenant, project, "bindings"), columns, json_)
 
 
 @command.command()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Final
 
 import click
+from gpuaas.cli.conditions import on_condition
 from gpuaas.cli.here import open_suite, tenant_path
 from gpuaas.cli.levels import Told, at, at_project, at_tenant, get, listed, post
 from gpuaas.cli.output import as_json, finish, print_json, print_table
@@ -49,6 +50,7 @@ def define_role(role: str, permissions: tuple[str, ...], description: str, tenan
 @at_project
 @click.option("--own", is_flag=True, help="ROLE is one of the tenant's own.")
 @click.option("--until", help="When it ends by itself (RFC 3339).")
+@on_condition
 @_why
 @as_json
 def bind(
@@ -59,13 +61,15 @@ def bind(
     project: str | None,
     own: bool,
     until: str | None,
+    condition: dict[str, Any],
     reason: str,
     json_: bool,
 ) -> None:
-    """Give somebody ROLE there."""
-    body = {"principal_kind": kind, "principal_id": principal_id, "role": role, "reason": reason}
+    """Give somebody ROLE there, always or on a condition: all that is named must hold."""
+    body: dict[str, Any] = {"principal_kind": kind, "principal_id": principal_id, "role": role, "reason": reason}
     body |= {"role_tenant_id": tenant} if own and tenant else {}
     body |= {"valid_until": until} if until else {}
+    body |= {"condition": condition} if condition else {}
     told = post(at(tenant, project, "bindings"), body)
     _said(told, f"binding {told['id']} stands", json_)
 

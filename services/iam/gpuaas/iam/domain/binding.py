@@ -12,7 +12,7 @@ from typing import Final, Literal
 from gpuaas.common.decider import Decider
 from gpuaas.common.errors import Invalid, NotFound, Rejected, Unreadable
 from gpuaas.common.events import Event, Vocabulary
-from gpuaas.contracts.iam import RoleBound, RoleBoundToGroup, RoleUnbound
+from gpuaas.contracts.iam import BindingCondition, RoleBound, RoleBoundToGroup, RoleBoundUnderCondition, RoleUnbound
 from gpuaas.iam.domain.names import REASON_MAX, identifier, written
 from gpuaas.iam.domain.permissions import demand_held
 
@@ -21,7 +21,7 @@ from gpuaas.iam.domain.permissions import demand_held
 class BindRole:
     """`role_permissions`: what the role permits today; `held`: the globs the granter holds in that scope;
     `withheld`: those prohibited to the granter there. `role_tenant_id`: the tenant whose own role it is.
-    `joins`: rules whose duties would come together in the taker."""
+    `joins`: rules whose duties would come together in the taker. `condition`: on what it counts; None: always."""
 
     binding_id: str
     principal_id: str
@@ -37,6 +37,7 @@ class BindRole:
     withheld: frozenset[str] = frozenset()
     role_tenant_id: str | None = None
     joins: tuple[str, ...] = ()
+    condition: BindingCondition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def decide(command: BindingCommand, binding: Binding) -> list[Event]:
             raise Rejected("a binding with that id was made before; make another one")
 
 
-def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup:
+def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup | RoleBoundUnderCondition:
     if ask.project_id is not None and ask.tenant_id is None:
         raise Invalid("a project is always named with its tenant", field="tenant_id")
     if ask.valid_until is not None and ask.valid_until <= ask.asked_at:
@@ -98,6 +99,19 @@ def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup:
             f"this would bring together duties that are kept apart (rule {ask.joins[0]}); end the other first"
         )
     reason = written(ask.reason, "reason", REASON_MAX)
+    if ask.condition is not None:
+        return RoleBoundUnderCondition(
+            binding_id=identifier(ask.binding_id, "binding id"),
+            holder_kind=ask.principal_kind,
+            holder_id=ask.principal_id,
+            role=ask.role,
+            role_tenant_id=ask.role_tenant_id,
+            tenant_id=ask.tenant_id,
+            project_id=ask.project_id,
+            reason=reason,
+            valid_until=ask.valid_until,
+            condition=ask.condition,
+        )
     if ask.principal_kind == "group":
         return RoleBoundToGroup(
             binding_id=identifier(ask.binding_id, "binding id"),
@@ -124,7 +138,7 @@ def _bound(ask: BindRole) -> RoleBound | RoleBoundToGroup:
 
 def evolve(binding: Binding, event: Event) -> Binding:
     match event:
-        case (RoleBound() | RoleBoundToGroup()) as bound:
+        case (RoleBound() | RoleBoundToGroup() | RoleBoundUnderCondition()) as bound:
             return Bound(binding_id=bound.binding_id, project_id=bound.project_id)
         case RoleUnbound() as unbound:
             return Unbound(binding_id=unbound.binding_id)
@@ -133,4 +147,4 @@ def evolve(binding: Binding, event: Event) -> Binding:
 
 
 BINDING: Final[Decider[Binding, BindingCommand]] = Decider(initial=Unknown(), decide=decide, evolve=evolve)
-VOCABULARY: Final = Vocabulary(RoleBound, RoleBoundToGroup, RoleUnbound)
+VOCABULARY: Final = Vocabulary(RoleBound, RoleBoundToGroup, RoleBoundUnderCondition, RoleUnbound)

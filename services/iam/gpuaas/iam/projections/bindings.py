@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import Fact
@@ -11,11 +11,12 @@ from gpuaas.common.errors import Unreadable
 from gpuaas.common.projections import Database, Projection, Record, insert
 from gpuaas.common.reaching import scopes_where
 from gpuaas.common.tables import Rows
-from gpuaas.contracts.iam import RoleBound, RoleBoundToGroup, RoleUnbound
+from gpuaas.contracts.iam import RoleBound, RoleBoundToGroup, RoleBoundUnderCondition, RoleUnbound
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, select, true
+from sqlalchemy.dialects.postgresql import JSONB
 
-BINDINGS_V2 = Table(
-    "bindings_v2",
+BINDINGS_V3 = Table(
+    "bindings_v3",
     MetaData(),
     Column("binding_id", Text, primary_key=True),
     Column("tenant_id", Text),
@@ -28,13 +29,15 @@ BINDINGS_V2 = Table(
     Column("bound_at", DateTime(timezone=True), nullable=False),
     Column("bound_by", Text, nullable=False),
     Column("valid_until", DateTime(timezone=True)),
+    Column("condition", JSONB),
     Column("ended_at", DateTime(timezone=True)),
     Column("end_reason", Text),
 )
-Index("bindings_v2_scope", BINDINGS_V2.c.tenant_id, BINDINGS_V2.c.binding_id)
+Index("bindings_v3_scope", BINDINGS_V3.c.tenant_id, BINDINGS_V3.c.binding_id)
 
+Bound = RoleBound | RoleBoundToGroup | RoleBoundUnderCondition
 _END: Final = """
-UPDATE bindings_v2 AS b SET ended_at = e.at, end_reason = e.reason
+UPDATE bindings_v3 AS b SET ended_at = e.at, end_reason = e.reason
 FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS e (binding_id, at, reason)
 WHERE b.binding_id = e.binding_id"""
 
@@ -43,17 +46,17 @@ class Bindings(Projection):
     """One row per binding that was ever made."""
 
     answer = "bindings"
-    version = 2
-    reads = (RoleBound, RoleBoundToGroup, RoleUnbound)
-    tables = (BINDINGS_V2,)
+    version = 3
+    reads = (RoleBound, RoleBoundToGroup, RoleBoundUnderCondition, RoleUnbound)
+    tables = (BINDINGS_V3,)
 
     async def fold(self, rows: Rows, facts: Sequence[Fact]) -> None:
         """Beginnings before ends: within one batch a binding's end always comes after its beginning."""
-        bound = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleBound | RoleBoundToGroup)]
+        bound = [(fact, fact.event) for fact in facts if isinstance(fact.event, Bound)]
         ended = [(fact, fact.event) for fact in facts if isinstance(fact.event, RoleUnbound)]
         await insert(
             rows,
-            BINDINGS_V2,
+            BINDINGS_V3,
             [
                 {
                     "binding_id": event.binding_id,
@@ -66,6 +69,7 @@ class Bindings(Projection):
                     "bound_at": fact.time,
                     "bound_by": fact.envelope.actor,
                     "valid_until": event.valid_until,
+                    "condition": _condition(event),
                 }
                 for fact, event in bound
             ],
@@ -81,9 +85,9 @@ class Bindings(Projection):
     ) -> list[Record]:
         """At most `count` bindings not ended, by id, after `after`: of the platform (no tenant), or as far as `reach`
         goes of the tenant's."""
-        at = BINDINGS_V2.c
+        at = BINDINGS_V3.c
         query = (
-            select(BINDINGS_V2)
+            select(BINDINGS_V3)
             .where(
                 at.tenant_id.is_(None) if tenant_id is None else at.tenant_id == tenant_id,
                 true() if tenant_id is None else scopes_where(reach, at.tenant_id, at.project_id),
@@ -96,7 +100,15 @@ class Bindings(Projection):
         return await database.fetch(query)
 
 
-def _holder(event: RoleBound | RoleBoundToGroup) -> dict[str, str]:
+def _condition(event: Bound) -> dict[str, Any] | None:
+    if not isinstance(event, RoleBoundUnderCondition):
+        return None
+    return event.condition.model_dump(mode="json", exclude_none=True)
+
+
+def _holder(event: Bound) -> dict[str, str]:
+    if isinstance(event, RoleBoundUnderCondition):
+        return {"principal_kind": event.holder_kind, "principal_id": event.holder_id}
     if isinstance(event, RoleBoundToGroup):
         return {"principal_kind": "group", "principal_id": event.group_id}
     return {"principal_kind": event.principal_kind, "principal_id": event.principal_id}

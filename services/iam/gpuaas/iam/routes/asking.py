@@ -57,7 +57,8 @@ async def signed_in(
 ) -> Principal:
     """Dependency: who asks, for questions about themselves; they need no permission, and get only their own answer."""
     service: Service = request.app.state.service
-    principal = service.access.authenticate(bearer(authorization), datetime.now(UTC))
+    address = request.client.host if request.client else None
+    principal = service.access.authenticate(bearer(authorization), datetime.now(UTC), address)
     if at_least is not None and service.access.position < at_least:
         await service.access_reader.reached(at_least, service.settings.ready_timeout_s)
     return principal

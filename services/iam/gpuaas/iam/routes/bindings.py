@@ -14,6 +14,7 @@ from gpuaas.iam.domain.role import DefineRole
 from gpuaas.iam.entities import BINDING, ROLE
 from gpuaas.iam.parts import BINDINGS, ROLES, Parts
 from gpuaas.iam.routes.asking import LEVELS, Paged, SignedIn
+from gpuaas.iam.routes.conditions import NewCondition
 from pydantic import AwareDatetime, Field
 
 
@@ -28,6 +29,7 @@ class NewBinding(Body):
     )
     reason: str = Field(description="Why, for the people who review access.", max_length=1_000)
     valid_until: AwareDatetime | None = Field(default=None, description="When it ends by itself (real time).")
+    condition: NewCondition | None = Field(default=None, description="On what it counts; without: always.")
 
 
 class EndOfBinding(Body):
@@ -83,7 +85,7 @@ class Bindings:
             principal_kind=body.principal_kind,
             role=body.role,
             role_tenant_id=body.role_tenant_id,
-            joins=rights.duties.joined_by(scope, rights.held(taker, scope, now), role.permissions),
+            joins=rights.duties.joined_by(scope, rights.held_at_times(taker, scope, now), role.permissions),
             role_permissions=role.permissions,
             held=self._parts.access.held(caller.principal, scope, now),
             tenant_id=scope.tenant_id,
@@ -92,6 +94,7 @@ class Bindings:
             asked_at=now,
             valid_until=body.valid_until,
             withheld=rights.withheld(caller.principal.holder, scope, now),
+            condition=None if body.condition is None else body.condition.checked(),
         )
         outcome = await self._parts.commands.execute(
             BINDING, scope.tenant_id or PLATFORM, binding_id, command, caller.cause(), fresh=True

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path
 from gpuaas.common.access import Access, Decision, Principal, Scope
+from gpuaas.common.conditions import Circumstances
 from gpuaas.common.decisions import CAUSES, ID_CHARACTERS_MAX, NOT_BELIEVED_PREFIX, Asked, NotBelieved
 from gpuaas.common.errors import Invalid, NotFound
 from gpuaas.common.explaining import explain, who_can
@@ -58,7 +59,10 @@ class Decisions:
         subject = replace(
             who, id=asked.holder[1], kind=kind_of(asked.holder[0]), narrowings=layers, credential=credential
         )
-        again = replace(access.check(subject, asked.permission, asked.scope, asked.at), asked=asked)
+        # Where from it was asked stands in no decision: it says itself which conditions were not met.
+        then = replace(subject, about=Circumstances(judged=not asked.unmet))
+        again = replace(access.check(then, asked.permission, asked.scope, asked.at), asked=asked)
+        subject = subject if asked.holder == who.holder else replace(subject, about=Circumstances())
         now = self._parts.access.check(subject, asked.permission, asked.scope, self._parts.clock.now())
         return {
             "decision_id": decision_id,
@@ -138,7 +142,8 @@ class Decisions:
             return []
         asked = again.asked
         told = []
-        for each in explain(access.rights, asked.holder, asked.permission, asked.scope, asked.at):
+        then = Circumstances(judged=not asked.unmet)
+        for each in explain(access.rights, asked.holder, asked.permission, asked.scope, asked.at, then):
             own = asked.holder == who.holder and each.holder == who.holder
             open_to = own or each.kind == "suspension" or self._reads(who, each.scope)
             named = {"id": each.id, "role": each.role, "scope": str(each.scope)} if open_to else {}

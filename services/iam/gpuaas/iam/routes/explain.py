@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -58,6 +59,7 @@ class Explain:
         known = access.rights.exists(caller.scope)
         return {
             "allowed": known and allows(reasons),
+            "allowed_on_condition": known and allows([_as_if_met(each) for each in reasons]),
             "permission": permission,
             "principal": {"kind": principal_kind, "id": principal_id},
             "position": access.position,
@@ -145,6 +147,7 @@ class Explain:
             "role": reason.role,
             "counts": reason.counts,
             "why": reason.why,
+            "on_condition": reason.on_condition,
         }
 
     def _held(self, caller: Caller, held: Held) -> dict[str, Any]:
@@ -160,7 +163,12 @@ class Explain:
             "scope": _scope(grant.scope),
             "through": {"kind": grant.holder[0], "id": grant.holder[1]},
             "valid_until": grant.valid_until,
+            "on_condition": None if grant.condition is None else grant.condition.said,
         }
+
+
+def _as_if_met(reason: Reason) -> Reason:
+    return reason if reason.on_condition is None else replace(reason, counts=True)
 
 
 def _reads(access: Access, who: Principal, level: Scope, scope: Scope, parts: Parts) -> bool:

@@ -54,6 +54,9 @@ class Rights:
                     "role": grant.role,
                     "scope": _scope(grant.scope),
                     "valid_until": grant.valid_until,
+                    "shared_with": grant.receiver,
+                    "on_condition": None if grant.condition is None else grant.condition.said,
+                    "unmet": grant.unmet(now, who.about),
                     "permissions": list(rights.roles[grant.role].permissions),
                 }
                 for grant in held

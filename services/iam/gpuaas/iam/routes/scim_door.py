@@ -92,7 +92,7 @@ def directory_permit(parts: Parts, tokens: Tokens, permission: str) -> Callable[
         if shown.startswith(PREFIX):
             principal = await _of_key(access, tokens, request, shown)
         else:
-            principal = access.authenticate(shown, now)
+            principal = access.authenticate(shown, now, request.client.host if request.client else None)
         scope = Scope(tenant_id)
         decision = access.check(principal, permission, scope, now)
         request.state.asked = principal, decision

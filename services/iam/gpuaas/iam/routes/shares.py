@@ -200,7 +200,7 @@ class Shares:
             receiver_tenant_id=tenant_id,
             is_theirs=_is_of(rights, holder, tenant_id, self._parts),
             missing=tuple(beyond(rights.held(giver, scope, now), wanted, rights.withheld(giver, scope, now))),
-            joins=rights.duties.joined_by(scope, rights.held(holder, scope, now), wanted),
+            joins=rights.duties.joined_by(scope, rights.held_at_times(holder, scope, now), wanted),
             asked_at=now,
         )
 
