@@ -366,6 +366,9 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
             role="viewer",
             reason="for a test",
         ),
+        "invitation_id": await made(
+            "iam", f"{home}/invitations", email="theirs@example.com", role="viewer", reason="for a test"
+        ),
         "rule_id": await made("iam", f"{home}/duty-rules", one=["a.b.c"], other=["d.e.f"], reason="for a test"),
         "support_session_id": await made("iam", f"{home}/support-sessions", ticket="t", reason="for a test"),
         "allocation_id": await made("allocations", allocations, **asked),

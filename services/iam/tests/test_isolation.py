@@ -21,6 +21,8 @@ BODIES: dict[str, Any] = {
     "POST /unnest": {"parent_id": NOBODYS, "reason": "x"},
     "POST /prohibitions": {"holder_kind": "user", "holder_id": NOBODYS, "permissions": ["a.b.c"], "reason": "x"},
     "POST /lift": {"reason": "x"},
+    "POST /invitations": {"email": "x@example.com", "role": "viewer", "reason": "x"},
+    "POST /withdraw": {"reason": "x"},
     "POST /accept": {"reason": "x"},
     "POST /shares": {
         "receiver_tenant_id": "other",
@@ -53,6 +55,7 @@ def at(path: str, tenant: str, project: str, **ids: str) -> str:
         "group_id": NOBODYS,
         "prohibition_id": NOBODYS,
         "share_id": NOBODYS,
+        "invitation_id": NOBODYS,
     } | ids
     for name, value in names.items():
         path = path.replace("{" + name + "}", value)

@@ -33,7 +33,7 @@ their verified e-mail address.
 """
 
 OfferEnd = Literal["withdrawn", "declined"]
-"""How an offer ended that was not accepted: its owner took it back, or its receiver did not want it."""
+"""How an offer ended that was not accepted: who made it took it back, or who got it did not want it."""
 
 Origin = Literal["registered", "ordered", "provisioned"]
 """`registered`: the person was registered by signing in; `ordered`: somebody who may linked it;
@@ -824,6 +824,104 @@ class IdentityProviderRemoved(Event):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why, for the people who review access."""
+
+
+class InvitationAccepted(Event):
+    """Invitation accepted. The invited person accepted; the binding is made in the same batch. The
+    token is used up.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.invitation-accepted.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "invitation"
+    SCHEMA: ClassVar[str] = "iam/invitation-accepted.v1.json"
+
+    invitation_id: Label
+    """The invitation."""
+
+    user_id: Label
+    """Who accepted."""
+
+    binding_id: Label
+    """The binding that was made."""
+
+
+class InvitationClosed(Event):
+    """Invitation closed. An invitation can no longer be accepted. The end of its time is not said."""
+
+    TYPE: ClassVar[str] = "gpuaas.iam.invitation-closed.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "invitation"
+    SCHEMA: ClassVar[str] = "iam/invitation-closed.v1.json"
+
+    invitation_id: Label
+    """The invitation."""
+
+    outcome: OfferEnd
+    """How it ended."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+
+class InvitationSent(Event):
+    """Invitation sent. Somebody is invited by an e-mail address to hold a role. It gives nothing until
+    the person with that address, signed in, accepts it with the token.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.invitation-sent.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "invitation"
+    SCHEMA: ClassVar[str] = "iam/invitation-sent.v1.json"
+    PERSONAL: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "email": "sealed@sealed.invalid",
+        }
+    )
+    DATA_SUBJECT: ClassVar[str] = "invitation_id"
+
+    invitation_id: Label
+    """The invitation; the key that seals its address is its own."""
+
+    email: Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s]{1,189}$")]
+    """The address that it was made out to, in the one spelling that addresses are compared in."""
+
+    role: Label
+    """The role that it gives; at the acceptance its newest version."""
+
+    role_tenant_id: Label | None = None
+    """The tenant whose own role it is; absent: a role of the platform's."""
+
+    tenant_id: Label | None = None
+    """The tenant the role is limited to; absent: the whole platform."""
+
+    project_id: Label | None = None
+    """The project the role is limited to (with `tenant_id`); absent: the whole tenant."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the people who review access."""
+
+    invited_by_kind: PrincipalKind
+    """Whether a person or a program invited."""
+
+    invited_by_id: Label
+    """Who invited; at the acceptance they must still hold what it gives."""
+
+    token_sha256: Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the token, 64 hex digits. Who has the token and the address may answer, once; the
+    token itself is in no event.
+    """
+
+    address_sha256: Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the token and the address together, 64 hex digits: tells whether an address is the
+    one, and nothing to who has no token.
+    """
+
+    expires_at: Moment
+    """The first instant at which it can no longer be accepted (real time)."""
+
+    binding_valid_until: Moment | None = None
+    """When the binding that it makes ends by itself (real time); absent: until it is unbound."""
 
 
 class PasswordCodeIssued(Event):
@@ -1719,6 +1817,9 @@ EVENTS: tuple[type[Event], ...] = (
     IdentityUnlinked,
     IdentityProviderConfigured,
     IdentityProviderRemoved,
+    InvitationAccepted,
+    InvitationClosed,
+    InvitationSent,
     PasswordCodeIssued,
     PasswordSet,
     PrincipalResumed,

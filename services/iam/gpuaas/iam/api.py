@@ -14,6 +14,7 @@ from gpuaas.iam.routes.explain import Explain
 from gpuaas.iam.routes.grants import Grants
 from gpuaas.iam.routes.groups import Groups
 from gpuaas.iam.routes.identity_providers import IdentityProviders
+from gpuaas.iam.routes.invitations import Invitations
 from gpuaas.iam.routes.keys import Keys
 from gpuaas.iam.routes.limits import Limits
 from gpuaas.iam.routes.passwords import Passwords
@@ -41,7 +42,7 @@ def router(parts: Parts) -> APIRouter:
     devices, provided = Devices(parts), ProviderSignIn(parts)
     for known in (devices, provided, Grants(parts, devices, provided)):
         known.open(opened)
-    rights = (Rights, Bindings, TenantRoles, Groups, Limits, Duties, Shares)
+    rights = (Rights, Bindings, TenantRoles, Groups, Limits, Duties, Shares, Invitations)
     lives = (Tenancy, Principals, Keys, Suspensions, Endings, Support)
     for door in (*rights, *lives):
         door(parts).open(opened)

@@ -18,6 +18,7 @@ from gpuaas.iam.domain import (
     group_tree,
     identity,
     identity_provider,
+    invitation,
     password,
     principal,
     prohibition,
@@ -60,6 +61,7 @@ SUPPORT_POLICY: Final = Entity(SERVICE, "support-policy", support.POLICY, suppor
 SESSION: Final = Entity(SERVICE, "session", session.SESSION, session.VOCABULARY)
 PASSWORD: Final = Entity(SERVICE, "password", password.PASSWORD, password.VOCABULARY)
 SIGN_IN_FAILURE: Final = Entity(SERVICE, "sign-in-failure", sign_in_failure.SIGN_IN_FAILURE, sign_in_failure.VOCABULARY)
+INVITATION: Final = Entity(SERVICE, "invitation", invitation.INVITATION, invitation.VOCABULARY)
 IDENTITY: Final = Entity(SERVICE, "identity", identity.IDENTITY, identity.VOCABULARY)
 PROVIDER: Final = Entity(SERVICE, "identity-provider", identity_provider.PROVIDER, identity_provider.VOCABULARY)
 DIRECTORY_USER: Final = Entity(SERVICE, "directory-user", directory.DIRECTORY_USER, directory.USER_VOCABULARY)

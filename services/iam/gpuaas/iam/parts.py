@@ -9,6 +9,7 @@ from typing import Any, Final
 from gpuaas.common.access import Access
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Commands, Outcome
+from gpuaas.common.enforcing import AccessReader
 from gpuaas.common.errors import Unavailable
 from gpuaas.common.http import Accepted, Caller
 from gpuaas.common.log import EventLog
@@ -26,6 +27,7 @@ from gpuaas.iam.projections.api_keys import ApiKeys
 from gpuaas.iam.projections.bindings import Bindings
 from gpuaas.iam.projections.directory import Directory
 from gpuaas.iam.projections.groups import Groups
+from gpuaas.iam.projections.invitations import Invitations
 from gpuaas.iam.projections.principals import Principals
 from gpuaas.iam.projections.project_shares import ProjectShares
 from gpuaas.iam.projections.projects import Projects
@@ -51,6 +53,7 @@ SESSIONS: Final = Sessions()
 PROVIDERS: Final = IdentityProviders()
 IDENTITIES: Final = Identities()
 DIRECTORY: Final = Directory()
+INVITATIONS: Final = Invitations()
 PROJECTIONS: Final = (
     TENANTS,
     PROJECTS,
@@ -65,6 +68,7 @@ PROJECTIONS: Final = (
     PROVIDERS,
     IDENTITIES,
     DIRECTORY,
+    INVITATIONS,
 )
 
 
@@ -77,7 +81,7 @@ class Parts:
     database: Database
     access: Access
     log: EventLog
-    access_reader: Reader
+    access_reader: AccessReader
     api_keys_reader: Reader
     principals_reader: Reader
     directory_reader: Reader

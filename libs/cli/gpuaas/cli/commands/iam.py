@@ -219,8 +219,9 @@ def explain(decision_id: str, json_: bool) -> None:
     print_table(title, ["what", "role", "where", "counts", "why"], rows, "; ".join(notes))
 
 
-from gpuaas.cli.commands import iam_keys, iam_providers, iam_sharing  # noqa: E402  the group is whole before others join it
+from gpuaas.cli.commands import iam_inviting, iam_keys, iam_providers, iam_sharing  # noqa: E402  whole before others join
 
 iam_keys.join(command)
 iam_providers.join(command)
 iam_sharing.join(command)
+iam_inviting.join(command)

@@ -32,6 +32,7 @@ _PROJECT_ADMIN: Final = (
     "allocations.reservation.*",
     "iam.service-account.*",
     "iam.binding.*",
+    "iam.invitation.*",
     "iam.key.*",
     "iam.role.read",
     "iam.tenant-role.read",
