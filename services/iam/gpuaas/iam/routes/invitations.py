@@ -125,7 +125,7 @@ class Invitations:
             token=token,
             expires_at=now + timedelta(days=body.days),
             role_permissions=role.permissions,
-            held=rights.held(caller.principal.holder, scope, now),
+            held=self._parts.access.held(caller.principal, scope, now),
             withheld=rights.withheld(caller.principal.holder, scope, now),
             waiting=await INVITATIONS.waiting(self._parts.database, home, now),
             asked_at=now,

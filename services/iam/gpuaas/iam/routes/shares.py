@@ -103,7 +103,7 @@ class Shares:
             reason=body.reason,
             offered_by=(caller.principal.kind, caller.principal.id),
             role_permissions=role.permissions,
-            held=rights.held(caller.principal.holder, scope, now),
+            held=self._parts.access.held(caller.principal, scope, now),
             withheld=rights.withheld(caller.principal.holder, scope, now),
             not_for_guests=tuple(beyond_guests(role.permissions)),
             others=await PROJECT_SHARES.going_on(self._parts.database, tenant_id, project_id),
