@@ -40,7 +40,7 @@ def knowing(identity: Identity) -> Access:
 
 def mira(address: str | None = None, signed_in_at: datetime | None = None) -> Principal:
     about = Circumstances(address, signed_in_at)
-    return Principal("mira", "user", "platform", "", "s", "t", MONDAY + timedelta(minutes=5), about)
+    return Principal("mira", "user", "platform", "", "s", "t", MONDAY + timedelta(minutes=5), about=about)
 
 
 def unmet(condition: iam.BindingCondition, at: datetime = MONDAY, **about: object) -> str | None:
@@ -164,5 +164,5 @@ GLOB, LABEL = st.from_regex(r"[a-z*]{1,9}", fullmatch=True), st.from_regex(r"[a-
 @given(st.none() | st.lists(GLOB, max_size=3), st.lists(LABEL, max_size=3))
 def test_the_id_of_a_decision_is_read_as_written(beyond: list[str] | None, ids: list[str]) -> None:
     given_up = None if beyond is None else tuple(beyond)
-    asked = Asked(("user", "u"), READ, VISION, 7, MONDAY, given_up, tuple(ids))
+    asked = Asked(("user", "u"), READ, VISION, 7, MONDAY, given_up, unmet=tuple(ids))
     assert Asked.read(str(asked)) == asked
