@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, get_args
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.adapters.quoter import QUOTE
-from gpuaas.allocations.domain.allocation import Active, Allocation, Unknown
-from gpuaas.allocations.domain.asking import LEASE_S_MAX
+from gpuaas.allocations.domain.allocation import Active, Allocation, Unknown, gpu_count
+from gpuaas.allocations.domain.asking import CHOICES_MAX, LEASE_S_MAX
 from gpuaas.allocations.domain.booking import ExtendClaim
 from gpuaas.allocations.domain.orders import ReleaseAllocation, RenewLease, RequestAllocation
 from gpuaas.allocations.domain.reservation import Standing
@@ -24,7 +24,7 @@ from gpuaas.allocations.projections.history import explained
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION
-from gpuaas.allocations.routes.asking import AskForRetries
+from gpuaas.allocations.routes.asking import AlternativeShape, AskForRetries
 from gpuaas.common.access import ABSENT
 from gpuaas.common.commands import Order
 from gpuaas.common.envelope import PLATFORM
@@ -53,7 +53,10 @@ class AskForGpus(Body):
 
     Attributes:
         gpu_model: by its name in the inventory's catalogue; absent: any model of the pool.
+        gpu_models: models that will do, the most wanted first; instead of gpu_model.
         replicas, gpus_per_replica: all members start, or none; each sits on one machine.
+        replicas_min: it may start with fewer members, as many as there is room for but not fewer than these.
+        alternatives: other shapes that will do, each looked at where those before it cannot be had.
         share_milli: thousandths of each GPU; below 1000 each replica has a share of one GPU.
         preemptible: true: may be ended early for higher priority too; false: never, so it waits until it is within the
             quota; absent: only while it runs beyond the quota, by who is entitled.
@@ -69,7 +72,10 @@ class AskForGpus(Body):
 
     pool_id: Label
     gpu_model: Label | None = None
+    gpu_models: Annotated[tuple[Label, ...], Field(max_length=CHOICES_MAX)] = ()
     replicas: Count = 1
+    replicas_min: Count | None = None
+    alternatives: Annotated[tuple[AlternativeShape, ...], Field(max_length=CHOICES_MAX)] = ()
     gpus_per_replica: Count
     share_milli: Count = WHOLE_MILLI
     topology_level: TopologyLevel | None = None
@@ -273,6 +279,9 @@ def _command(ask: AskForGpus, allocation_id: str, tenant_id: str, project_id: st
         reservation_id=ask.reservation_id,
         gpu_ms_max=None if ask.gpu_hours_max is None else int(ask.gpu_hours_max * GPU_HOUR_MS),
         idle_after_s=ask.idle_after_s,
+        gpu_models=ask.gpu_models,
+        replicas_min=ask.replicas_min,
+        alternatives=tuple(each.shape() for each in ask.alternatives),
         retry=None if ask.retry is None else ask.retry.policy(),
     )
 
@@ -324,7 +333,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: value for name, value in row.items() if name not in _INNER},
         "lease_s": row["renewed_lease_s"] or row["lease_s"],
-        "gpu_count": row["replicas"] * row["gpus_per_replica"],
+        "gpu_count": gpu_count(members_of(row)) if held else row["replicas"] * row["gpus_per_replica"],
+        "share_milli": (members_of(row)[0].share_milli or WHOLE_MILLI) if held else row["share_milli"],
         "gpu_model": row["held_model"] or row["gpu_model"],
         "pending_reason": row["pending_reason"] if pending else None,
         "deferred_until": row["deferred_until"] if pending and row["pending_reason"] in DEFERRALS else None,

@@ -20,6 +20,7 @@ _CHECKED = frozenset(
     }
 )
 """What a dry run looks at."""
+_ALTERNATIVE = "Another shape that will do, as 8x4 or 8x4:MODEL (members × GPUs); may repeat, the most wanted first."
 _CAUSES = ["failed", "runtime-lost", "node-lost", "preempted"]
 _BACKOFF = "Seconds before the second attempt, doubled with each further one."
 
@@ -27,8 +28,10 @@ _BACKOFF = "Seconds before the second attempt, doubled with each further one."
 @click.command()
 @in_project
 @click.option("--pool", default="main", show_default=True, help="Pool to place in.")
-@click.option("--model", help="GPU model; any of the pool's when left out.")
+@click.option("--model", multiple=True, help="GPU model; repeated: in order of preference; left out: any.")
 @click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Gang members.")
+@click.option("--replicas-min", type=click.IntRange(1, 1_024), help="It may start with as few members as this.")
+@click.option("--or", "alternatives", multiple=True, help=_ALTERNATIVE)
 @click.option("--gpus", type=click.IntRange(1, 64), default=1, show_default=True, help="GPUs of each member.")
 @click.option("--share", type=click.IntRange(1, 1_000), help="Thousandths of a GPU for each member, of one GPU.")
 @click.option("--topology", type=click.Choice(["rack", "pod", "site"]), help="Keep the gang within one of these.")
@@ -57,7 +60,10 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
     """Ask for GPUs in a project to run WORKLOAD (for the simulated runtime: `sleep 60`)."""
     body: dict[str, Any] = {
         "pool_id": ask["pool"],
-        "gpu_model": ask["model"],
+        "gpu_model": ask["model"][0] if len(ask["model"]) == 1 else None,
+        "gpu_models": list(ask["model"]) if len(ask["model"]) > 1 else None,
+        "replicas_min": ask["replicas_min"],
+        "alternatives": [_alternative(each) for each in ask["alternatives"]] or None,
         "replicas": ask["replicas"],
         "gpus_per_replica": ask["gpus"],
         "share_milli": ask["share"],
@@ -100,6 +106,14 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         click.echo(f"{found['allocation_id']} is {found['state']}; `gpuaas why` with its id tells more")
     if found["state"] == "rejected":
         fail(str(found.get("detail") or "the request can never be satisfied"))
+
+
+def _alternative(text: str) -> dict[str, Any]:
+    shape, _, model = text.partition(":")
+    replicas, _, gpus = shape.partition("x")
+    if not (replicas.isdecimal() and gpus.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not a shape such as 8x4 or 8x4:h100", param_hint="--or")
+    return {"replicas": int(replicas), "gpus_per_replica": int(gpus)} | ({"gpu_model": model} if model else {})
 
 
 def _say_what_it_would_meet(tenant: str, project: str, body: dict[str, Any], json_: bool) -> None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gpuaas.allocations.domain.allocation import VOCABULARY
+from gpuaas.allocations.domain.asking import shape_in
 from gpuaas.allocations.domain.orders import AllocationCommand, RequestAllocation, RetryAllocation
 from gpuaas.allocations.domain.retrying import Retry, cause_of, retry_of
-from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.projections.board import SERVICE
 from gpuaas.common.commands import Cause, Commands, Entity, Order
 from gpuaas.common.envelope import Fact
@@ -74,14 +74,7 @@ def _again(request: AllocationRequested, retry: Retry, successor: str, position:
         tenant_id=request.tenant_id,
         project_id=request.project_id,
         pool_id=request.pool_id,
-        shape=Shape(
-            request.gpu_model,
-            request.replicas,
-            request.gpus_per_replica,
-            request.topology_level,
-            request.topology_mode,
-            request.share_milli or WHOLE_MILLI,
-        ),
+        shape=shape_in(request),
         priority=request.priority,
         preemptible=request.preemptible,
         lease_s=request.lease_s,
@@ -92,6 +85,9 @@ def _again(request: AllocationRequested, retry: Retry, successor: str, position:
         reservation_id=request.reservation_id,
         gpu_ms_max=retry.gpu_ms_max,
         idle_after_s=request.idle_after_s,
+        gpu_models=request.gpu_models or (),
+        replicas_min=request.replicas_min,
+        alternatives=tuple(shape_in(each) for each in request.alternatives or ()),
         retry=request.retry,
         retry_of=request.allocation_id,
         attempt=retry.attempt,

@@ -252,7 +252,7 @@ def _started(held: Placed, start: StartAllocation) -> AllocationStarted:
         pool_id=held.placement.pool_id,
         gpu_model=held.placement.gpu_model,
         gpu_count=gpu_count(held.placement.members),
-        share_milli=held.request.share_milli,
+        share_milli=held.placement.members[0].share_milli,
         started_at=start.started_at,
         members=held.placement.members,
     )
@@ -274,7 +274,10 @@ def _renewed(held: Active, renewal: RenewLease) -> list[Event]:
         raise Rejected(f"the lease is {held.lease_s} s already; to have it shorter, release the allocation then")
     if renewal.lease_s == held.lease_s:
         return []
-    ceiling, shape_ms = held.request.gpu_ms_max, gpu_count(held.placement.members) * (held.request.share_milli or 1_000)
+    ceiling, shape_ms = (
+        held.request.gpu_ms_max,
+        gpu_count(held.placement.members) * (held.placement.members[0].share_milli or 1_000),
+    )
     if ceiling is not None and renewal.lease_s * shape_ms > ceiling:
         raise Rejected(f"its ceiling of {ceiling} GPU-ms allows {ceiling // shape_ms} s at most; it cannot be raised")
     if (last := held.placement.ends_by) is not None and held.started_at + timedelta(seconds=renewal.lease_s) > last:
@@ -348,7 +351,7 @@ def _released(held: Placed | Active | Releasing, end: EndAllocation) -> Allocati
         pool_id=held.placement.pool_id,
         gpu_model=held.placement.gpu_model,
         gpu_count=gpu_count(held.placement.members),
-        share_milli=held.request.share_milli,
+        share_milli=held.placement.members[0].share_milli,
         started_at=started_at,
         ended_at=end.ended_at,
         end_reason=end_reason,

@@ -13,7 +13,7 @@ from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.outlook import Outlook
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement, place
 from gpuaas.allocations.domain.pool import POOL, AddCapacity
-from gpuaas.allocations.domain.shape import Shape, refuse_absurd
+from gpuaas.allocations.domain.shape import Form, Shape, refuse_absurd
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.common.errors import Invalid
 
@@ -60,6 +60,10 @@ class Wanted:
     lease_s: int
     start_at: datetime | None = None
     reservation_id: str | None = None
+
+    @property
+    def choices(self) -> tuple[Form, ...]:
+        return (Form(self.shape, self.shape.replicas),)
 
 
 def check(pool: Pool, wanted: Wanted, outlook: Outlook, policy: Policy = LEAST_FRAGMENTS) -> Supposed:

@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heappush
 from typing import cast
 
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.choosing import most_that, noted, passed_over
 from gpuaas.allocations.domain.outlook import ANY_TIME, Deferral, Outlook
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement
 from gpuaas.allocations.domain.pool import GrantClaim, checked
@@ -34,8 +35,9 @@ from gpuaas.allocations.domain.queue import (
     not_yet,
 )
 from gpuaas.allocations.domain.quota import Scope, Standing, Usage, milli_of
+from gpuaas.allocations.domain.shape import Form, Shape
 from gpuaas.allocations.domain.sharing import Policy
-from gpuaas.contracts.allocations import PendingReason, QuotaSet, RejectionReason
+from gpuaas.contracts.allocations import PassedOver, PendingReason, QuotaSet, RejectionReason
 
 Group = tuple[str, str, bool | None, Lane]
 """Requests that only their arrival tells apart: tenant, project, preemptible, lane."""
@@ -59,39 +61,65 @@ class _Round:
     kept: dict[str, Kept] = field(default_factory=dict)
     known: dict[str, dict[tuple[str, str, int], Standing]] = field(default_factory=dict)
 
-    def models(self, waiting: Waiting, wanted: tuple[Standing, ...]) -> list[str]:
-        """The models that it would take and stands so with."""
-        named = waiting.shape.gpu_model
-        models = [named] if named else sorted(self.pool.book.models)
-        return [model for model in models if self.standing(waiting, model) in wanted]
+    def options(self, waiting: Waiting, wanted: tuple[Standing, ...]) -> list[Form]:
+        """The shapes that it would take and stands so with, each of one model and as large as it stands so with."""
+        found: list[Form] = []
+        for form in waiting.choices:
+            named = form.shape.gpu_model
+            for model in [named] if named else sorted(self.pool.book.models):
+                shape = replace(form.shape, gpu_model=model)
+                if (most := self._most(waiting, Form(shape, form.replicas_min), wanted)) is not None:
+                    found.append(most)
+        return found
 
-    def standing(self, waiting: Waiting, model: str) -> Standing:
-        key = (waiting.project_id, model, milli_of(waiting.shape))
+    def _most(self, waiting: Waiting, form: Form, wanted: tuple[Standing, ...]) -> Form | None:
+        """The form with as many members as it stands so with; None: with none."""
+
+        def stands(replicas: int) -> bool:
+            return self.standing(waiting, replace(form.shape, replicas=replicas)) in wanted
+
+        if not form.is_elastic:
+            return form if stands(form.shape.replicas) else None
+        if not stands(form.replicas_min):
+            return None
+        most = most_that(form.replicas_min, form.shape.replicas, stands)
+        return Form(replace(form.shape, replicas=most), form.replicas_min)
+
+    def standing(self, waiting: Waiting, shape: Shape) -> Standing:
+        assert shape.gpu_model is not None
+        key = (waiting.project_id, shape.gpu_model, milli_of(shape))
         known = self.known.setdefault(waiting.tenant_id, {})
         if (said := known.get(key)) is None:
             said = known[key] = self.usage.standing(waiting.tenant_id, *key)
         # What may never be taken back is not lent.
         return "exhausted" if said == "borrows" and waiting.preemptible is False else said
 
-    def put(self, waiting: Waiting, models: list[str]) -> NoPlacement | None:
-        """Grant it in thought on the first of `models` that has room; else why not."""
+    def put(self, waiting: Waiting, options: list[Form]) -> NoPlacement | None:
+        """Grant it in thought as the first of `options` that has room; else why not."""
         held_back = {model: keep.nodes for model, keep in self.kept.items()}
+        passed: list[PassedOver] = []
         refused: NoPlacement | None = None
-        for model in models:
-            shape = replace(waiting.shape, gpu_model=model)
-            wants = replace(waiting, shape=shape)
+        for form in options:
+            wants = replace(waiting, shape=form.shape, forms=(form,))
             found = self.outlook.find(self.pool, wants, self.policy, held_back)
             if isinstance(found, Placement):
-                grant = grant_of(self.pool_id, waiting, found, *self.outlook.times(waiting, self.pool))
-                self.pool = self.pool.granted(checked(self.pool.book, grant))
-                self.known.pop(waiting.tenant_id, None)
-                self.usage.add(waiting.tenant_id, waiting.project_id, model, milli_of(shape))
-                self.grants.append(grant)
+                self._grant(waiting, form, found, passed)
                 return None
+            passed.append(passed_over(form.shape, found.reason, found.detail))
             if refused is None or (refused.forever and not found.forever):
-                refused = found
+                refused = replace(found, shape=None if waiting.is_plain else form.least)
         assert refused is not None
         return refused
+
+    def _grant(self, waiting: Waiting, form: Form, found: Placement, passed: list[PassedOver]) -> None:
+        asked = next(each for each in waiting.choices if _is_of(form, each))
+        found = noted(found, asked, [] if waiting.is_plain else passed)
+        grant = grant_of(self.pool_id, waiting, found, *self.outlook.times(waiting, self.pool))
+        claim = checked(self.pool.book, grant)
+        self.pool = self.pool.granted(claim)
+        self.known.pop(waiting.tenant_id, None)
+        self.usage.add(waiting.tenant_id, waiting.project_id, claim.gpu_model, claim.milli)
+        self.grants.append(grant)
 
     def keep_for(self, head: Waiting, found: NoPlacement) -> None:
         """Keep nodes for it if it is the first of its model; what waits for its time needs no room."""
@@ -106,8 +134,9 @@ class _Round:
         """No model is left to these, which are alike: for now, or for ever."""
         head = group[0]
         model = head.shape.gpu_model or next(iter(sorted(self.pool.book.models)))
-        detail = self.usage.told(head.tenant_id, head.project_id, model, milli_of(head.shape))
-        if self.models(head, ("exhausted",)):
+        least = head.least_of(model)
+        detail = self.usage.told(head.tenant_id, head.project_id, model, milli_of(least))
+        if self.options(head, ("exhausted",)):
             self.own.update(dict.fromkeys((each.allocation_id for each in group), Obstacle("quota-exhausted", detail)))
         else:
             for each in group:
@@ -167,20 +196,23 @@ def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Wa
         if group in beyond:
             later.append(each)
             continue
-        models = cycle.models(each, ("within",))
-        if not models:
+        options = cycle.options(each, ("within",))
+        if not options:
             beyond.add(group)
             later.append(each)
             continue
         if len(cycle.grants) >= grants_max or (lane, each.shape.gpu_model) in stuck:
             continue
-        found = cycle.put(each, models)
+        found = cycle.put(each, options)
         if found is None:
+            continue
+        if found.forever and not each.is_plain:
+            later.append(each)  # Another of its shapes may be had beyond the quota.
             continue
         if found.forever:
             cycle.turn_down(each, cast(RejectionReason, found.reason), found.detail)
             continue
-        if each.shape.gpu_model is not None and not found.promised:
+        if each.shape.gpu_model is not None and not found.promised and each.is_plain:
             stuck.add((lane, each.shape.gpu_model))
         cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
         cycle.keep_for(each, found)
@@ -190,8 +222,9 @@ def _entitled(cycle: _Round, waiting: list[Waiting], grants_max: int) -> list[Wa
 def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
     """Those that borrow, the one whose tenant has borrowed least first; whether there is more to do at once."""
 
-    def rank(number: int, group: deque[Waiting], models: list[str]) -> _Rank:
-        share = min(cycle.usage.share(group[0].tenant_id, model) for model in models)
+    def rank(number: int, group: deque[Waiting], options: list[Form]) -> _Rank:
+        models = {form.shape.gpu_model for form in options}
+        share = min(cycle.usage.share(group[0].tenant_id, model) for model in models if model is not None)
         return -group[0].priority, share, group[0].arrival, number, group
 
     alike: defaultdict[Group, deque[Waiting]] = defaultdict(deque)
@@ -199,8 +232,8 @@ def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
         alike[_group(each)].append(each)
     heap: list[_Rank] = []
     for number, group in enumerate(alike.values()):
-        if models := cycle.models(group[0], _MAY):
-            heap.append(rank(number, group, models))
+        if options := cycle.options(group[0], _MAY):
+            heap.append(rank(number, group, options))
         else:
             cycle.exhausted(group)
     heapify(heap)
@@ -208,14 +241,14 @@ def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
     while heap and len(cycle.grants) < grants_max:
         _, believed, _, number, group = heappop(heap)
         head, lane = group[0], group[0].lane
-        models = cycle.models(head, _MAY)
-        if not models:
+        options = cycle.options(head, _MAY)
+        if not options:
             cycle.exhausted(group)
-        elif (again := rank(number, group, models))[1] > believed:
+        elif (again := rank(number, group, options))[1] > believed:
             heappush(heap, again)
         elif lane in stuck:
             continue
-        elif (found := cycle.put(head, models)) is None:
+        elif (found := cycle.put(head, options)) is None:
             group.popleft()
             if group:
                 heappush(heap, (again[0], believed, group[0].arrival, number, group))
@@ -229,10 +262,17 @@ def _borrowing(cycle: _Round, later: list[Waiting], grants_max: int) -> bool:
                 if group:
                     heappush(heap, (again[0], believed, group[0].arrival, number, group))
             else:
-                stuck.add(lane)
+                if head.is_plain:
+                    stuck.add(lane)
             cycle.obstacles.setdefault(lane, Obstacle(cast(PendingReason, found.reason), found.detail))
             cycle.keep_for(head, found)
     return len(cycle.grants) >= grants_max
+
+
+def _is_of(form: Form, asked: Form) -> bool:
+    """Whether `form` is what `asked` became: of one model, and with as many members as the quota allows."""
+    model = asked.shape.gpu_model or form.shape.gpu_model
+    return replace(form.shape, replicas=asked.shape.replicas) == replace(asked.shape, gpu_model=model)
 
 
 def _group(each: Waiting) -> Group:

@@ -30,6 +30,9 @@ class RequestAllocation:
         reservation_id: use what this reservation keeps, and nothing else.
         gpu_ms_max: most GPU-time it may use, in GPU-milliseconds; its lease is cut to that.
         idle_after_s: seconds without use after which it is taken back; 0: never; None: as the project's policy says.
+        gpu_models: models that will do, the most wanted first; only where the shape names none.
+        replicas_min: members with which it may start; None: all of them.
+        alternatives: shapes that will do as well, the most wanted first.
         retry: when it is asked for again; None: never.
         retry_of, attempt, place_kept: what it goes on for, as which attempt, at the place of which position of the log.
     """
@@ -50,6 +53,9 @@ class RequestAllocation:
     reservation_id: str | None = None
     gpu_ms_max: int | None = None
     idle_after_s: int | None = None
+    gpu_models: tuple[str, ...] = ()
+    replicas_min: int | None = None
+    alternatives: tuple[Shape, ...] = ()
     retry: RetryPolicy | None = None
     retry_of: str | None = None
     attempt: int | None = None

@@ -15,10 +15,11 @@ from typing import Final, Literal, Protocol
 
 from gpuaas.allocations.domain.calendar import Booking, Window
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.choosing import first_of
 from gpuaas.allocations.domain.foresight import spelled, without
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement, place
 from gpuaas.allocations.domain.room import Bits
-from gpuaas.allocations.domain.shape import Shape
+from gpuaas.allocations.domain.shape import Form, Shape
 from gpuaas.allocations.domain.sharing import Policy
 
 START_MARGIN_S: Final = 300
@@ -40,6 +41,8 @@ class Wants(Protocol):
     def start_at(self) -> datetime | None: ...
     @property
     def reservation_id(self) -> str | None: ...
+    @property
+    def choices(self) -> tuple[Form, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,26 @@ class Outlook:
     def find(
         self, pool: Pool, wants: Wants, policy: Policy = LEAST_FRAGMENTS, held_back: Mapping[str, Bits] | None = None
     ) -> Placement | NoPlacement:
-        """`place()` for this request, and in time: what is promised to others before it would end is not there."""
+        """`place()` for this request, and in time: what is promised to others before it would end is not there.
+
+        Of the shapes that will do, the first that can be had.
+        """
+        return first_of(wants.choices, lambda shape: self._one(pool, wants, shape, policy, held_back))
+
+    def _one(
+        self, pool: Pool, wants: Wants, shape: Shape, policy: Policy, held_back: Mapping[str, Bits] | None
+    ) -> Placement | NoPlacement:
         if wants.reservation_id is not None:
-            return self._inside(pool, wants, policy)
+            return self._inside(pool, wants, shape, policy)
         sight = self.seen(pool, wants)
-        found = place(sight.book, wants.shape, pool.events, policy, held_back)
+        found = place(sight.book, shape, pool.events, policy, held_back)
         if isinstance(found, Placement) or found.forever or sight is pool:
             return found
-        if isinstance(place(pool.book, wants.shape, pool.events, policy, held_back), NoPlacement):
+        if isinstance(place(pool.book, shape, pool.events, policy, held_back), NoPlacement):
             return found
         return NoPlacement(
             "insufficient-capacity",
-            f"{wants.shape} are free now, and promised to others before a lease of {wants.lease_s} s would end; "
+            f"{shape} are free now, and promised to others before a lease of {wants.lease_s} s would end; "
             "a shorter one may fit",
             promised=True,
         )
@@ -114,14 +125,14 @@ class Outlook:
             return pool
         return without(pool, pool.calendar.promised(pool.book.nodes, begins, ends))
 
-    def _inside(self, pool: Pool, wants: Wants, policy: Policy) -> Placement | NoPlacement:
+    def _inside(self, pool: Pool, wants: Wants, shape: Shape, policy: Policy) -> Placement | NoPlacement:
         """A place on what its reservation keeps."""
         booking, window = self._booking(wants, pool), self._window(wants, pool)
         if booking is None or window is None:
             return NoPlacement("never-satisfiable", f"reservation {wants.reservation_id} has no open window")
-        if wants.shape.gpu_count > booking.shape.gpu_count:
+        if shape.gpu_count > booking.shape.gpu_count:
             kept = booking.shape.gpu_count
-            return NoPlacement("never-satisfiable", f"{wants.shape} are more than the {kept} its reservation keeps")
+            return NoPlacement("never-satisfiable", f"{shape} are more than the {kept} its reservation keeps")
         book, ours = pool.book, window.masks()
         closed = {number: (1 << len(book.nodes[number].devices)) - 1 & ~mask for number, mask in ours.items()}
         assert self.now is not None
@@ -132,9 +143,9 @@ class Outlook:
                 closed[number] |= mask
         model = booking.shape.gpu_model
         assert model is not None
-        if wants.shape.gpu_model not in (None, model):
+        if shape.gpu_model not in (None, model):
             return NoPlacement("never-satisfiable", f"its reservation keeps GPUs of {model}")
-        shape = replace(wants.shape, gpu_model=model)
+        shape = replace(shape, gpu_model=model)
         elsewhere = ~sum(1 << number for number in ours)
         found = place(without(pool, closed).book, shape, pool.events, policy, {model: elsewhere})
         if isinstance(found, Placement) or found.forever:

@@ -55,11 +55,13 @@ class NoPlacement:
 
     Attributes:
         promised: it would fit, but not for as long as it would stand.
+        shape: which of the shapes that will do this is about; None: the only one.
     """
 
     reason: Obstacle
     detail: str
     promised: bool = False
+    shape: Shape | None = None
 
     @property
     def forever(self) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -84,7 +84,7 @@ def make_way(
     """
     if rules.preemption == "off" or head.allocation_id in pool.book.promises:
         return Decided(None)
-    shape = replace(head.shape, gpu_model=model)
+    shape = head.least_of(model)
     leaving = {*ending, *(victim for promise in pool.book.promises.values() for victim in promise.victims)}
     version = pool.events
     cause, may_end = _right(pool.book, head, model, milli_of(shape), quotas, rules)

@@ -17,7 +17,7 @@ a cycle costs O(grants + lanes), whatever the length of the line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import Final, cast
@@ -32,7 +32,7 @@ from gpuaas.allocations.domain.placement import (
 )
 from gpuaas.allocations.domain.pool import GrantClaim, checked
 from gpuaas.allocations.domain.room import Bits
-from gpuaas.allocations.domain.shape import Shape
+from gpuaas.allocations.domain.shape import Form, Shape
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.contracts.allocations import PendingReason, RejectionReason
 
@@ -50,6 +50,7 @@ class Waiting:
             borrows can be taken back.
         start_at: not before this.
         reservation_id: it wants what this reservation keeps, and nothing else.
+        forms: all shapes that will do, the most wanted first; none said: `shape` alone.
     """
 
     allocation_id: str
@@ -62,14 +63,32 @@ class Waiting:
     lease_s: int = 0
     start_at: datetime | None = None
     reservation_id: str | None = None
+    forms: tuple[Form, ...] = ()
 
     @property
     def lane(self) -> Lane:
-        return (self.priority, self.shape, self.reservation_id)
+        return (self.priority, self.shape, self.reservation_id, self.forms)
+
+    @property
+    def choices(self) -> tuple[Form, ...]:
+        """All shapes that will do, the most wanted first."""
+        return self.forms or (Form(self.shape, self.shape.replicas),)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one shape alone will do, all of it."""
+        return len(self.choices) == 1 and not self.choices[0].is_elastic
+
+    def least_of(self, model: str) -> Shape:
+        """The smallest of the most wanted shape that may be of this model."""
+        for form in self.choices:
+            if form.shape.gpu_model in (None, model):
+                return replace(form.least, gpu_model=model)
+        return replace(self.shape, gpu_model=model)
 
 
-Lane = tuple[int, Shape, str | None]
-"""(priority, shape, reservation): requests that only their arrival and their times tell apart."""
+Lane = tuple[int, Shape, str | None, tuple[Form, ...]]
+"""(priority, shape, reservation, forms): requests that only their arrival and their times tell apart."""
 
 
 class Line:
@@ -271,15 +290,16 @@ def keep_for(
     strict: bool = False,
 ) -> None:
     """Keep nodes for `head` if it is the first of its model that cannot go on; all of them in strict order."""
-    if found.reason == "behind-higher-priority" or head.shape.gpu_model in kept:
+    shape = found.shape or head.shape
+    if found.reason == "behind-higher-priority" or shape.gpu_model in kept:
         return
     book = pool.book
     if strict:
         every = (1 << len(book.nodes)) - 1
-        for model in (head.shape.gpu_model,) if head.shape.gpu_model else book.models:
+        for model in (shape.gpu_model,) if shape.gpu_model else book.models:
             kept.setdefault(model, Kept(head.allocation_id, every))
         return
-    for model, nearest in hold_back(book, head.shape).items():
+    for model, nearest in hold_back(book, shape).items():
         if model in kept:
             return
         earlier = before.get(model)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from gpuaas.allocations.domain.asking import forms_in
 from gpuaas.common.errors import Invalid
 from gpuaas.contracts.allocations import AllocationReleased, AllocationRequested, RetryCause, RetryPolicy
 
@@ -98,8 +99,9 @@ def _left_of_ceiling(request: AllocationRequested, end: AllocationReleased) -> i
     """GPU-ms that its ceiling still allows; 0: less than a second of its shape, which is no use to anybody."""
     if request.gpu_ms_max is None:
         return None
-    each_second = request.replicas * request.gpus_per_replica * (request.share_milli or 1_000)
+    each_second = max(form.shape.gpu_count * form.shape.share_milli for form in forms_in(request))
+    held = end.gpu_count * (end.share_milli or 1_000)
     ran = end.ended_at - end.started_at if end.started_at is not None else timedelta(0)
-    used = -(-each_second * (ran // timedelta(microseconds=1)) // 1_000_000)
+    used = -(-held * (ran // timedelta(microseconds=1)) // 1_000_000)
     left = request.gpu_ms_max - used
     return left if left >= each_second else 0

@@ -5,7 +5,8 @@ A gang is `replicas` × `gpus_per_replica`; a replica sits on one node, the gang
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gpuaas.common.errors import Invalid
@@ -53,6 +54,32 @@ class Shape:
     @property
     def is_share(self) -> bool:
         return self.share_milli < WHOLE_MILLI
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One of the shapes that will do for a request, and with how many members it may start."""
+
+    shape: Shape
+    replicas_min: int
+
+    @property
+    def least(self) -> Shape:
+        """The smallest that will do."""
+        return replace(self.shape, replicas=self.replicas_min)
+
+    @property
+    def is_elastic(self) -> bool:
+        return self.replicas_min < self.shape.replicas
+
+
+def forms_of(
+    shape: Shape, models: Sequence[str] = (), replicas_min: int | None = None, alternatives: Sequence[Shape] = ()
+) -> tuple[Form, ...]:
+    """All shapes that will do, the most wanted first: the shape with each of `models`, then the alternatives."""
+    first = [replace(shape, gpu_model=model) for model in models] or [shape]
+    least = min(replicas_min or shape.replicas, shape.replicas)
+    return (*(Form(each, least) for each in first), *(Form(each, each.replicas) for each in alternatives))
 
 
 def refuse_absurd(shape: Shape) -> None:

@@ -7,10 +7,11 @@ known ones, without reading. No index covers a column that changes: updates stay
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
+from gpuaas.allocations.domain.asking import shape_in
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Form, Shape, forms_of
 from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import Fact
 from gpuaas.common.events import Event
@@ -45,6 +46,9 @@ TABLE: Final = Table(
     Column("gpu_model", Text),
     Column("replicas", Integer),
     Column("gpus_per_replica", Integer),
+    Column("gpu_models", JSONB),
+    Column("replicas_min", Integer),
+    Column("alternatives", JSONB),
     Column("share_milli", Integer),
     Column("topology_level", Text),
     Column("topology_mode", Text),
@@ -269,15 +273,22 @@ class Allocations(Projection):
 
 
 def shape_of(row: Mapping[str, Any] | Record) -> Shape:
-    """What a row's allocation asks for."""
+    """What a row's allocation asks for, the most wanted."""
     return Shape(
-        row["gpu_model"],
+        row["gpu_models"][0] if row["gpu_models"] else row["gpu_model"],
         row["replicas"],
         row["gpus_per_replica"],
         row["topology_level"],
         row["topology_mode"],
         row["share_milli"],
     )
+
+
+def forms_of_row(row: Mapping[str, Any] | Record) -> tuple[Form, ...]:
+    """All shapes that will do for a row's allocation, the most wanted first; none: one alone will do."""
+    others = [Shape(**each) for each in row["alternatives"] or ()]
+    forms = forms_of(shape_of(row), row["gpu_models"] or (), row["replicas_min"], others)
+    return () if len(forms) == 1 and not forms[0].is_elastic else forms
 
 
 def members_of(row: Mapping[str, Any]) -> tuple[Member, ...]:
@@ -303,6 +314,9 @@ def _request(fact: Fact, event: AllocationRequested) -> dict[str, Any]:
         "gpu_model": event.gpu_model,
         "replicas": event.replicas,
         "gpus_per_replica": event.gpus_per_replica,
+        "gpu_models": list(event.gpu_models) if event.gpu_models else None,
+        "replicas_min": event.replicas_min,
+        "alternatives": [asdict(shape_in(each)) for each in event.alternatives] if event.alternatives else None,
         "share_milli": event.share_milli or WHOLE_MILLI,
         "topology_level": event.topology_level,
         "topology_mode": event.topology_mode,

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from gpuaas.allocations.domain.asking import forms_in
 from gpuaas.allocations.domain.outlook import Deferral
 from gpuaas.allocations.domain.pool import VOCABULARY as POOL_WORDS
 from gpuaas.allocations.domain.preemption import Running
 from gpuaas.allocations.domain.queue import Line, Waiting
-from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.ports import Run
-from gpuaas.allocations.projections.allocations import Allocations, members_of, shape_of
+from gpuaas.allocations.projections.allocations import Allocations, forms_of_row, members_of, shape_of
 from gpuaas.common.commands import Cause
 from gpuaas.common.envelope import Envelope, Recorded
 from gpuaas.common.errors import Unreadable
@@ -148,7 +148,7 @@ class Board(Reader):
 
     def _recover(self, row: Mapping[str, Any]) -> None:
         allocation_id: str = row["allocation_id"]
-        shape = shape_of(row)
+        forms = forms_of_row(row)
         cause = Cause(
             id=row["request_event_id"],
             actor=SERVICE,
@@ -162,13 +162,14 @@ class Board(Reader):
                 allocation_id,
                 row["tenant_id"],
                 row["project_id"],
-                shape,
+                shape_of(row),
                 row["priority"],
                 arrival,
                 row["preemptible"],
                 row["lease_s"],
                 row["start_at"],
                 row["reservation_id"],
+                forms,
             ),
             row["pool_id"],
             row["renewed_lease_s"] or row["lease_s"],
@@ -234,26 +235,21 @@ class Board(Reader):
 
     def _requested(self, position: int, envelope: Envelope) -> None:
         event = said.AllocationRequested.model_validate_json(bytes(envelope.data))
-        shape = Shape(
-            event.gpu_model,
-            event.replicas,
-            event.gpus_per_replica,
-            event.topology_level,
-            event.topology_mode,
-            event.share_milli or WHOLE_MILLI,
-        )
+        forms = forms_in(event)
+        plain = len(forms) == 1 and not forms[0].is_elastic
         ask = Ask(
             Waiting(
                 event.allocation_id,
                 event.tenant_id,
                 event.project_id,
-                shape,
+                forms[0].shape,
                 event.priority,
                 position if event.place_kept is None else event.place_kept,
                 event.preemptible,
                 event.lease_s,
                 event.start_at,
                 event.reservation_id,
+                () if plain else forms,
             ),
             event.pool_id,
             event.lease_s,

@@ -76,10 +76,12 @@ def sentence(event: Event) -> str:
     """An event in words."""
     match event:
         case AllocationRequested() as ask:
-            model = ask.gpu_model or "any model"
+            model = ask.gpu_model or (" or ".join(ask.gpu_models) if ask.gpu_models else "any model")
             share = f" (a share of {ask.share_milli}/1000 of each)" if ask.share_milli else ""
             again = f"; attempt {ask.attempt or 1}, goes on for {ask.retry_of}" if ask.retry_of else ""
-            wanted = f"{ask.replicas} × {ask.gpus_per_replica} GPUs of {model}{share}"
+            fewest = f" (at least {ask.replicas_min})" if ask.replicas_min else ""
+            others = f", or {len(ask.alternatives)} other shapes" if ask.alternatives else ""
+            wanted = f"{ask.replicas}{fewest} × {ask.gpus_per_replica} GPUs of {model}{share}{others}"
             return f"{wanted} asked for, priority {ask.priority}{again}"
         case AllocationQueued() as waiting:
             return f"waits ({waiting.pending_reason}): {waiting.detail}"
@@ -132,5 +134,12 @@ def _chosen(receipt: Receipt) -> str:
     second = f"; runner-up {receipt.runner_up_node_id}" if receipt.runner_up_node_id else ""
     return (
         f"Policy {receipt.policy} on version {receipt.pool_version} of the pool: {receipt.nodes_considered} machines "
-        f"considered, left out: {left_out}; score {receipt.score}{second}"
+        f"considered, left out: {left_out}; score {receipt.score}{second}{_rather(receipt)}"
     )
+
+
+def _rather(receipt: Receipt) -> str:
+    """What would have been liked better."""
+    fewer = f"; up to {receipt.replicas_wanted} members were wanted" if receipt.replicas_wanted else ""
+    passed = [f"{each.wanted} ({each.reason}: {each.detail})" for each in receipt.passed_over or ()]
+    return fewer + (f"; passed over: {'; '.join(passed)}" if passed else "")

@@ -5,9 +5,32 @@ from __future__ import annotations
 from typing import Annotated
 
 from gpuaas.allocations.domain.retrying import EVERY_CAUSE, policy_of
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.common.http import Body
-from gpuaas.contracts.allocations import RetryCause, RetryPolicy
+from gpuaas.contracts.allocations import Label, RetryCause, RetryPolicy, TopologyLevel, TopologyMode
 from pydantic import Field
+
+Count = Annotated[int, Field(strict=True)]
+
+
+class AlternativeShape(Body):
+    """Another shape that will do, as in the request itself; granted whole or not at all.
+
+    Attributes:
+        gpu_model: absent: any model of the pool.
+    """
+
+    gpu_model: Label | None = None
+    replicas: Count = 1
+    gpus_per_replica: Count
+    share_milli: Count = WHOLE_MILLI
+    topology_level: TopologyLevel | None = None
+    topology_mode: TopologyMode | None = None
+
+    def shape(self) -> Shape:
+        """As the domain knows it."""
+        level, mode = self.topology_level, self.topology_mode
+        return Shape(self.gpu_model, self.replicas, self.gpus_per_replica, level, mode, self.share_milli)
 
 
 class AskForRetries(Body):

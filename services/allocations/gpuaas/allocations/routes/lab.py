@@ -21,7 +21,7 @@ from gpuaas.allocations.domain.preemption import Running
 from gpuaas.allocations.domain.queue import Waiting
 from gpuaas.allocations.domain.rules import Rules
 from gpuaas.allocations.domain.sharing import Policy
-from gpuaas.allocations.projections.allocations import Allocations, shape_of
+from gpuaas.allocations.projections.allocations import Allocations, forms_of_row, shape_of
 from gpuaas.allocations.reactions import POOL
 from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.errors import Invalid, NotFound
@@ -153,6 +153,7 @@ def _job(row: Record) -> Job:
         priority=row["priority"],
         arrival=row["requested_position"],
         preemptible=row["preemptible"],
+        forms=forms_of_row(row),
     )
     started, ended = row["started_at"], row["ended_at"]
     runs = ended - started if started and ended else timedelta(seconds=row["renewed_lease_s"] or row["lease_s"])
