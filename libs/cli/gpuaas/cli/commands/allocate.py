@@ -16,7 +16,16 @@ _DONE = frozenset({"active", "released", "rejected"})
 _CHECKED = frozenset(
     {
         *("pool_id", "gpu_model", "replicas", "gpus_per_replica", "share_milli", "topology_level", "topology_mode"),
-        *("lease_s", "start_at", "reservation_id", "priority", "preemptible"),
+        *(
+            "lease_s",
+            "start_at",
+            "reservation_id",
+            "gpu_models",
+            "replicas_min",
+            "alternatives",
+            "priority",
+            "preemptible",
+        ),
     }
 )
 """What a dry run looks at."""

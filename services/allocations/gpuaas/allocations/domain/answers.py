@@ -60,10 +60,12 @@ class Wanted:
     lease_s: int
     start_at: datetime | None = None
     reservation_id: str | None = None
+    forms: tuple[Form, ...] = ()
 
     @property
     def choices(self) -> tuple[Form, ...]:
-        return (Form(self.shape, self.shape.replicas),)
+        """All shapes that will do, the most wanted first."""
+        return self.forms or (Form(self.shape, self.shape.replicas),)
 
 
 def check(pool: Pool, wanted: Wanted, outlook: Outlook, policy: Policy = LEAST_FRAGMENTS) -> Supposed:
@@ -72,7 +74,8 @@ def check(pool: Pool, wanted: Wanted, outlook: Outlook, policy: Policy = LEAST_F
     Raises:
         Invalid: a shape or a lease that makes no sense.
     """
-    refuse_absurd(wanted.shape)
+    for form in wanted.choices:
+        refuse_absurd(form.shape)
     if not 1 <= wanted.lease_s <= LEASE_S_MAX:
         raise Invalid(f"lease_s must be between 1 and {LEASE_S_MAX}, not {wanted.lease_s}", field="lease_s")
     if (later := outlook.deferral(wanted, pool)) is not None:

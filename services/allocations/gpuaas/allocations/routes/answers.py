@@ -11,18 +11,19 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.quoter import Forecaster
 from gpuaas.allocations.domain.answers import Supposed, Wanted, check, suppose, why_not
-from gpuaas.allocations.domain.asking import PRIORITY_MAX
+from gpuaas.allocations.domain.asking import CHOICES_MAX, PRIORITY_MAX
 from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool
 from gpuaas.allocations.domain.forecast import METHOD
 from gpuaas.allocations.domain.outlook import Outlook
 from gpuaas.allocations.domain.pool import POOL as POOL_DECIDER
 from gpuaas.allocations.domain.pool import VOCABULARY, AddCapacity
 from gpuaas.allocations.domain.queue import Waiting
-from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Form, Shape, forms_of
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.allocations.projections.allocations import Allocations, shape_of
 from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import POOL
+from gpuaas.allocations.routes.asking import AlternativeShape
 from gpuaas.common.access import ABSENT
 from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound
@@ -68,15 +69,23 @@ class CheckRequest(SupposedShape):
     """Would this fit, for as long as its lease, by the calendar as it is, and when would it start?
 
     Attributes:
-        priority, preemptible, start_at, reservation_id: as in a request.
+        gpu_models, replicas_min, alternatives, priority, preemptible, start_at, reservation_id: as in a request.
     """
 
+    gpu_models: Annotated[tuple[Label, ...], Field(max_length=CHOICES_MAX)] = ()
+    replicas_min: Annotated[int, Field(ge=1, strict=True)] | None = None
+    alternatives: Annotated[tuple[AlternativeShape, ...], Field(max_length=CHOICES_MAX)] = ()
     pool_id: Label
     priority: Annotated[int, Field(ge=0, le=PRIORITY_MAX, strict=True)] = 0
     preemptible: bool | None = None
     lease_s: Count = LEASE_DEFAULT_S
     start_at: AwareDatetime | None = None
     reservation_id: Label | None = None
+
+    def forms(self) -> tuple[Form, ...]:
+        """All shapes that will do, the most wanted first."""
+        others = [each.shape() for each in self.alternatives]
+        return forms_of(self.shape(), self.gpu_models, self.replicas_min, others)
 
 
 class MoreMachines(Body):
@@ -145,9 +154,11 @@ def tenants_door(
         caller: Annotated[Caller, Depends(permit("allocations.allocation.read"))],
     ) -> Check:
         pool = await pool_as_of(service, ask.pool_id, None)
-        wanted = Wanted(tenant_id, project_id, ask.shape(), ask.lease_s, ask.start_at, ask.reservation_id)
+        forms = ask.forms()
+        wanted = Wanted(tenant_id, project_id, forms[0].shape, ask.lease_s, ask.start_at, ask.reservation_id, forms)
         found = check(pool, wanted, Outlook(service.clock.now()), policy)
-        hours = Decimal(ask.lease_s * wanted.shape.gpu_count * ask.share_milli) / GPU_HOUR_MS
+        most = max(form.shape.gpu_count * form.shape.share_milli for form in forms)
+        hours = Decimal(ask.lease_s * most) / GPU_HOUR_MS
         return Check(
             verdict=found.verdict,
             reason=found.reason,
@@ -225,6 +236,7 @@ async def _quoted(forecaster: Forecaster, ask: CheckRequest, wanted: Wanted) -> 
         lease_s=wanted.lease_s,
         start_at=wanted.start_at,
         reservation_id=wanted.reservation_id,
+        forms=wanted.forms,
     )
     found = await forecaster.of_line(ask.pool_id, waiting)
     quote = found.quotes.get(_NOBODY)
