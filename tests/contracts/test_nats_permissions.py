@@ -76,9 +76,9 @@ def test_a_wildcard_is_a_whole_token(user: str) -> None:
         assert ">" not in tokens[:-1], subject
 
 
-def test_only_nodes_reads_telemetry() -> None:
+def test_only_who_says_why_reads_telemetry() -> None:
     readers = {user for user in USERS if any(".TELEMETRY" in subject for subject in _publish(user))}
-    assert readers == {"nodes"}
+    assert readers == {"nodes", "allocations"}
 
 
 def test_only_the_operator_sets_the_pace_of_time() -> None:

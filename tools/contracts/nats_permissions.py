@@ -39,6 +39,7 @@ KEYS: Final = (
 """What a service whose events hold personal data may do with the keys to it, and no other service."""
 
 TELEMETRY_READERS: Final = {
+    "allocations": "finds allocations that use none of their GPUs",
     "nodes": "turns heartbeats and utilisation samples into facts about machines",
 }
 """Services that read the TELEMETRY stream, and why."""

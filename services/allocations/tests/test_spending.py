@@ -91,7 +91,7 @@ async def test_the_whole_ladder(here: World) -> None:
     assert (await here.one(waiting))["state"] == "queued"
     assert (await here.one(running))["state"] == "active"
     await _told(here, said("stopping", grace=datetime.now(UTC)))
-    assert (await here.until("released", running))["end_reason"] == "operator"
+    assert (await here.until("released", running))["end_reason"] == "spending-stopped"
     assert (await here.until("released", waiting))["end_reason"] == "cancelled"
     path = f"/v1/tenants/acme/projects/research/allocations/{running}/why"
     steps = (await here.get(path, await here.as_member("acme")))["history"]

@@ -39,6 +39,17 @@ another; tenant-request, lease-expired, operator, runtime-lost: as in the reques
 cancelled: it was called off before it started.
 """
 
+IdlenessEnd = Literal["active-again", "not-sampled", "not-asked-for"]
+"""Why what was noticed as idle is not taken back. active-again: one of its GPUs was used; not-sampled:
+it was not seen for too long, and what is not seen is not idle; not-asked-for: the rules changed and
+nobody wants it taken back any more.
+"""
+
+IdlenessSource = Literal["telemetry", "runtime"]
+"""Where samples of use come from. telemetry: the agents of its machines; runtime: the runtime that
+runs it.
+"""
+
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name that can be a token of a subject and of a host name: 1 to 63 of a-z, 0-9 and inner hyphens
 (RFC 1123 label).
@@ -583,6 +594,11 @@ class AllocationReleaseRequested(Event):
     no machine was lost.
     """
 
+    idle_since: Moment | None = None
+    """Since when it has not used its GPUs, where it is taken back for that; only with the reason
+    `operator`, absent: that is not why.
+    """
+
     detail: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """More about it, in a sentence that tenants may read; absent: the reason says it all."""
 
@@ -722,8 +738,8 @@ class AllocationRequested(Event):
     """
 
     idle_after_s: Annotated[int, Field(strict=True, ge=0, le=2592000)] | None = None
-    """Seconds without use after which its GPUs are taken back; 0: never; absent: what the project's
-    policy says.
+    """Seconds without use after which its GPUs are taken back; 0: never; absent: what the pool's rules
+    say.
     """
 
     retry: RetryPolicy | None = None
@@ -814,6 +830,71 @@ class AllocationStarted(Event):
 
     members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=1024)]
     """Which GPUs, replica by replica."""
+
+
+class AllocationIdleEnded(Event):
+    """Allocation idle ended. What was noticed as idle is not taken back after all. What is taken back
+    ends as released, because idle.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-idle-ended.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "idleness"
+    SCHEMA: ClassVar[str] = "allocations/allocation-idle-ended.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    ended_at: Moment
+    """When that was seen."""
+
+    why: IdlenessEnd
+    """Why it is not taken back."""
+
+
+class AllocationIdleNoticed(Event):
+    """Allocation idle noticed. An active allocation has not used its GPUs for as long as it said, or
+    its pool's rules say: every one of them was sampled again and again, and none did anything. It
+    is taken back at reclaim_at if that stays so. Time without samples is never counted.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.allocations.allocation-idle-noticed.v1"
+    SERVICE: ClassVar[str] = "allocations"
+    ENTITY: ClassVar[str] = "idleness"
+    SCHEMA: ClassVar[str] = "allocations/allocation-idle-noticed.v1.json"
+
+    allocation_id: Label
+    """The allocation."""
+
+    tenant_id: Label
+    """The tenant that asked."""
+
+    project_id: Label
+    """The project it is for, inside the tenant."""
+
+    pool_id: Label
+    """The pool the GPUs belong to."""
+
+    idle_since: Moment
+    """The first sample since which all of them were idle."""
+
+    noticed_at: Moment
+    """The sample with which that had lasted for idle_after_s."""
+
+    reclaim_at: Moment
+    """It is taken back then, unless it is used before."""
+
+    idle_after_s: Annotated[int, Field(strict=True, ge=1, le=31622400)]
+    """Seconds without use after which it counts as idle."""
+
+    samples: Annotated[int, Field(strict=True, ge=1, le=1000000000)]
+    """Samples of the whole gang that this rests on."""
+
+    below_percent: Annotated[int, Field(strict=True, ge=1, le=100)]
+    """A GPU was idle where a kernel ran for less than this share of the sample's time, percent."""
+
+    source: IdlenessSource
+    """Where the samples came from."""
 
 
 class ClaimExtended(Event):
@@ -1119,6 +1200,14 @@ class QueueRulesSet(Event):
     held now counts.
     """
 
+    idle_after_s: Annotated[int, Field(strict=True, ge=60, le=31622400)] | None = None
+    """Seconds without use after which GPUs are taken back from an allocation that does not say
+    otherwise; absent: never.
+    """
+
+    idle_grace_s: Annotated[int, Field(strict=True, ge=0, le=2592000)] | None = None
+    """Seconds between the notice that an allocation is idle and the end of it; absent: 600."""
+
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why, in a sentence for those who read the trail."""
 
@@ -1382,6 +1471,8 @@ EVENTS: tuple[type[Event], ...] = (
     AllocationRequested,
     AllocationRetried,
     AllocationStarted,
+    AllocationIdleEnded,
+    AllocationIdleNoticed,
     ClaimExtended,
     ClaimGranted,
     ClaimReturned,

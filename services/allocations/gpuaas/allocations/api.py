@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Depends, Path, Query
+from gpuaas.allocations.adapters.idlers import IDLE
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.adapters.quoter import QUOTE
 from gpuaas.allocations.domain.allocation import Active, Allocation, Unknown, gpu_count
@@ -21,6 +22,7 @@ from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
 from gpuaas.allocations.domain.spending import refusal
 from gpuaas.allocations.projections.allocations import STATES, Allocations, Sought, members_of
 from gpuaas.allocations.projections.history import explained
+from gpuaas.allocations.projections.idle_findings import IdleFindings
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION
@@ -65,7 +67,8 @@ class AskForGpus(Body):
         reservation_id: use what this reservation of the project keeps, in its window, and nothing else; it ends with
             the window at the latest.
         gpu_hours_max: most GPU-hours it may use; its lease is cut to that and cannot be renewed beyond it.
-        idle_after_s: seconds without use after which its GPUs are taken back; 0: never; absent: the project's policy.
+        idle_after_s: seconds without use after which its GPUs are taken back, with notice and grace; 0: never;
+            absent: as the pool's rules say.
         retry: after which ends it is asked for again, at its old place in the line; absent: never.
         command: program and arguments; keep secrets out, events are kept for ever.
     """
@@ -99,7 +102,9 @@ class Renewal(Body):
     lease_s: Count
 
 
-def tenants_door(service: Service, allocations: Allocations, quotes: StartQuotes, purse: Purse) -> APIRouter:
+def tenants_door(
+    service: Service, allocations: Allocations, quotes: StartQuotes, idle: IdleFindings, purse: Purse
+) -> APIRouter:
     """What a tenant's people and programs may do."""
     router = APIRouter(tags=["allocations"])
 
@@ -135,11 +140,13 @@ def tenants_door(service: Service, allocations: Allocations, quotes: StartQuotes
         return caller.accepted(outcome, allocation_id)
 
     _leases(router, service)
-    _questions(router, service, allocations, quotes)
+    _questions(router, service, allocations, quotes, idle)
     return router
 
 
-def _questions(router: APIRouter, service: Service, allocations: Allocations, quotes: StartQuotes) -> None:
+def _questions(
+    router: APIRouter, service: Service, allocations: Allocations, quotes: StartQuotes, idle: IdleFindings
+) -> None:
     seen = Depends(fresh(allocations))
 
     @router.get(OF_PROJECT, dependencies=[seen], summary="The project's allocations, the newest first.")
@@ -164,7 +171,8 @@ def _questions(router: APIRouter, service: Service, allocations: Allocations, qu
         shown = _shown(await _row(service, allocations, tenant_id, project_id, allocation_id))
         waits = shown["state"] in ("requested", "queued")
         quoted = await quotes.of(service.database, [allocation_id]) if waits else {}
-        return shown | {"quoted_start": quoted.get(allocation_id)}
+        found = await idle.standing(service.database, allocation_id) if shown["state"] == "active" else None
+        return shown | {"quoted_start": quoted.get(allocation_id), "idle": found}
 
     @router.get(
         OF_PROJECT + "/{allocation_id}/why",
@@ -174,7 +182,8 @@ def _questions(router: APIRouter, service: Service, allocations: Allocations, qu
     async def why(tenant_id: str, project_id: str, allocation_id: AllocationId, caller: Reader) -> dict[str, Any]:
         row = await _row(service, allocations, tenant_id, project_id, allocation_id)
         history = await service.log.history(ALLOCATION.subject(tenant_id, allocation_id))
-        history += await service.log.history(QUOTE.subject(tenant_id, allocation_id))
+        for beside in (QUOTE, IDLE):
+            history += await service.log.history(beside.subject(tenant_id, allocation_id))
         claim = await service.log.at(row["claim_position"]) if row["claim_position"] else None
         return explained(allocation_id, row["state"], history, claim)
 

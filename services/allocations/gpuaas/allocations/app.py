@@ -7,6 +7,8 @@ from gpuaas.allocations.adapters.alarm import AlarmClock
 from gpuaas.allocations.adapters.closures import Closures, Plans
 from gpuaas.allocations.adapters.drains import Drains, Evictor
 from gpuaas.allocations.adapters.entitlements import Entitlements
+from gpuaas.allocations.adapters.gauges import Listening, Slots, TelemetryGauges
+from gpuaas.allocations.adapters.idlers import Idlers
 from gpuaas.allocations.adapters.lately import Lately
 from gpuaas.allocations.adapters.losses import Losses, Rescuer
 from gpuaas.allocations.adapters.offering import Capacity
@@ -18,15 +20,17 @@ from gpuaas.allocations.adapters.quoter import Forecaster, Quoter
 from gpuaas.allocations.adapters.retries import Retries
 from gpuaas.allocations.adapters.sim import SimRuntime
 from gpuaas.allocations.adapters.supervisor import Supervisor
-from gpuaas.allocations.ports import Runtime
+from gpuaas.allocations.ports import Meters, Runtime
 from gpuaas.allocations.projections.allocations import Allocations
 from gpuaas.allocations.projections.board import SERVICE, Board
+from gpuaas.allocations.projections.idle_findings import IdleFindings
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.quotas import QuotasInForce
 from gpuaas.allocations.projections.reservations import Reservations
 from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION, Lives, Scheduler
 from gpuaas.allocations.routes import answers, calendar, lab, reservations, rules, workloads
+from gpuaas.allocations.routes import idleness as idle_routes
 from gpuaas.allocations.routes import quotas as quota_routes
 from gpuaas.allocations.routes import quotes as quote_routes
 from gpuaas.allocations.settings import AllocationsSettings
@@ -53,7 +57,7 @@ def build(settings: AllocationsSettings) -> Service:
     stopper = Stopper(service.commands, ALLOCATION, board, purse, service.clock)
     drains = Drains(service.log)
     evictor = Evictor(service.commands, ALLOCATION, POOL, board, drains, service.clock)
-    promised, quotes = Reservations(), StartQuotes()
+    promised, quotes, idle = Reservations(), StartQuotes(), IdleFindings()
     forecaster = Forecaster(
         service.commands,
         POOL,
@@ -69,7 +73,7 @@ def build(settings: AllocationsSettings) -> Service:
     promises = Promises(
         service.commands, POOL, RESERVATION, ALLOCATION, board, service.clock, service.database, capacity
     )
-    service.project(allocations, capacity, quotas, promised, quotes)
+    service.project(allocations, capacity, quotas, promised, quotes, idle)
     plans = Plans(service.log)
     before = (machines, service.reader(capacity))
     closures = Closures(service.commands, service.log, service.database, capacity, POOL, plans, before)
@@ -91,7 +95,9 @@ def build(settings: AllocationsSettings) -> Service:
     service.background("evictor", evictor.evict)
     service.background("stopper", stopper.stop)
     service.background("supervisor", supervisor.supervise)
-    service.serve(api.tenants_door(service, allocations, quotes, purse))
+    _watch_idleness(service, settings, board, entitlements, runtime)
+    service.serve(idle_routes.door(service, idle))
+    service.serve(api.tenants_door(service, allocations, quotes, idle, purse))
     service.serve(quota_routes.door(service, quotas))
     service.serve(quote_routes.door(service, quotes))
     service.serve(rules.door(service))
@@ -112,6 +118,22 @@ def _failures(service: Service, board: Board, settings: AllocationsSettings) -> 
     service.follow(losses)
     service.react(Retries(service.commands, service.log, ALLOCATION))
     service.background("rescuer", rescuer.rescue)
+
+
+def _watch_idleness(
+    service: Service, settings: AllocationsSettings, board: Board, entitlements: Entitlements, runtime: Runtime
+) -> None:
+    """A runtime that knows what its workloads use is asked; else the machines' agents are listened to."""
+    meters: Meters
+    if isinstance(runtime, SimRuntime):
+        meters = runtime
+    else:
+        slots = Slots(service.log)
+        service.follow(slots)
+        meters = gauges = TelemetryGauges(slots, service.clock)
+        service.background("gauges", Listening(gauges, service.broker).listen)
+    idlers = Idlers(service.commands, ALLOCATION, board, entitlements, meters, service.clock)
+    service.background("idlers", idlers.watch)
 
 
 def _runtime(service: Service, settings: AllocationsSettings) -> Runtime:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from gpuaas.contracts.allocations import Member
+from gpuaas.allocations.domain.idleness import Sample
+from gpuaas.contracts.allocations import IdlenessSource, Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,22 @@ class Executes(Protocol):
         """Run a command beside the workload, with its environment.
 
         Raises Rejected: not allowed here, or the workload does not run now.
+        """
+        ...
+
+
+class Meters(Protocol):
+    """Sees whether GPUs are used."""
+
+    @property
+    def source(self) -> IdlenessSource:
+        """Where its samples come from."""
+        ...
+
+    def samples(self, run: Run, started_at: datetime, after: datetime, until: datetime) -> Sequence[Sample]:
+        """What the busiest GPU of the whole gang did, in order of time, at instants of (after, until].
+
+        An instant at which not every GPU of it is known is left out.
         """
         ...
 

@@ -9,7 +9,7 @@ from gpuaas.cli.commands.quotes import in_words
 from gpuaas.cli.here import in_project, open_suite, project_path
 from gpuaas.cli.output import as_json, finish, print_json
 
-_HIDDEN = frozenset({"members", "quoted_start", "labels", "workload", "position"})
+_HIDDEN = frozenset({"members", "quoted_start", "idle", "labels", "workload", "position"})
 
 
 @click.group("allocation")
@@ -41,5 +41,8 @@ def show(tenant: str, project: str, allocation_id: str, json_: bool) -> None:
             click.echo(f"{name:>20}  {value}")
     for member in told["members"]:
         click.echo(f"{'member ' + str(member['member']):>20}  {member['node_id']}: {', '.join(member['device_ids'])}")
+    if told["idle"]:
+        idle = told["idle"]
+        click.echo(f"idle since {idle['idle_since'][:19]}; taken back at {idle['reclaim_at'][:19]} unless it is used")
     if told["state"] in ("requested", "queued"):
         click.echo(in_words(told["quoted_start"]))

@@ -63,6 +63,22 @@ def show(pool: str, json_: bool) -> None:
     show_default=True,
     help="Seconds after which past use counts half among those that borrow; 0: it does not count.",
 )
+@click.option(
+    "--idle-after",
+    "idle_after_s",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seconds without use after which GPUs are taken back where a request says nothing of it; 0: never.",
+)
+@click.option(
+    "--idle-grace",
+    "idle_grace_s",
+    type=click.IntRange(0),
+    default=600,
+    show_default=True,
+    help="Seconds between the notice of that and the end.",
+)
 @click.option("--reason", required=True, help="Why, for those who read the trail.")
 @as_json
 def set_rules(pool: str, json_: bool, **body: Any) -> None:

@@ -1,7 +1,9 @@
 """A runtime that only keeps time. One law: a workload runs exactly as long as it says, however late anyone looks.
 
 It understands `["sleep", "<seconds>"]` (also `infinity`), in world time: a run started at s ends at s + seconds, to
-the microsecond, with exit code 0. No command at all runs until it is stopped. Anything else ends at once, with the
+the microsecond, with exit code 0. `["idle", "<seconds>"]` is the same without using its GPUs; with two numbers more it
+is idle only between so many seconds after its start: `["idle", "7200", "600", "3600"]`. No command at all runs until it
+is stopped. Anything else ends at once, with the
 exit code that a shell would give: 127 for a program it does not have, 1 for a time it cannot read.
 
 It holds nothing that matters: what runs, and since when, is in the log. One heap of due times serves all runs.
@@ -17,13 +19,17 @@ from decimal import Decimal, InvalidOperation
 from heapq import heappop, heappush
 from typing import Final
 
+from gpuaas.allocations.domain.idleness import Sample
 from gpuaas.allocations.ports import Ended, Executed, LogPart, Run
 from gpuaas.common.clock import Clock
 from gpuaas.common.errors import Rejected
+from gpuaas.contracts.allocations import IdlenessSource
 
 LOOK_AGAIN_S: Final = 0.2
 """Longest real time between two looks at the clock, whose pace may change."""
 _SHORTEST_S: Final = 0.002
+_SAMPLE_EVERY: Final = timedelta(seconds=60)
+_SAMPLES_MAX: Final = 1_440
 _SECONDS_MAX: Final = Decimal(10) ** 9
 SIGTERM_EXIT: Final = 143
 NOT_FOUND_EXIT: Final = 127
@@ -33,33 +39,58 @@ _NOTHING_BESIDE: Final = "a simulated workload has nothing that a command could 
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """What a command does when it is left alone: end after `length` (None: never) with `exit_code`."""
+    """What a command does when it is left alone: end after `length` (None: never) with `exit_code`.
+
+    Attributes:
+        idle: from when to when after its start it uses no GPU; None: it always does.
+    """
 
     length: timedelta | None
     exit_code: int
+    idle: tuple[timedelta, timedelta] | None = None
 
 
 def nature_of(command: Sequence[str]) -> Nature:
     """How long a command runs and how it ends."""
     if not command:
         return Nature(None, 0)
+    if command[0] == "idle":
+        return _idle_nature(command)
     if command[0] != "sleep":
         return Nature(timedelta(0), NOT_FOUND_EXIT)
     if len(command) != 2:
         return Nature(timedelta(0), UNREADABLE_EXIT)
     if command[1] == "infinity":
         return Nature(None, 0)
+    length = _length(command[1])
+    return Nature(timedelta(0), UNREADABLE_EXIT) if length is None else Nature(length, 0)
+
+
+def _idle_nature(command: Sequence[str]) -> Nature:
+    match [_length(word) for word in command[1:]]:
+        case [timedelta() as length]:
+            return Nature(length, 0, (timedelta(0), length))
+        case [timedelta() as length, timedelta() as since, timedelta() as until]:
+            return Nature(length, 0, (since, until))
+        case _:
+            return Nature(timedelta(0), UNREADABLE_EXIT)
+
+
+def _length(word: str) -> timedelta | None:
+    """Seconds as a command gives them; None: that is no number of seconds."""
     try:
-        seconds = Decimal(command[1])
-        if not (seconds.is_finite() and 0 <= seconds <= _SECONDS_MAX):
-            raise InvalidOperation
+        seconds = Decimal(word)
     except InvalidOperation:
-        return Nature(timedelta(0), UNREADABLE_EXIT)
-    return Nature(timedelta(microseconds=int(seconds * 1_000_000)), 0)
+        return None
+    if not (seconds.is_finite() and 0 <= seconds <= _SECONDS_MAX):
+        return None
+    return timedelta(microseconds=int(seconds * 1_000_000))
 
 
 class SimRuntime:
-    """A `Runtime` on the clock it is given."""
+    """A `Runtime` on the clock it is given, which also knows what its workloads use."""
+
+    source: IdlenessSource = "runtime"
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -90,6 +121,17 @@ class SimRuntime:
 
     async def execute(self, run: Run, command: Sequence[str], timeout_s: float) -> Executed:
         raise Rejected(_NOTHING_BESIDE)
+
+    def samples(self, run: Run, started_at: datetime, after: datetime, until: datetime) -> Sequence[Sample]:
+        """One a minute, counted from the start, however late anybody asks; of a long time the last day."""
+        idle = nature_of(run.command).idle
+        first = max((after - started_at) // _SAMPLE_EVERY + 1, (until - started_at) // _SAMPLE_EVERY - _SAMPLES_MAX, 0)
+        found: list[Sample] = []
+        while (at := started_at + first * _SAMPLE_EVERY) <= until:
+            rests = idle is not None and idle[0] <= at - started_at < idle[1]
+            found.append(Sample(at, 0 if rests else 100))
+            first += 1
+        return found
 
     def watch(self, run: Run, started_at: datetime) -> None:
         if run.allocation_id in self._watched:

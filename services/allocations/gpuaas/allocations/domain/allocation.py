@@ -290,6 +290,7 @@ def _release_requested(request: AllocationRequested, release: ReleaseAllocation)
         allocation_id=request.allocation_id,
         reason=release.reason,
         because=release.because,
+        idle_since=release.idle_since,
         lost_node_id=release.lost_node_id,
         lost_at=release.lost_at,
         detail=release.detail,
@@ -429,7 +430,9 @@ def evolve(allocation: Allocation, event: Event) -> Allocation:
 
 def _releasing(held: Placed | Active | Releasing, release: AllocationReleaseRequested) -> Releasing:
     started_at, lease_s = (None, held.request.lease_s) if isinstance(held, Placed) else (held.started_at, held.lease_s)
-    because: EndCause | None = "node-lost" if release.lost_node_id is not None else None
+    because: EndCause | None = release.because
+    if release.lost_node_id is not None or release.idle_since is not None:
+        because = "node-lost" if release.lost_node_id is not None else "idle"
     return Releasing(held.request, held.placement, started_at, release.reason, lease_s, because, release.lost_at)
 
 

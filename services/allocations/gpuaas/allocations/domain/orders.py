@@ -29,7 +29,7 @@ class RequestAllocation:
         start_at: not before this; None: as soon as possible.
         reservation_id: use what this reservation keeps, and nothing else.
         gpu_ms_max: most GPU-time it may use, in GPU-milliseconds; its lease is cut to that.
-        idle_after_s: seconds without use after which it is taken back; 0: never; None: as the project's policy says.
+        idle_after_s: seconds without use after which it is taken back; 0: never; None: as the pool's rules say.
         gpu_models: models that will do, the most wanted first; only where the shape names none.
         replicas_min: members with which it may start; None: all of them.
         alternatives: shapes that will do as well, the most wanted first.
@@ -119,6 +119,7 @@ class ReleaseAllocation:
 
     Attributes:
         lost_node_id, lost_at: the machine that is gone, and when it was last known to be there.
+        idle_since: it is taken back because it has not used its GPUs since then.
     """
 
     verb: ClassVar[str] = "released"
@@ -128,6 +129,7 @@ class ReleaseAllocation:
     detail: str | None = None
     lost_node_id: str | None = None
     lost_at: datetime | None = None
+    idle_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from gpuaas.common.events import Event, Vocabulary, first_complaint
 from gpuaas.contracts.allocations import Discipline, Preemption, QueueRulesSet
 from pydantic import ValidationError
 
+IDLE_GRACE_S: Final = 600
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -22,12 +24,16 @@ class Rules:
         preemption: what is ended early for other work.
         min_run: nothing is ended before it has run so long.
         half_life: after which past use counts half; zero: it does not count.
+        idle_after: without use for so long, an allocation that says nothing of it is taken back; zero: never.
+        idle_grace: between the notice of that and the end.
     """
 
     discipline: Discipline = "best-effort"
     preemption: Preemption = "reclaim-and-priority"
     min_run: timedelta = timedelta(0)
     half_life: timedelta = timedelta(0)
+    idle_after: timedelta = timedelta(0)
+    idle_grace: timedelta = timedelta(seconds=IDLE_GRACE_S)
 
     @property
     def strict(self) -> bool:
@@ -44,6 +50,8 @@ class SetRules:
     min_run_s: int
     half_life_s: int
     reason: str
+    idle_after_s: int | None = None
+    idle_grace_s: int | None = None
 
 
 Standing = QueueRulesSet | None
@@ -62,6 +70,8 @@ def decide(order: SetRules, standing: Standing) -> list[Event]:
             preemption=order.preemption,
             min_run_s=order.min_run_s,
             half_life_s=order.half_life_s,
+            idle_after_s=order.idle_after_s or None,
+            idle_grace_s=order.idle_grace_s,
             reason=order.reason,
         )
     except ValidationError as refused:
@@ -80,7 +90,12 @@ def rules_of(said: Standing) -> Rules:
     if said is None:
         return Rules()
     return Rules(
-        said.discipline, said.preemption, timedelta(seconds=said.min_run_s), timedelta(seconds=said.half_life_s)
+        said.discipline,
+        said.preemption,
+        timedelta(seconds=said.min_run_s),
+        timedelta(seconds=said.half_life_s),
+        timedelta(seconds=said.idle_after_s or 0),
+        timedelta(seconds=IDLE_GRACE_S if said.idle_grace_s is None else said.idle_grace_s),
     )
 
 

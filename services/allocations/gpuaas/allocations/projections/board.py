@@ -42,6 +42,7 @@ class Ask:
     command: tuple[str, ...]
     cause: Cause
     ends_by: datetime | None = None
+    idle_after_s: int | None = None
 
     def run(self, members: tuple[said.Member, ...]) -> Run:
         return Run(self.waiting.allocation_id, self.image, self.command, members)
@@ -110,6 +111,7 @@ class Board(Reader):
         self.desks: dict[str, Desk] = {}
         self.asks: dict[str, Ask] = {}
         self.running: dict[str, Running] = {}
+        self.runs: dict[str, Run] = {}
         self.ending: set[str] = set()
         self.complete = False
         self.news = asyncio.Event()
@@ -126,6 +128,7 @@ class Board(Reader):
         self.desks.clear()
         self.asks.clear()
         self.running.clear()
+        self.runs.clear()
         self.ending.clear()
         for row in unfinished:
             self._recover(dict(row))
@@ -177,6 +180,7 @@ class Board(Reader):
             tuple(row["workload"]["command"]),
             cause,
             row["ends_by"],
+            row["idle_after_s"],
         )
         self.asks[allocation_id] = ask
         match row["state"]:
@@ -219,6 +223,7 @@ class Board(Reader):
                 self._leave(last_token)
                 self.asks.pop(last_token, None)
                 self.running.pop(last_token, None)
+                self.runs.pop(last_token, None)
                 self.ending.discard(last_token)
                 self._supervision.over(last_token)
             case said.AllocationReleaseRequested.TYPE | said.AllocationPreempted.TYPE:
@@ -256,6 +261,7 @@ class Board(Reader):
             event.workload.image,
             event.workload.command,
             _cause(envelope),
+            idle_after_s=event.idle_after_s,
         )
         self.asks[event.allocation_id] = ask
         self._join(ask, told=False)
@@ -282,9 +288,8 @@ class Board(Reader):
     def _begin_run(self, ask: Ask, members: tuple[said.Member, ...], started_at: datetime, cause: Cause) -> None:
         waiting = ask.waiting
         self.running[waiting.allocation_id] = Running(waiting.priority, waiting.preemptible, started_at)
-        self._supervision.begin(
-            ask.run(members), started_at, Lease(ask.lease_s, ask.ends_by), ask.waiting.tenant_id, cause
-        )
+        run = self.runs[waiting.allocation_id] = ask.run(members)
+        self._supervision.begin(run, started_at, Lease(ask.lease_s, ask.ends_by), ask.waiting.tenant_id, cause)
 
     def _pool_changed(self, desk: Desk, kind: str, envelope: Envelope) -> None:
         """What another process did to the pool, or another part of this one; our own cycles are known already."""

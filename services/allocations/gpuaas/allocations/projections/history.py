@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gpuaas.allocations.domain.allocation import VOCABULARY as ALLOCATION_WORDS
 from gpuaas.allocations.domain.allocation import gpu_count
+from gpuaas.allocations.domain.idleness import VOCABULARY as IDLE_WORDS
 from gpuaas.allocations.domain.pool import VOCABULARY as POOL_WORDS
 from gpuaas.allocations.domain.quote import VOCABULARY as QUOTE_WORDS
 from gpuaas.common.envelope import Fact, Recorded
@@ -19,6 +20,8 @@ from gpuaas.common.projections import decoded
 from gpuaas.contracts.allocations import (
     AllocationCommandOrdered,
     AllocationDeferred,
+    AllocationIdleEnded,
+    AllocationIdleNoticed,
     AllocationLeaseRenewed,
     AllocationNotified,
     AllocationPlaced,
@@ -35,7 +38,7 @@ from gpuaas.contracts.allocations import (
     StartQuoted,
 )
 
-_WORDS: Final[Vocabulary] = vocabulary_of(ALLOCATION_WORDS.types, POOL_WORDS.types, QUOTE_WORDS.types)
+_WORDS: Final[Vocabulary] = vocabulary_of(ALLOCATION_WORDS.types, POOL_WORDS.types, QUOTE_WORDS.types, IDLE_WORDS.types)
 
 
 def explained(allocation_id: str, state: str, history: Sequence[Recorded], claim: Recorded | None) -> dict[str, Any]:
@@ -87,6 +90,14 @@ def sentence(event: Event) -> str:
             return f"waits ({waiting.pending_reason}): {waiting.detail}"
         case AllocationDeferred() as later:
             return f"its time has not come ({later.reason}): {later.detail}"
+        case AllocationIdleNoticed() as idle:
+            seen = f"{idle.samples} samples below {idle.below_percent} %, by {idle.source}"
+            return (
+                f"none of its GPUs has been used since {idle.idle_since.isoformat()} ({seen}); "
+                f"taken back at {idle.reclaim_at.isoformat()} if that stays so"
+            )
+        case AllocationIdleEnded() as over:
+            return f"not taken back for idleness: {over.why}"
         case StartQuoted() as quote:
             return _expected(quote)
         case AllocationRejected() as refusal:
@@ -105,7 +116,7 @@ def sentence(event: Event) -> str:
         case AllocationNotified() as notice:
             return f"will be ended at {notice.ends_at.isoformat()}: {notice.detail}"
         case AllocationReleaseRequested() as release:
-            known = release.because or ("node-lost" if release.lost_node_id else None)
+            known = release.because or ("node-lost" if release.lost_node_id else "idle" if release.idle_since else None)
             because = f", {known}" if known else ""
             detail = f": {release.detail}" if release.detail else ""
             return f"release asked for ({release.reason}{because}){detail}"
