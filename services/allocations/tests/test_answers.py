@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from allocations_world import World, world
 from gpuaas.allocations.domain.answers import suppose, why_not
+from gpuaas.allocations.domain.nearest import nearest
 from gpuaas.allocations.domain.shape import Shape
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common.errors import Invalid
@@ -32,6 +33,30 @@ def test_what_would_wait_and_what_never_fits_are_told_apart() -> None:
     assert (never.verdict, never.reason) == ("never", "never-satisfiable")
     assert never.detail is not None
     assert "2 × 8" in never.detail
+
+
+def test_what_never_fits_is_told_with_shapes_that_would() -> None:
+    pool = told(fleet(2), *(machine(number, gpus=4, model="l40s") for number in (2, 3, 4)))
+    found = {each.change: (each.replicas, each.gpus_per_replica) for each in nearest(pool.book, gpus(16))}
+    assert found == {"smaller-members": (2, 8), "fewer-gpus-per-member": (1, 8)}
+    three = nearest(pool.book, gpus(8, 3))
+    assert [(each.change, each.replicas, each.gpus_per_replica) for each in three] == [
+        ("fewer-members", 2, 8),
+        ("fewer-gpus-per-member", 3, 4),
+    ]
+    four = nearest(pool.book, gpus(4, 5))
+    assert [each.change for each in four] == ["fewer-members", "fewer-gpus-per-member"]
+    other = nearest(pool.book, Shape("a100", 3, 4))
+    assert [(each.change, each.gpu_model) for each in other] == [("other-model", "h100")]
+    apart = nearest(fleet(8).book, gpus(8, 6, topology_level="rack", topology_mode="required"))
+    assert [(each.change, each.replicas) for each in apart] == [
+        ("wider-topology", 6),
+        ("fewer-members", 4),
+        ("fewer-gpus-per-member", 6),
+    ]
+    shares = nearest(fleet(1).book, Shape("h100", 17, 1, share_milli=500))
+    assert [(each.change, each.replicas, each.share_milli) for each in shares] == [("fewer-members", 16, 500)]
+    assert nearest(pool.book, gpus(8, 2)) == ()
 
 
 def test_machines_that_are_not_there_help_only_in_thought() -> None:
@@ -112,6 +137,7 @@ async def test_questions_by_door(here: World) -> None:
     ask = {"pool_id": "main", "gpus_per_replica": 8, "replicas": 2}
     check = await here.client.post(f"{HOME}/allocation-checks", json=ask, headers=member)
     assert (check.status_code, check.json()["verdict"]) == (200, "never")
+    assert [each["change"] for each in check.json()["nearest"]] == ["fewer-members", "fewer-gpus-per-member"]
     more = {"gpus_per_replica": 8, "more_machines": {"count": 1, "gpu_model": "h100", "gpus": 8}}
     what = await here.client.post("/v1/pools/main/suppositions", json=more, headers=here.operator)
     assert (what.json()["verdict"], what.json()["members"][0]["node_id"]) == ("fits-now", "supposed-0")

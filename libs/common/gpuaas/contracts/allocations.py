@@ -101,6 +101,13 @@ RetryCause = Literal["failed", "runtime-lost", "node-lost", "preempted"]
 could not start it; node-lost: its machine is gone; preempted: it made way for other work.
 """
 
+ShapeChange = Literal["smaller-members", "wider-topology", "other-model", "fewer-members", "fewer-gpus-per-member"]
+"""How a possible shape differs from the one asked for. smaller-members: as many GPUs, on more members;
+wider-topology: the same without the required topology; other-model: the same of another GPU model
+of the pool; fewer-members: members as asked for, but fewer; fewer-gpus-per-member: as many members,
+each smaller.
+"""
+
 TopologyLevel = Literal["rack", "pod", "site"]
 """How close together the members of a gang must stand."""
 
@@ -125,28 +132,6 @@ class AccessUse(Part):
 
     count: Annotated[int, Field(strict=True, ge=1, le=2147483647)]
     """How often."""
-
-
-class Alternative(Part):
-    """Another shape that will do, granted whole or not at all."""
-
-    gpu_model: Label | None = None
-    """The GPU model wanted then; absent: any model of the pool."""
-
-    replicas: Annotated[int, Field(strict=True, ge=1, le=1024)]
-    """Members of the gang then."""
-
-    gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=64)]
-    """GPUs of each member then."""
-
-    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
-    """Thousandths of each GPU wanted then; absent: whole GPUs (1000)."""
-
-    topology_level: TopologyLevel | None = None
-    """How close together the members must stand then; absent: anywhere in the pool."""
-
-    topology_mode: TopologyMode | None = None
-    """Whether that level is a condition or a wish; absent: a wish."""
 
 
 class Member(Part):
@@ -191,17 +176,23 @@ class Exclusion(Part):
     """How many machines."""
 
 
-class PassedOver(Part):
-    """A shape that was asked for and could not be had when another one was granted."""
+class NearestShape(Part):
+    """A shape that the pool could hold, and how it differs from the one that was asked for."""
 
-    wanted: Annotated[str, Field(min_length=1, max_length=200)]
-    """The shape in words, such as `2 × 8 GPUs of h100`."""
+    change: ShapeChange
+    """What is different."""
 
-    reason: Label
-    """Why not, such as `insufficient-capacity` or `quota-exhausted`."""
+    gpu_model: Label | None = None
+    """The GPU model; absent: any."""
 
-    detail: Annotated[str, Field(min_length=1, max_length=500)]
-    """The same in a sentence."""
+    replicas: Annotated[int, Field(strict=True, ge=1, le=65536)]
+    """Members of the gang."""
+
+    gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=64)]
+    """GPUs of each member."""
+
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=999)] | None = None
+    """Thousandths of a GPU that each member has; absent: whole GPUs."""
 
 
 class Receipt(Part):
@@ -224,14 +215,6 @@ class Receipt(Part):
 
     runner_up_node_id: Label | None = None
     """First machine of the second-best place; absent: there was no other."""
-
-    passed_over: Annotated[tuple[PassedOver, ...], Field(min_length=1, max_length=64)] | None = None
-    """What was asked for before this and could not be had then, in order of preference; absent:
-    nothing.
-    """
-
-    replicas_wanted: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
-    """Members that were wanted at most, where fewer were granted; absent: all of them were."""
 
 
 class Recurrence(Part):
@@ -564,6 +547,11 @@ class AllocationRejected(Event):
     detail: Annotated[str, Field(min_length=0, max_length=500)]
     """The same in a sentence, with figures."""
 
+    nearest: Annotated[tuple[NearestShape, ...], Field(min_length=1, max_length=8)] | None = None
+    """Shapes near it that the pool could hold when empty, the one that keeps most of it first; absent:
+    there are none, or the shape is not the reason.
+    """
+
 
 class AllocationReleaseRequested(Event):
     """Allocation release requested. The GPUs of an allocation are to be given back; the workload is
@@ -681,21 +669,6 @@ class AllocationRequested(Event):
 
     gpu_model: Label | None = None
     """The GPU model wanted, by its name in the inventory's catalogue; absent: any model of the pool."""
-
-    gpu_models: Annotated[tuple[Label, ...], Field(min_length=1, max_length=8)] | None = None
-    """GPU models that will do, the most wanted first; the whole gang is of one of them. Only where
-    `gpu_model` is absent; absent: as `gpu_model` says.
-    """
-
-    replicas_min: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
-    """Members with which it may start where not all can be had; as many as there is room for, once and
-    for all; absent: all of them, or none.
-    """
-
-    alternatives: Annotated[tuple[Alternative, ...], Field(min_length=1, max_length=8)] | None = None
-    """Other shapes that will do, the most wanted first, each looked at where those before it cannot be
-    had; absent: none.
-    """
 
     replicas: Annotated[int, Field(strict=True, ge=1, le=1024)]
     """Members of the gang: all of them start, or none."""

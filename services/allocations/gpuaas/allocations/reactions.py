@@ -25,6 +25,7 @@ from gpuaas.allocations.domain import kept, orders, quota, reservation, rules
 from gpuaas.allocations.domain import pool as pools
 from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.fair import plan_with_quotas
+from gpuaas.allocations.domain.nearest import nearest
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS
 from gpuaas.allocations.domain.queue import Kept, Line, Plan, Refusal, Waiting, plan
 from gpuaas.allocations.domain.sharing import Policy
@@ -44,6 +45,7 @@ from gpuaas.contracts.allocations import (
     AllocationReleased,
     AllocationReleaseRequested,
     ClaimGranted,
+    NearestShape,
     PreemptionOrdered,
 )
 
@@ -183,7 +185,7 @@ class Scheduler:
         await self._make_way(pool_id, counter, desk)
         for refusal in decided.refusals:
             if refusal.waiting.arrival <= counter.known:
-                self._refuse(desk, refusal)
+                self._refuse(desk, refusal, nearest(pool.book, refusal.waiting.shape))
             elif counter.learning is None:
                 counter.learning = asyncio.create_task(self._learn(counter, refusal.waiting.arrival))
         self._explain(desk, decided)
@@ -300,11 +302,11 @@ class Scheduler:
 
     # -- telling those who wait ------------------------------------------------------------------------------------
 
-    def _refuse(self, desk: Desk, refusal: Refusal) -> None:
+    def _refuse(self, desk: Desk, refusal: Refusal, instead: tuple[NearestShape, ...]) -> None:
         waiting = refusal.waiting
         desk.line.leave(waiting.allocation_id)
         desk.untold.pop(waiting.allocation_id, None)
-        command = orders.RejectAllocation(refusal.reason, refusal.detail[:500])
+        command = orders.RejectAllocation(refusal.reason, refusal.detail[:500], instead)
         self._tell(waiting.allocation_id, command, "rejected")
 
     def _explain(self, desk: Desk, decided: Plan) -> None:

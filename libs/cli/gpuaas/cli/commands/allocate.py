@@ -125,6 +125,12 @@ def _alternative(text: str) -> dict[str, Any]:
     return {"replicas": int(replicas), "gpus_per_replica": int(gpus)} | ({"gpu_model": model} if model else {})
 
 
+def in_shape(shape: dict[str, Any]) -> str:
+    """A possible shape in words."""
+    size = f"{shape['share_milli']}/1000 GPU" if shape["share_milli"] else f"{shape['gpus_per_replica']} GPUs"
+    return f"{shape['replicas']} × {size} of {shape['gpu_model'] or 'any model'} ({shape['change']})"
+
+
 def _say_what_it_would_meet(tenant: str, project: str, body: dict[str, Any], json_: bool) -> None:
     question = {name: value for name, value in body.items() if name in _CHECKED}
 
@@ -141,5 +147,7 @@ def _say_what_it_would_meet(tenant: str, project: str, body: dict[str, Any], jso
     else:
         why = f" ({told['reason']}: {told['detail']})" if told["reason"] else ""
         click.echo(f"{told['verdict']}{why}; at most {told['gpu_hours_max']} GPU-hours")
+        for each in told["nearest"]:
+            click.echo(f"possible: {in_shape(each)}")
         if told["verdict"] != "never":
             click.echo(in_words(told["quoted_start"]))

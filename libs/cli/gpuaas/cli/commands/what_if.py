@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import click
+from gpuaas.cli.commands.allocate import in_shape
 from gpuaas.cli.here import open_suite
 from gpuaas.cli.output import as_json, finish, print_json
 
@@ -44,5 +45,7 @@ def command(pool: str, json_: bool, as_of: int | None, more: tuple[int, str, int
     if json_:
         print_json(told)
         return
+    for each in told["nearest"]:
+        click.echo(f"possible: {in_shape(each)}")
     machines = ", ".join(sorted({member["node_id"] for member in told["members"]}))
     click.echo(f"{told['verdict']}: {machines or told['detail']} (version {told['pool_version']} of the pool)")

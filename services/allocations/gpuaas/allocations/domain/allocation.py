@@ -146,7 +146,10 @@ def decide(command: AllocationCommand, allocation: Allocation) -> list[Event]:
         case (Requested() | Queued()) as asked, RejectAllocation() as refusal:
             return [
                 AllocationRejected(
-                    allocation_id=asked.request.allocation_id, reason=refusal.reason, detail=refusal.detail
+                    allocation_id=asked.request.allocation_id,
+                    reason=refusal.reason,
+                    detail=refusal.detail,
+                    nearest=refusal.nearest or None,
                 )
             ]
         case (Requested() | Queued()) as asked, PlaceAllocation() as placement:

@@ -10,12 +10,14 @@ from typing import Literal
 from gpuaas.allocations.domain.asking import LEASE_S_MAX
 from gpuaas.allocations.domain.book import Book, Node
 from gpuaas.allocations.domain.capacity import Pool
+from gpuaas.allocations.domain.nearest import nearest
 from gpuaas.allocations.domain.outlook import Outlook
 from gpuaas.allocations.domain.placement import LEAST_FRAGMENTS, NoPlacement, Placement, place
 from gpuaas.allocations.domain.pool import POOL, AddCapacity
 from gpuaas.allocations.domain.shape import Form, Shape, refuse_absurd
 from gpuaas.allocations.domain.sharing import Policy
 from gpuaas.common.errors import Invalid
+from gpuaas.contracts.allocations import NearestShape
 
 Verdict = Literal["fits-now", "would-wait", "never"]
 
@@ -27,12 +29,14 @@ class Supposed:
     Attributes:
         reason, detail: why it does not fit now; None when it does.
         placement: where it would go.
+        nearest: of what never fits: shapes near it that could.
     """
 
     verdict: Verdict
     reason: str | None
     detail: str | None
     placement: Placement | None
+    nearest: tuple[NearestShape, ...] = ()
 
 
 def suppose(pool: Pool, shape: Shape, policy: Policy = LEAST_FRAGMENTS, more: Sequence[AddCapacity] = ()) -> Supposed:
@@ -47,7 +51,7 @@ def suppose(pool: Pool, shape: Shape, policy: Policy = LEAST_FRAGMENTS, more: Se
     found = place(pool.book, shape, pool.events, policy)
     if isinstance(found, Placement):
         return Supposed("fits-now", None, None, found)
-    return Supposed("never" if found.forever else "would-wait", found.reason, found.detail, None)
+    return _not_now(pool, shape, found, found.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,13 @@ def check(pool: Pool, wanted: Wanted, outlook: Outlook, policy: Policy = LEAST_F
     if isinstance(found, Placement):
         return Supposed("fits-now", None, None, found)
     reason = "promised-to-others" if found.promised else found.reason
-    return Supposed("never" if found.forever else "would-wait", reason, found.detail, None)
+    return _not_now(pool, wanted.shape, found, reason)
+
+
+def _not_now(pool: Pool, shape: Shape, found: NoPlacement, reason: str) -> Supposed:
+    if not found.forever:
+        return Supposed("would-wait", reason, found.detail, None)
+    return Supposed("never", reason, found.detail, None, nearest(pool.book, shape))
 
 
 def why_not(pool: Pool, shape: Shape, node_id: str, held_by_it: bool, policy: Policy = LEAST_FRAGMENTS) -> str:

@@ -11,6 +11,7 @@ from gpuaas.allocations.domain.shape import Shape
 from gpuaas.contracts.allocations import (
     DeferralReason,
     Member,
+    NearestShape,
     PendingReason,
     PreemptionCause,
     RejectionReason,
@@ -83,11 +84,16 @@ class DeferAllocation:
 
 @dataclass(frozen=True, slots=True)
 class RejectAllocation:
-    """It can never be placed."""
+    """It can never be placed.
+
+    Attributes:
+        nearest: shapes near it that could be.
+    """
 
     verb: ClassVar[str] = "turned down"
     reason: RejectionReason
     detail: str
+    nearest: tuple[NearestShape, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,4 +102,6 @@ def refuse_absurd(shape: Shape) -> None:
 
 def _within(name: str, value: int, highest: int) -> None:
     if not 1 <= value <= highest:
-        raise Invalid(f"{name} must be between 1 and {highest}, not {value}", field=name)
+        raise Invalid(
+            f"{name} must be between 1 and {highest}, not {value}", field=name, nearest=min(max(value, 1), highest)
+        )

@@ -34,6 +34,7 @@ from gpuaas.contracts.allocations import (
     AllocationRetried,
     AllocationStarted,
     ClaimGranted,
+    NearestShape,
     Receipt,
     StartQuoted,
 )
@@ -51,8 +52,15 @@ def explained(allocation_id: str, state: str, history: Sequence[Recorded], claim
         "state": state,
         "why": _why(state, [fact.event for fact in facts]),
         "history": [_step(fact) for fact in facts],
+        "nearest": [each.model_dump(mode="json") for each in _nearest_in(facts)],
         "receipt": granted.receipt.model_dump(mode="json") if granted is not None else None,
     }
+
+
+def _nearest_in(facts: Sequence[Fact]) -> tuple[NearestShape, ...]:
+    """Of one that can never be served: the shapes that would do."""
+    refusal = next((fact.event for fact in facts if isinstance(fact.event, AllocationRejected)), None)
+    return tuple(refusal.nearest or ()) if refusal is not None else ()
 
 
 def _why(state: str, events: Sequence[Event]) -> str:
@@ -101,7 +109,7 @@ def sentence(event: Event) -> str:
         case StartQuoted() as quote:
             return _expected(quote)
         case AllocationRejected() as refusal:
-            return f"turned down ({refusal.reason}): {refusal.detail}"
+            return f"turned down ({refusal.reason}): {refusal.detail}{_instead(refusal.nearest)}"
         case ClaimGranted() as claim:
             return f"{gpu_count(claim.members)} GPUs of {claim.gpu_model} granted. {_chosen(claim.receipt)}"
         case AllocationPlaced() as placed:
@@ -131,6 +139,17 @@ def sentence(event: Event) -> str:
             return f"asked for again as {retry.retry_allocation_id} ({retry.cause}): {retry.detail}"
         case _:
             return event.TYPE
+
+
+def _instead(nearest: Sequence[NearestShape] | None) -> str:
+    """The shapes that would do, in words."""
+    told = [
+        f"{each.replicas} × "
+        + (f"{each.share_milli}/1000 GPU" if each.share_milli else f"{each.gpus_per_replica} GPUs")
+        + f" of {each.gpu_model or 'any model'} ({each.change})"
+        for each in nearest or ()
+    ]
+    return f"; possible would be {', '.join(told)}" if told else ""
 
 
 def _expected(quote: StartQuoted) -> str:

@@ -123,6 +123,7 @@ class Check(BaseModel):
     """What a request would meet now, what it can use at most, and when it would start, behind all who wait already.
 
     Attributes:
+        nearest: of what never fits: shapes near it that could, each with what is different.
         quoted_start: None: it never would, or so many stand before it that nobody can say.
     """
 
@@ -130,6 +131,7 @@ class Check(BaseModel):
     reason: str | None
     detail: str | None
     gpu_hours_max: Decimal
+    nearest: list[dict[str, Any]]
     quoted_start: QuotedStart | None
 
 
@@ -164,6 +166,7 @@ def tenants_door(
             reason=found.reason,
             detail=found.detail,
             gpu_hours_max=hours.quantize(Decimal("0.000001")),
+            nearest=[each.model_dump(mode="json") for each in found.nearest],
             quoted_start=None if found.verdict == "never" else await _quoted(forecaster, ask, wanted),
         )
 
@@ -191,6 +194,7 @@ def operators_door(service: Service, allocations: Allocations, quotes: StartQuot
             "verdict": found.verdict,
             "reason": found.reason,
             "detail": found.detail,
+            "nearest": [each.model_dump(mode="json") for each in found.nearest],
             "gpu_model": placed.gpu_model if placed else None,
             "members": [member.model_dump(mode="json") for member in placed.members] if placed else [],
             "receipt": placed.receipt.model_dump(mode="json") if placed else None,
