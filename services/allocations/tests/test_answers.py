@@ -119,6 +119,18 @@ async def test_the_line_has_places_and_a_tenant_sees_only_its_own(here: World) -
     rest = await here.get("/v1/pools/main/queue", limit=1, cursor=first["next_cursor"])
     assert [row["allocation_id"] for row in rest["items"]] == [mine]
     await here.get(f"{HOME}/queue", await here.as_member("rival"), status=404)
+    then = await here.service.log.last_position()
+    await here.release(mine)
+    await here.release(holder)
+    await here.until("active", theirs, tenant_id="rival")
+    assert (await here.get("/v1/pools/main/queue"))["items"] == []
+    past = (await here.get("/v1/pools/main/queue", as_of=then))["items"]
+    assert [(row["queue_position"], row["allocation_id"]) for row in past] == [(1, theirs), (2, mine)]
+    own = (await here.get(f"{HOME}/queue", await here.as_member("acme"), as_of=then))["items"]
+    assert [row["allocation_id"] for row in own] == [mine]
+    why = await here.get(f"{HOME}/allocations/{mine}/why", await here.as_member("acme"), as_of=then)
+    assert (why["state"], why["history"][-1]["position"] <= then) == ("queued", True)
+    await here.get(f"{HOME}/allocations/{mine}/why", await here.as_member("acme"), status=404, as_of=1)
 
 
 async def test_questions_by_door(here: World) -> None:

@@ -44,6 +44,9 @@ START_AHEAD_MAX: Final = timedelta(days=366)
 Count = Annotated[int, Field(strict=True)]
 AllocationId = Annotated[str, Path(min_length=1, max_length=63)]
 States = Annotated[list[str] | None, Query(alias="state", description=f"Any of {', '.join(STATES)}.")]
+AsOf = Annotated[
+    int | None, Query(ge=1, lt=2**63, description="As it stood at this position of the log; left out: now.")
+]
 Reader = Annotated[Caller, Depends(permit("allocations.allocation.read"))]
 Lister = Annotated[Caller, Depends(permit("allocations.allocation.read", in_part=True))]
 Paged = Annotated[Paging, Depends(paging)]
@@ -179,13 +182,17 @@ def _questions(
         dependencies=[seen],
         summary="What happened to an allocation and why, from the log.",
     )
-    async def why(tenant_id: str, project_id: str, allocation_id: AllocationId, caller: Reader) -> dict[str, Any]:
+    async def why(
+        tenant_id: str, project_id: str, allocation_id: AllocationId, caller: Reader, as_of: AsOf = None
+    ) -> dict[str, Any]:
         row = await _row(service, allocations, tenant_id, project_id, allocation_id)
+        if as_of is not None and as_of < row["requested_position"]:
+            raise NotFound(ABSENT)
         history = await service.log.history(ALLOCATION.subject(tenant_id, allocation_id))
         for beside in (QUOTE, IDLE):
             history += await service.log.history(beside.subject(tenant_id, allocation_id))
         claim = await service.log.at(row["claim_position"]) if row["claim_position"] else None
-        return explained(allocation_id, row["state"], history, claim)
+        return explained(allocation_id, row["state"], history, claim, as_of)
 
 
 def _leases(router: APIRouter, service: Service) -> None:

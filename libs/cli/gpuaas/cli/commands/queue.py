@@ -14,8 +14,9 @@ from gpuaas.cli.output import as_json, fail, finish, print_items
 @click.option("--tenant", envvar="GPUAAS_TENANT", help="Tenant id [GPUAAS_TENANT].")
 @click.option("--project", envvar="GPUAAS_PROJECT", help="Project id [GPUAAS_PROJECT].")
 @click.option("--pool", help="The whole line of this pool, for operators.")
+@click.option("--as-of", type=click.IntRange(1), help="Who waited at this position of the log.")
 @as_json
-def command(tenant: str | None, project: str | None, pool: str | None, json_: bool) -> None:
+def command(tenant: str | None, project: str | None, pool: str | None, as_of: int | None, json_: bool) -> None:
     """The waiting requests of a project, or of a whole pool."""
     if pool:
         path = f"/v1/pools/{quote(pool, safe='')}/queue"
@@ -24,9 +25,11 @@ def command(tenant: str | None, project: str | None, pool: str | None, json_: bo
     else:
         fail("say whose: --tenant and --project, or --pool for the whole line")
 
+    asked = {} if as_of is None else {"as_of": as_of}
+
     async def work() -> list[dict[str, Any]]:
         async with open_suite() as suite:
-            return [item async for item in suite.items("allocations", path)]
+            return [item async for item in suite.items("allocations", path, **asked)]
 
     columns = {
         "place": "queue_position",

@@ -12,14 +12,16 @@ from gpuaas.cli.output import as_json, finish, print_json
 @click.command()
 @in_project
 @click.argument("allocation_id")
+@click.option("--as-of", type=click.IntRange(1), help="As it stood at this position of the log.")
 @as_json
-def command(tenant: str, project: str, allocation_id: str, json_: bool) -> None:
+def command(tenant: str, project: str, allocation_id: str, as_of: int | None, json_: bool) -> None:
     """What happened to ALLOCATION_ID and why, with the receipt of its placement."""
 
     async def work() -> dict[str, Any]:
         async with open_suite() as suite:
             path = project_path(tenant, project, "allocations", allocation_id, "why")
-            told: dict[str, Any] = await suite.get("allocations", path)
+            asked = {} if as_of is None else {"as_of": as_of}
+            told: dict[str, Any] = await suite.get("allocations", path, **asked)
             return told
 
     told = finish(work)

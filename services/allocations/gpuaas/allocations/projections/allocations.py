@@ -33,7 +33,22 @@ from gpuaas.contracts.allocations import (
     ClaimGranted,
     Member,
 )
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    func,
+    not_,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 TABLE: Final = Table(
@@ -200,11 +215,18 @@ class Allocations(Projection):
         return await db.fetch_one(select(TABLE).where(TABLE.c.allocation_id == allocation_id))
 
     async def waiting(
-        self, db: Database, of: tuple[str, str] | None, pool_id: str | None, after: int, limit: int
+        self,
+        db: Database,
+        of: tuple[str, str] | None,
+        pool_id: str | None,
+        after: int,
+        limit: int,
+        as_of: int | None = None,
     ) -> list[Record]:
         """Waiting requests with their positions in their pool's line (1 is the first).
 
         Args:
+            as_of: who waited when the log had this position last; why they did then is in their own histories.
             of: only of this tenant and project, in order of arrival after position `after` of the log.
             pool_id: else all of this pool, in order of the line after its position `after`.
         """
@@ -221,7 +243,7 @@ class Allocations(Projection):
                     0,
                 ).label("gpus_ahead"),
             )
-            .where(t.state.in_(("requested", "queued")))
+            .where(_waited(as_of))
             .subquery()
         )
         query = select(line).limit(limit)
@@ -270,6 +292,19 @@ class Allocations(Projection):
             list(ENDED),
         )
         return found, int(position)
+
+
+def _waited(as_of: int | None) -> ColumnElement[bool]:
+    """Who waits, or waited: asked for by then, not granted by then, and not over without a grant by then."""
+    t = TABLE.c
+    if as_of is None:
+        return t.state.in_(("requested", "queued"))
+    never_granted_and_over = and_(t.claim_position.is_(None), t.state.in_(ENDED), t.position <= as_of)
+    return and_(
+        t.requested_position <= as_of,
+        or_(t.claim_position.is_(None), t.claim_position > as_of),
+        not_(never_granted_and_over),
+    )
 
 
 def shape_of(row: Mapping[str, Any] | Record) -> Shape:

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, Final
 
+from gpuaas.allocations.domain.allocation import ALLOCATION as DECIDER
 from gpuaas.allocations.domain.allocation import VOCABULARY as ALLOCATION_WORDS
 from gpuaas.allocations.domain.allocation import gpu_count
 from gpuaas.allocations.domain.idleness import VOCABULARY as IDLE_WORDS
@@ -42,10 +43,24 @@ from gpuaas.contracts.allocations import (
 _WORDS: Final[Vocabulary] = vocabulary_of(ALLOCATION_WORDS.types, POOL_WORDS.types, QUOTE_WORDS.types, IDLE_WORDS.types)
 
 
-def explained(allocation_id: str, state: str, history: Sequence[Recorded], claim: Recorded | None) -> dict[str, Any]:
-    """The life of one allocation in order, each step with its sentence, cause and position in the log."""
+def explained(
+    allocation_id: str,
+    state: str,
+    history: Sequence[Recorded],
+    claim: Recorded | None,
+    as_of: int | None = None,
+) -> dict[str, Any]:
+    """The life of one allocation in order, each step with its sentence, cause and position in the log.
+
+    Args:
+        as_of: up to this position of the log, with the state that it was in then.
+    """
     facts = decoded(_WORDS, [*history, *([claim] if claim is not None else [])])
     facts.sort(key=lambda fact: fact.position)
+    if as_of is not None:
+        facts = [fact for fact in facts if fact.position <= as_of]
+        own = [fact.event for fact in facts if isinstance(fact.event, ALLOCATION_WORDS.types)]
+        state = DECIDER.fold(own, DECIDER.initial).name
     granted = next((fact.event for fact in facts if isinstance(fact.event, ClaimGranted)), None)
     return {
         "allocation_id": allocation_id,

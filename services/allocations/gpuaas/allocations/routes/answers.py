@@ -40,6 +40,10 @@ Count = Annotated[int, Field(strict=True)]
 AsOf = Annotated[
     int | None, Query(ge=1, lt=2**63, description="Answer from the pool as it was at this position of the log.")
 ]
+WaitedAt = Annotated[
+    int | None,
+    Query(ge=1, lt=2**63, description="Who waited at this position of the log, without reasons and quotes: see `why`."),
+]
 _NOBODY: Final = "who-asks"
 _HOME: Final = "/v1/tenants/{tenant_id}/projects/{project_id}"
 
@@ -143,10 +147,12 @@ def tenants_door(
     seen, reads = Depends(fresh(allocations)), Depends(permit("allocations.allocation.read"))
 
     @router.get(_HOME + "/queue", dependencies=[seen, reads], summary="The project's waiting requests with positions.")
-    async def project_queue(tenant_id: str, project_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
-        after = page.key(int) or 0
-        rows = await allocations.waiting(service.database, (tenant_id, project_id), None, after, page.limit + 1)
-        return page.page(await _with_quotes(service, quotes, rows), ["requested_position"])
+    async def project_queue(
+        tenant_id: str, project_id: str, page: Annotated[Paging, Depends(paging)], as_of: WaitedAt = None
+    ) -> Page:
+        home, after = (tenant_id, project_id), page.key(int) or 0
+        rows = await allocations.waiting(service.database, home, None, after, page.limit + 1, as_of)
+        return page.page(await _with_quotes(service, quotes, rows, as_of), ["requested_position"])
 
     @router.post(_HOME + "/allocation-checks", summary="Would this fit? Nothing is asked for.")
     async def check_request(
@@ -179,9 +185,9 @@ def operators_door(service: Service, allocations: Allocations, quotes: StartQuot
     seen, reads_pools = Depends(fresh(allocations)), Depends(permit("allocations.pool.read"))
 
     @router.get("/v1/pools/{pool_id}/queue", dependencies=[seen, reads_pools], summary="A pool's waiting line.")
-    async def pool_queue(pool_id: str, page: Annotated[Paging, Depends(paging)]) -> Page:
-        rows = await allocations.waiting(service.database, None, pool_id, page.key(int) or 0, page.limit + 1)
-        return page.page(await _with_quotes(service, quotes, rows), ["queue_position"])
+    async def pool_queue(pool_id: str, page: Annotated[Paging, Depends(paging)], as_of: WaitedAt = None) -> Page:
+        rows = await allocations.waiting(service.database, None, pool_id, page.key(int) or 0, page.limit + 1, as_of)
+        return page.page(await _with_quotes(service, quotes, rows, as_of), ["queue_position"])
 
     @router.post("/v1/pools/{pool_id}/suppositions", dependencies=[reads_pools], summary="What if?")
     async def what_if(pool_id: str, ask: Suppose, as_of: AsOf = None) -> dict[str, Any]:
@@ -256,7 +262,12 @@ async def _quoted(forecaster: Forecaster, ask: CheckRequest, wanted: Wanted) -> 
     )
 
 
-async def _with_quotes(service: Service, quotes: StartQuotes, rows: list[Record]) -> list[dict[str, Any]]:
+async def _with_quotes(
+    service: Service, quotes: StartQuotes, rows: list[Record], as_of: int | None
+) -> list[dict[str, Any]]:
+    if as_of is not None:
+        then = {"state": "queued", "pending_reason": None, "detail": None, "quoted_start": None}
+        return [{**row, **then} for row in rows]
     found = await quotes.of(service.database, [row["allocation_id"] for row in rows])
     return [{**row, "quoted_start": found.get(row["allocation_id"])} for row in rows]
 
