@@ -134,6 +134,28 @@ class AccessUse(Part):
     """How often."""
 
 
+class Alternative(Part):
+    """Another shape that will do, granted whole or not at all."""
+
+    gpu_model: Label | None = None
+    """The GPU model wanted then; absent: any model of the pool."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=1024)]
+    """Members of the gang then."""
+
+    gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=64)]
+    """GPUs of each member then."""
+
+    share_milli: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """Thousandths of each GPU wanted then; absent: whole GPUs (1000)."""
+
+    topology_level: TopologyLevel | None = None
+    """How close together the members must stand then; absent: anywhere in the pool."""
+
+    topology_mode: TopologyMode | None = None
+    """Whether that level is a condition or a wish; absent: a wish."""
+
+
 class Member(Part):
     """One replica of a gang: which GPUs of which machine it holds."""
 
@@ -195,6 +217,19 @@ class NearestShape(Part):
     """Thousandths of a GPU that each member has; absent: whole GPUs."""
 
 
+class PassedOver(Part):
+    """A shape that was asked for and could not be had when another one was granted."""
+
+    wanted: Annotated[str, Field(min_length=1, max_length=200)]
+    """The shape in words, such as `2 × 8 GPUs of h100`."""
+
+    reason: Label
+    """Why not, such as `insufficient-capacity` or `quota-exhausted`."""
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    """The same in a sentence."""
+
+
 class Receipt(Part):
     """How a placement was decided, so that anybody can later ask why this machine and not another."""
 
@@ -215,6 +250,14 @@ class Receipt(Part):
 
     runner_up_node_id: Label | None = None
     """First machine of the second-best place; absent: there was no other."""
+
+    passed_over: Annotated[tuple[PassedOver, ...], Field(min_length=1, max_length=64)] | None = None
+    """What was asked for before this and could not be had then, in order of preference; absent:
+    nothing.
+    """
+
+    replicas_wanted: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
+    """Members that were wanted at most, where fewer were granted; absent: all of them were."""
 
 
 class Recurrence(Part):
@@ -669,6 +712,21 @@ class AllocationRequested(Event):
 
     gpu_model: Label | None = None
     """The GPU model wanted, by its name in the inventory's catalogue; absent: any model of the pool."""
+
+    gpu_models: Annotated[tuple[Label, ...], Field(min_length=1, max_length=8)] | None = None
+    """GPU models that will do, the most wanted first; the whole gang is of one of them. Only where
+    `gpu_model` is absent; absent: as `gpu_model` says.
+    """
+
+    replicas_min: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
+    """Members with which it may start where not all can be had; as many as there is room for, once and
+    for all; absent: all of them, or none.
+    """
+
+    alternatives: Annotated[tuple[Alternative, ...], Field(min_length=1, max_length=8)] | None = None
+    """Other shapes that will do, the most wanted first, each looked at where those before it cannot be
+    had; absent: none.
+    """
 
     replicas: Annotated[int, Field(strict=True, ge=1, le=1024)]
     """Members of the gang: all of them start, or none."""
