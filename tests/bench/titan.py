@@ -21,7 +21,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,7 +32,6 @@ import httpx
 import nats
 from gpuaas.common.clock import Pace
 from gpuaas.common.testing.neighbours import Identities
-from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.nodes.adapters.fault_wire import FaultReport, encode_fault, fault_subject_of
 from gpuaas.nodes.domain.faults import built_in
@@ -50,9 +49,10 @@ MODEL: Final = "nvidia-k20x-6gb"
 POOL: Final = "titan"
 XID: Final = {"DBE": 48, "OTB": 79}
 PLACE: Final = re.compile(r"(c(\d+)-(\d+))c(\d)s(\d)n(\d)")
-CHUNK: Final = 2_000
-AT_ONCE: Final = 200
-FAULTS_PER_S: Final = 500.0
+AVAILABLE, FAULT, REMOVED = "available", "fault", "removed"
+BATCH: Final = 200
+AT_ONCE: Final = 400
+"""Steps under way."""
 PACE: Final = 100_000.0
 TOLD_EVERY_S: Final = 15.0
 PENDING_BYTES: Final = 1 << 28
@@ -94,55 +94,30 @@ def stays_in(path: Path, one_in: int) -> list[Stay]:
 Step = tuple[str, bool, Stay]
 
 
-@dataclass(slots=True)
-class Chunk:
-    """Stays that leave, then those that come, then those of the ones that came that leave again at once."""
-
-    leaving: list[Stay] = field(default_factory=list)
-    coming: list[Stay] = field(default_factory=list)
-    passing: list[Stay] = field(default_factory=list)
-    last: dict[str, Step] = field(default_factory=dict)
-
-    def takes(self, step: Step) -> bool:
-        """Whether the step still fits: of one serial number a coming and its own leaving do, in this order."""
-        _, comes, stay = step
-        before = self.last.get(stay.serial)
-        if before is None:
-            if len(self.last) == CHUNK:
-                return False
-            (self.coming if comes else self.leaving).append(stay)
-        elif before[1] and not comes and before[2] is stay:
-            self.passing.append(stay)
-        else:
-            return False
-        self.last[stay.serial] = step
-        return True
-
-
-def chunks(stays: Iterable[Stay]) -> Iterator[Chunk]:
-    """All steps in order of time."""
+def steps_of(stays: Iterable[Stay]) -> list[Step]:
+    """Every coming and every leaving, in order of time."""
     steps: list[Step] = [(stay.inserted, True, stay) for stay in stays]
     steps += [(stay.removed, False, stay) for stay in stays]
     # At one moment: who came without a date comes first and then goes; else those that leave make room first.
     steps.sort(key=lambda step: (step[0], step[1] and step[2].hours > 0, not step[1]))
-    chunk = Chunk()
-    for step in steps:
-        if not chunk.takes(step):
-            yield chunk
-            chunk = Chunk()
-            assert chunk.takes(step)
-    yield chunk
+    return steps
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What the log said meanwhile."""
+    """What the log said meanwhile; who waits for a machine to be said something of is told at once."""
 
-    available: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
     faults: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     verdicts: Counter[str] = field(default_factory=Counter)
     guards: Counter[str] = field(default_factory=Counter)
+    _said: defaultdict[tuple[str, str], asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+
+    async def said(self, what: str, node_id: str) -> None:
+        """Wait until the log says this of the machine."""
+        async with asyncio.timeout(WITHIN_S):
+            await self._said[what, node_id].wait()
+        del self._said[what, node_id]
 
     async def hear(self, message: Any) -> None:
         """One event as the broker passes it on to everybody."""
@@ -150,11 +125,13 @@ class Ledger:
         said = json.loads(message.data)["data"]
         match kind:
             case "nodes.node-became-available":
-                self.available.add(said["node_id"])
+                self._said[AVAILABLE, said["node_id"]].set()
             case "inventory.machine-removed":
                 self.removed.add(said["machine_id"])
+                self._said[REMOVED, said["machine_id"]].set()
             case "nodes.node-fault-reported":
                 self.faults[said["node_id"]][said["code"]] += 1
+                self._said[FAULT, said["node_id"]].set()
             case "nodes.node-health-changed":
                 self.verdicts[f"{said['condition']}, {said['action']}"] += 1
             case "nodes.automatic-withdrawal-granted":
@@ -167,9 +144,30 @@ class Ledger:
         return sum(sum(codes.values()) for codes in self.faults.values())
 
 
+class Registrar:
+    """Registers who waits, as many at once as the door takes."""
+
+    def __init__(self, nodes: httpx.AsyncClient, badge: Badge) -> None:
+        self._nodes = nodes
+        self._badge = badge
+        self._waiting: asyncio.Queue[Stay] = asyncio.Queue()
+
+    def register(self, stay: Stay) -> None:
+        self._waiting.put_nowait(stay)
+
+    async def run(self) -> None:
+        while True:
+            together = [await self._waiting.get()]
+            while len(together) < BATCH and not self._waiting.empty():
+                together.append(self._waiting.get_nowait())
+            body = {"nodes": [_order(stay) for stay in together]}
+            answer = await ordered(self._nodes, "/v1/nodes/batch", body, self._badge)
+            assert {item["status"] for item in answer.json()["items"]} == {"accepted"}, answer.text
+
+
 @dataclass(slots=True)
 class Replay:
-    """Drives the doors and the stream."""
+    """Drives the doors and the stream: in order of time, but only the steps of one GPU wait for one another."""
 
     nodes: httpx.AsyncClient
     badge: Badge
@@ -177,55 +175,47 @@ class Replay:
     ledger: Ledger
 
     async def play(self, stays: Sequence[Stay]) -> None:
-        began, told_s = time.perf_counter(), 0.0
-        for chunk in chunks(stays):
-            await self._end(chunk.leaving)
-            await self._register(chunk.coming)
-            await self._end(chunk.passing)
-            took_s, done = time.perf_counter() - began, len(self.ledger.removed)
-            if took_s - told_s >= TOLD_EVERY_S and done:
-                told_s = took_s
-                left_s = (len(stays) - done) * took_s / done
-                print(
-                    f"  titan: {done:,} of {len(stays):,} stays are over after {took_s:.0f} s; {left_s:.0f} s left",
-                    flush=True,
-                )
+        free, registrar = asyncio.Semaphore(AT_ONCE), Registrar(self.nodes, self.badge)
+        before: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(registrar.run()), group.create_task(self._tell(len(stays)))]
+            for _, comes, stay in steps_of(stays):
+                await free.acquire()
+                step = self._come(stay, registrar) if comes else self._leave(stay)
+                task = group.create_task(_after(before.get(stay.serial), step))
+                task.add_done_callback(lambda _: free.release())
+                before[stay.serial] = task
+            await asyncio.gather(*before.values())
+            for helper in helpers:
+                helper.cancel()
 
-    async def _end(self, leaving: Sequence[Stay]) -> None:
-        await self._fail([stay for stay in leaving if stay.event])
-        await self._retire(leaving)
+    async def _come(self, stay: Stay, registrar: Registrar) -> None:
+        registrar.register(stay)
+        await self.ledger.said(AVAILABLE, stay.node_id)
 
-    async def _register(self, coming: Sequence[Stay]) -> None:
-        for start in range(0, len(coming), AT_ONCE):
-            body = {"nodes": [_order(stay) for stay in coming[start : start + AT_ONCE]]}
-            answer = await ordered(self.nodes, "/v1/nodes/batch", body, self.badge)
-            assert {item["status"] for item in answer.json()["items"]} == {"accepted"}, answer.text
-        wanted = {stay.node_id for stay in coming}
-        await eventually(lambda: wanted <= self.ledger.available, WITHIN_S)
-
-    async def _fail(self, failing: Sequence[Stay]) -> None:
-        before = self.ledger.recorded
-        rules = built_in()
-        for stay in failing:
+    async def _leave(self, stay: Stay) -> None:
+        if stay.event:
             code = XID[stay.event]
-            kind, said = rules.class_of_xid(code), f"{stay.event} at {stay.removed}"
+            kind, said = built_in().class_of_xid(code), f"{stay.event} at {stay.removed}"
             report = FaultReport(stay.node_id, f"{stay.node_id}-{code}", 0, kind, "simulation", said, f"XID {code}")
             await self.broker.publish(fault_subject_of(stay.node_id), encode_fault(report))
-            await asyncio.sleep(1 / FAULTS_PER_S)
-        await eventually(lambda: self.ledger.recorded - before >= len(failing), WITHIN_S)
+            await self.ledger.said(FAULT, stay.node_id)
+        answer = await ordered(self.nodes, f"/v1/nodes/{stay.node_id}/retire", {"reason": "GPU removed"}, self.badge)
+        assert answer.status_code == 200, answer.text
+        await self.ledger.said(REMOVED, stay.node_id)
 
-    async def _retire(self, leaving: Sequence[Stay]) -> None:
-        free = asyncio.Semaphore(16)
+    async def _tell(self, stays: int) -> None:
+        began = time.perf_counter()
+        while True:
+            await asyncio.sleep(TOLD_EVERY_S)
+            took_s, over = time.perf_counter() - began, len(self.ledger.removed)
+            print(f"  titan: {over:,} of {stays:,} stays are over after {took_s:.0f} s", flush=True)
 
-        async def one(stay: Stay) -> None:
-            async with free:
-                body = {"reason": "GPU removed"}
-                answer = await ordered(self.nodes, f"/v1/nodes/{stay.node_id}/retire", body, self.badge)
-                assert answer.status_code == 200, answer.text
 
-        await asyncio.gather(*map(one, leaving))
-        wanted = {stay.node_id for stay in leaving}
-        await eventually(lambda: wanted <= self.ledger.removed, WITHIN_S)
+async def _after(before: asyncio.Task[None] | None, step: Coroutine[Any, Any, None]) -> None:
+    if before is not None:
+        await before
+    await step
 
 
 def _order(stay: Stay) -> dict[str, Any]:

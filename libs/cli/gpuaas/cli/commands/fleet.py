@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import click
+from gpuaas.cli.commands.enrolment import claims, look, register, retire, utilisation
 from gpuaas.cli.commands.health import command as health
 from gpuaas.cli.commands.maintenance import command as maintenance
 from gpuaas.cli.here import open_suite, order
@@ -23,6 +24,8 @@ def command() -> None:
 
 command.add_command(maintenance, "maintenance")
 command.add_command(health, "health")
+for each in (register, look, retire, claims, utilisation):
+    command.add_command(each)
 
 
 @command.command(name="list")

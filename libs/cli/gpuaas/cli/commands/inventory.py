@@ -132,6 +132,14 @@ def parts(at: str | None, pool_id: str | None, json_: bool) -> None:
 
 
 @command.command()
+@click.argument("machine_id")
+@as_json
+def compare(machine_id: str, json_: bool) -> None:
+    """Compare MACHINE_ID with the books once more, such as when what kept it out is settled."""
+    _given(f"/v1/machines/{quote(machine_id, safe='')}/comparisons", {}, json_)
+
+
+@command.command()
 @click.option("--sku", "sku_id", help="Only this SKU.")
 @limited
 @as_json

@@ -42,7 +42,8 @@ def command() -> None:
 
 @command.command()
 @click.argument("window_id")
-@click.option("--node", "nodes", multiple=True, required=True, help="A machine; again for more.")
+@click.option("--node", "nodes", multiple=True, help="A machine; again for more.")
+@click.option("--rack", "racks", multiple=True, help="All machines of a rack that have not retired; again for more.")
 @click.option("--starts-at", type=_Moment(), required=True, help="When the machines are to be empty.")
 @click.option("--ends-at", type=_Moment(), required=True, help="When they are expected back.")
 @click.option("--notice-s", type=click.IntRange(0), default=86_400, show_default=True, help="Seconds of notice.")
@@ -59,10 +60,28 @@ def command() -> None:
 @click.option("--reason", required=True, help="What and why, in a sentence that tenants may read.")
 @click.option("--over-promises", is_flag=True, help="Though reservations are left with too few GPUs by it.")
 @as_json
-def plan(window_id: str, nodes: tuple[str, ...], firmware: tuple[str, ...], json_: bool, **given: Any) -> None:
+def plan(
+    window_id: str, nodes: tuple[str, ...], racks: tuple[str, ...], firmware: tuple[str, ...], json_: bool, **given: Any
+) -> None:
     """Plan WINDOW_ID; tenants with work on its machines are told. Refused where it would break a reservation."""
-    body = {"window_id": window_id, "node_ids": sorted(set(nodes)), **given}
+    named = sorted({*nodes, *finish(lambda: _standing_in(racks))})
+    if not named:
+        raise click.UsageError("name machines with --node, or racks that have some with --rack")
+    body = {"window_id": window_id, "node_ids": named, **given}
     order("nodes", HOME, body | {"firmware": [_goal(each) for each in firmware]}, json_)
+
+
+async def _standing_in(racks: tuple[str, ...]) -> list[str]:
+    """The machines of these racks that have not retired."""
+    if not racks:
+        return []
+    async with open_suite() as suite:
+        return [
+            item["node_id"]
+            for rack in racks
+            async for item in suite.items("nodes", "/v1/nodes", rack=rack)
+            if item["lifecycle"] != "retired"
+        ]
 
 
 @command.command(name="list")
