@@ -58,10 +58,10 @@ def build(settings: NodesSettings) -> Service:
     wait_s = settings.upkeep_wait_s
 
     async def windows_settled() -> None:
-        await service.reader(windows).reached(await service.log.last_position(), wait_s)
+        await service.reader(windows).reached(await service.log.last_position(), settings.ready_timeout_s)
 
     async def claims_settled() -> None:
-        await service.reader(claims).reached(await service.log.last_position(), wait_s)
+        await service.reader(claims).reached(await service.log.last_position(), settings.ready_timeout_s)
 
     views = Views(nodes, claims, service.database, lambda p: service.reader(claims).reached(p, wait_s), windows_settled)
     promises = Promises(claims, service.database, claims_settled, settings.promise_horizon_s)
