@@ -197,6 +197,7 @@ class World:
                 row["proof"] = [b64(step) for step in naive.inclusion(index)]
             notes[tree] = self.signer.checkpoint(f"{self.log}/{tree}", len(members), naive.root())
         leaves = {name: {k: v for k, v in row.items() if k != "tree"} for name, row in rows.items()}
+        self._leaves = leaves
         chosen: Callable[[str], list[Json]] = lambda start: [v for k, v in leaves.items() if k.startswith(start)]  # noqa: E731
         agreed = {"price_agreements": chosen("agreement"), "price_agreement_ends": chosen("no-longer")}
         return {
@@ -212,6 +213,11 @@ class World:
             "earlier_invoices": chosen("earlier"),
             **(agreed if agreed["price_agreements"] else {}),
         }
+
+    def bundle_with(self, **sections: list[str]) -> Json:
+        """The same with the events of these names in further sections."""
+        whole, leaves = self.bundle(), self._leaves
+        return whole | {section: [leaves[name] for name in names] for section, names in sections.items()}
 
     def _row(self, position: int, name: str) -> Json:
         event = dict(self.events[name])

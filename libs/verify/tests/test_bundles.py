@@ -291,6 +291,27 @@ def test_an_invoice_that_corrects_earlier_lines_is_recomputed_from_their_quantit
     earlier = json.loads(json.dumps(world.events["invoice"]["data"])) | {"invoice_id": "inv-0"}
     world.add("earlier", "billing.invoice-finalized", "invoice", "acme", "inv-0", earlier)
     world.order.insert(0, world.order.pop())
+    note: Json = {"credit_note_id": "n1", "invoice_id": "inv-0", "invoice_number": "2026-000001", "run_id": "r1"}
+    note |= {
+        "tenant_id": "acme",
+        "currency": "EUR",
+        "reason": "correction",
+        "taxes": [],
+        "net": "0.50",
+        "gross": "0.50",
+    }
+    note["lines"] = [{"line_id": "l1", "amount": "0.50"}]
+    text = json.dumps(note, sort_keys=True, separators=(",", ":"))
+    note["content_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    change = {name: earlier["lines"][0][name] for name in ("project_id", "gpu_model", "gpu_ms", "price_book_id")}
+    change |= {"price_book_version": 3, "unit_price": "2.60", "before": "29.50", "after": "31.20"}
+    correction = {name: earlier[name] for name in ("tenant_id", "currency", "period_start", "period_end")}
+    correction |= {"correction_id": "c1", "changes": [change], "difference": "1.70", "credit_note_ids": []}
+    correction["invoice_id"] = "inv-1"
+    world.add("note", "billing.credit-note-issued", "invoice", "acme", "inv-0", note)
+    world.order.insert(1, world.order.pop())
+    world.add("correction", "billing.correction-issued", "correction", "acme", "p-1", correction)
+    world.order.insert(2, world.order.pop())
     corrects: Json = {"lines": [{"invoice_id": "inv-0", "line_id": "l1"}], "credited": "0.50"}
     # 43,201,999 GPU-ms at 2.60 are 31.20; 30.00 less 0.50 stood.
     world.line().update(gpu_ms="0", unit_price="2.60", amount="1.70", usage_count=0, usage_sha256=digest())
@@ -299,7 +320,8 @@ def test_an_invoice_that_corrects_earlier_lines_is_recomputed_from_their_quantit
 
     def judged() -> Report:
         world.seal_content()
-        bundle = world.bundle() | {"lines": {"l1": []}, "usages": [], "allocation_events": []}
+        bundle = world.bundle_with(followups=["note"], corrections=["correction"])
+        bundle |= {"lines": {"l1": []}, "usages": [], "allocation_events": []}
         told: Report = judge(bundle, world.vkey)
         return told
 

@@ -23,6 +23,8 @@ from gpuaas.common.testing.neighbours import tell
 from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted, Member
 from gpuaas.contracts.billing import (
     BillingRunStarted,
+    CreditNoteIssued,
+    CreditNoteLine,
     InvoiceFinalized,
     InvoiceLine,
     Price,
@@ -187,6 +189,29 @@ class Story:
         del content["content_sha256"]
         digest = hashlib.sha256(canonical(content)).hexdigest()
         await self.say(draft.model_copy(update={"content_sha256": digest}), self.tenant, invoice_id)
+
+    async def credit(self, note_id: str, invoice_id: str, line_id: str, amount: str) -> None:
+        """Something of a line is given back, without tax."""
+        note = CreditNoteIssued(
+            credit_note_id=note_id,
+            number="CN-2026-000001",
+            invoice_id=invoice_id,
+            invoice_number=f"2026-{invoice_id}",
+            run_id=invoice_id.replace("inv-", "r"),
+            tenant_id=self.tenant,
+            currency="EUR",
+            reason="goodwill",
+            detail="for a test",
+            lines=(CreditNoteLine(line_id=line_id, amount=Decimal(amount)),),
+            net=Decimal(amount),
+            taxes=(),
+            gross=Decimal(amount),
+            content_sha256="0" * 64,
+        )
+        content = note.model_dump(mode="json", exclude_none=True)
+        del content["content_sha256"]
+        digest = hashlib.sha256(canonical(content)).hexdigest()
+        await self.say(note.model_copy(update={"content_sha256": digest}), self.tenant, invoice_id)
 
     async def whole(self) -> Story:
         """Two allocations, one run, one invoice `inv-1`: 16 GPU-hours at 2.4995."""

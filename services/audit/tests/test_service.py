@@ -110,6 +110,18 @@ async def test_usage_is_split_over_prices_runs_and_invoices_and_still_proved(aud
     assert (report.verdict, report.detail) == ("verified", "")
     assert len(json.loads(path.read_text())["earlier_invoices"]) == 1
 
+    await story.credit("cn-1", "inv-2", "l-2", "4.00")
+
+    async def followed() -> bool:
+        path.write_bytes((await audit.get("/v1/tenants/acme/bundles/invoices/inv-2")).content)
+        return verify_bundle(path, audit.policy).facts.get("credited") == "4.00 EUR"
+
+    await eventually(followed)
+    report = verify_bundle(path, audit.policy)
+    assert (report.verdict, report.facts["owed"]) == ("verified", "40.00 EUR")
+    first_one = json.loads((await audit.get("/v1/tenants/acme/bundles/invoices/inv-1")).content)
+    assert [len(first_one[name]) for name in ("later_invoices", "followups")] == [1, 1]
+
 
 async def test_an_invoice_that_does_not_follow_from_the_log_gets_no_bundle(audit: Running) -> None:
     story = audit.story

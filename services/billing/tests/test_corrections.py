@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from billing_proof import logged, verified
 from billing_world import AUGUST, HOUR, MODEL, OCTOBER, SEPTEMBER, World, settings_on, spelled, world_on
 from gpuaas.billing.domain.correction import OtherPrice, StandingLine, planned
 from gpuaas.common.errors import Invalid, Rejected
@@ -157,6 +158,12 @@ async def test_a_billed_period_is_corrected_down_and_up_in_one_step_each(world: 
         f"{HOME}/re-ratings", body | {"versions": [{"prices": [{"gpu_model": MODEL, "amount": "2.10"}]}]}, 200
     )
     assert what_if["difference"] == "0.00"
+    await world.post(f"{HOME}/invoices/{extra['invoice_id']}/void", {"detail": "never mind"}, 201)
+    events = await logged(world.service.log)
+    stands = [verified(events, "acme", each["invoice_id"]) for each in await world.invoices("acme")]
+    assert [each.corrections for each in stands] == [2, 2, 2]
+    assert str(sum(each.owed for each in stands)) == str(Fraction(await receivable(world)))
+    assert (stands[-1].notes, stands[-1].owed) == (1, Fraction(0))
     for view in world.service._projectors.values():
         before = await digest(world.service.database, view.projection)
         await view.rebuild()

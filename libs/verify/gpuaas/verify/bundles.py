@@ -16,6 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpuaas.verify.fields import Fields
+from gpuaas.verify.followups import (
+    CORRECTION_ISSUED,
+    CREDIT_NOTE_ISSUED,
+    INVOICE_PAYMENT_RECORDED,
+    check_followups,
+)
 from gpuaas.verify.invoices import (
     ALLOCATION_RELEASED,
     ALLOCATION_STARTED,
@@ -31,6 +37,7 @@ from gpuaas.verify.invoices import (
     check_run,
     check_total,
     check_usage,
+    plain,
 )
 from gpuaas.verify.leaves import Leaf, ProvedEvent, prove, read_event, read_leaf
 from gpuaas.verify.policy import PLATFORM_TREE, Head, Policy, tenant_tree
@@ -48,9 +55,15 @@ _SECTIONS: Final = {
     "earlier_invoices": {INVOICE_FINALIZED},
     "price_agreements": {PRICE_AGREEMENT_MADE},
     "price_agreement_ends": {PRICE_AGREEMENT_ENDED},
+    "later_invoices": {INVOICE_FINALIZED},
+    "followups": {CREDIT_NOTE_ISSUED, INVOICE_PAYMENT_RECORDED},
+    "corrections": {CORRECTION_ISSUED},
 }
-_LATER_SECTIONS: Final = {"price_agreements", "price_agreement_ends"}
-"""Not in bundles of before there were agreements on prices."""
+_LATER_SECTIONS: Final = {
+    *("price_agreements", "price_agreement_ends"),
+    *("later_invoices", "followups", "corrections"),
+}
+"""Not in bundles of before there were agreements on prices, or before what followed was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,9 @@ def _account(bundle: Bundle, invoice: ProvedEvent, run: ProvedEvent, events: dic
         earlier=events["earlier_invoices"],
         agreements=events.get("price_agreements", []),
         agreement_ends=events.get("price_agreement_ends", []),
+        later=events.get("later_invoices", []),
+        followups=events.get("followups", []),
+        corrections=events.get("corrections", []),
     )
 
 
@@ -216,12 +232,24 @@ def _check_account(account: Account, report: Report) -> None:
     report.held("lines", f"{check_lines(account):,} lines: usage set, quantity, published price and amount agree")
     check_total(account)
     report.held("total", f"the lines sum to {data.text('total')} {data.text('currency')}")
+    _check_followups(account, report)
     billed = sum(Fields(line, "line").int64("gpu_ms") for line in data.items("lines"))
     report.facts |= {"gpu_ms": str(billed), "total": f"{data.text('total')} {data.text('currency')}"}
 
 
 def _is_there(document: Fields, name: str) -> bool:
     return name in document.raw or name not in _LATER_SECTIONS
+
+
+def _check_followups(account: Account, report: Report) -> None:
+    stands = check_followups(account)
+    if account.followups or account.corrections:
+        counted = f"{stands.notes:,} credit notes, {stands.payments:,} payments, {stands.corrections:,} corrections"
+        report.held("followups", f"{counted} of the period: lines, taxes, sums and prices agree")
+    currency = account.invoice.data.text("currency")
+    report.facts["owed"] = f"{plain(stands.owed)} {currency}"
+    if stands.credited:
+        report.facts["credited"] = f"{plain(stands.credited)} {currency}"
 
 
 def _leaves(document: Fields, name: str) -> list[Leaf]:

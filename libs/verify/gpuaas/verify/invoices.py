@@ -51,6 +51,7 @@ class Account:
         parts: usage ids by line id, as the bundle says; believed only as far as the lines' hashes agree.
         earlier: earlier invoices of the same tenant and period, whose lines this one continues.
         agreements: contracts and campaigns that may have made its prices; `agreement_ends`: where they were ended.
+        later: later ones; followups: credit notes and payments of all of these; corrections: of their period.
     """
 
     tenant_id: str
@@ -63,6 +64,9 @@ class Account:
     earlier: Sequence[ProvedEvent] = ()
     agreements: Sequence[ProvedEvent] = ()
     agreement_ends: Sequence[ProvedEvent] = ()
+    later: Sequence[ProvedEvent] = ()
+    followups: Sequence[ProvedEvent] = ()
+    corrections: Sequence[ProvedEvent] = ()
 
 
 def check_content(account: Account) -> str:
@@ -147,12 +151,12 @@ def _check_agreed(account: Account, lines: Sequence[Fields]) -> None:
             raise Refuted("wrong-line", f"{line.what} is priced as no usage of the period is")
         if wanted.price != line.decimal("unit_price"):
             raise Refuted(
-                "wrong-price", f"{line.what} charges {line.text('unit_price')}; agreed: {_plain(wanted.price)}"
+                "wrong-price", f"{line.what} charges {line.text('unit_price')}; agreed: {plain(wanted.price)}"
             )
         ids = sorted(wanted.usage_ids)
         if usage_digest(ids) != line.text("usage_sha256") or len(ids) != line.integer("usage_count"):
             raise Refuted("wrong-usage", f"{line.what} names another set of usages than was used at its price")
-        if wanted.gpu_us != _quantity_us(line):
+        if wanted.gpu_us != quantity_us(line):
             raise Refuted("wrong-line", f"{line.what} says {line.text('gpu_ms')} GPU-ms; it is {wanted.gpu_us} µs")
         check_steps(line, _book_of(account, line).data)
         _check_amount(account, line, wanted.gpu_us, wanted.price)
@@ -166,7 +170,7 @@ def check_total(account: Account) -> Fraction:
     amounts = [Fields(line, "line").decimal("amount") for line in data.items("lines")]
     if sum(amounts, Fraction(0)) != data.decimal("total"):
         raise Refuted(
-            "wrong-total", f"the total is {data.text('total')}, its lines sum to {_plain(sum(amounts, Fraction(0)))}"
+            "wrong-total", f"the total is {data.text('total')}, its lines sum to {plain(sum(amounts, Fraction(0)))}"
         )
     if "gross" in data.raw or "taxes" in data.raw:
         _check_taxes(data)
@@ -179,11 +183,11 @@ def _check_taxes(data: Fields) -> None:
         group = Fields(value, f"tax {number}")
         due = rounded(group.decimal("net") * group.decimal("percent") / 100, data.text("currency"))
         if due != group.decimal("tax"):
-            raise Refuted("wrong-tax", f"{group.what} says {group.text('tax')}; it comes to {_plain(due)}")
+            raise Refuted("wrong-tax", f"{group.what} says {group.text('tax')}; it comes to {plain(due)}")
         net += group.decimal("net")
         tax += due
     if net != data.decimal("total") or net + tax != data.decimal("gross"):
-        told = f"{data.text('gross')} are asked; {_plain(net)} taxed with {_plain(tax)} is {_plain(net + tax)}"
+        told = f"{data.text('gross')} are asked; {plain(net)} taxed with {plain(tax)} is {plain(net + tax)}"
         raise Refuted("wrong-total", told)
 
 
@@ -211,7 +215,7 @@ def _check_usage(account: Account, usage: ProvedEvent) -> None:
         raise Refuted("foreign-tenant", f"{data.what} is {data.text('tenant_id')}'s usage")
     if end_ms < start_ms or data.integer("gpu_count") < 1 or not 1 <= share <= _WHOLE_MILLI:
         raise Refuted("wrong-usage", f"{data.what} holds GPUs for no time, or no GPUs")
-    if gpu_us != _quantity_us(data):
+    if gpu_us != quantity_us(data):
         raise Refuted("wrong-usage", f"{data.what} says {data.text('gpu_ms')} GPU-ms; its interval gives {gpu_us} µs")
     begin = _fact(account, usage, "start_event_id", ALLOCATION_STARTED)
     since_ns, start_ns = begin.data.instant_ns("started_at"), data.instant_ns("started_at")
@@ -260,7 +264,7 @@ def _check_line(account: Account, line: Fields, part: Sequence[str], billed_ms: 
             raise Refuted("wrong-period", f"{line.what}: nothing of the usage {usage_id} lies in its time")
         billed_ms[usage_id] += end_ms - start_ms
         gpu_us += usage.data.integer("gpu_count") * _share_of(usage.data) * (end_ms - start_ms)
-    if gpu_us != _quantity_us(line):
+    if gpu_us != quantity_us(line):
         raise Refuted("wrong-line", f"{line.what} says {line.text('gpu_ms')} GPU-ms; its usages give {gpu_us} µs")
     _check_amount(account, line, gpu_us, _price(book.data, line))
 
@@ -274,21 +278,19 @@ def _check_amount(account: Account, line: Fields, gpu_us: int, price: Fraction) 
         for each in _lines_like(account, before, line)
         if each.raw.get("corrects") is None
     ]
-    total_us = gpu_us + sum(_quantity_us(each) for each in earlier)
+    total_us = gpu_us + sum(quantity_us(each) for each in earlier)
     booked = sum((each.decimal("amount") for each in earlier), Fraction(0))
     amount = rounded(total_us * price / (MS_PER_UNIT[line.text("unit")] * _US_PER_MS), currency) - booked
     if amount != line.decimal("amount"):
-        raise Refuted(
-            "wrong-amount", f"{line.what} says {line.text('amount')} {currency}; it comes to {_plain(amount)}"
-        )
+        raise Refuted("wrong-amount", f"{line.what} says {line.text('amount')} {currency}; it comes to {plain(amount)}")
 
 
 def _check_correction(account: Account, line: Fields, part: Sequence[str]) -> None:
     """A line without usage of its own: what the lines it names should have come to at its price, less what they are.
 
-    What credit notes had given back is taken as the line tells it; that the price is the right one is a person's word.
+    What credit notes had given back, and the price, are compared with the correction that says so: see `followups`.
     """
-    if part or line.integer("usage_count") or _quantity_us(line):
+    if part or line.integer("usage_count") or quantity_us(line):
         raise Refuted("wrong-line", f"{line.what} corrects others and has usage of its own")
     corrects = line.inner("corrects")
     named = [Fields(each, f"{corrects.what}.lines") for each in corrects.items("lines")]
@@ -301,12 +303,12 @@ def _check_correction(account: Account, line: Fields, part: Sequence[str]) -> No
     ]
     if len(found) != len(named) or len(wanted) != len(named):
         raise Refuted("missing-event", f"{line.what} corrects lines that are not on earlier invoices of the period")
-    quantity_us = sum(_quantity_us(each) for each in found)
+    whole_us = sum(quantity_us(each) for each in found)
     stood = sum((each.decimal("amount") for each in found), Fraction(0)) - corrects.decimal("credited")
     per_unit = MS_PER_UNIT[line.text("unit")] * _US_PER_MS
-    amount = rounded(quantity_us * line.decimal("unit_price") / per_unit, account.invoice.data.text("currency")) - stood
+    amount = rounded(whole_us * line.decimal("unit_price") / per_unit, account.invoice.data.text("currency")) - stood
     if amount != line.decimal("amount"):
-        raise Refuted("wrong-amount", f"{line.what} says {line.text('amount')}; it comes to {_plain(amount)}")
+        raise Refuted("wrong-amount", f"{line.what} says {line.text('amount')}; it comes to {plain(amount)}")
 
 
 def _lines_like(account: Account, before: ProvedEvent, line: Fields) -> list[Fields]:
@@ -319,6 +321,11 @@ def _lines_like(account: Account, before: ProvedEvent, line: Fields) -> list[Fie
         raise Refuted("wrong-order", f"{other.what} came after the billing run began")
     lines = (Fields(each, f"{other.what}, a line") for each in other.items("lines"))
     return [each for each in lines if key_of(each) == key_of(line)]
+
+
+def unit_us(unit: str) -> int:
+    """GPU-microseconds in one unit of a price."""
+    return MS_PER_UNIT[unit] * _US_PER_MS
 
 
 def _usage_of(account: Account, line: Fields, usage_id: str) -> ProvedEvent:
@@ -371,7 +378,7 @@ def _share_of(held: Fields) -> int:
     return _WHOLE_MILLI if held.raw.get("share_milli") is None else held.integer("share_milli")
 
 
-def _quantity_us(told: Fields) -> int:
+def quantity_us(told: Fields) -> int:
     """The exact quantity of a usage or a line: `gpu_us` where `gpu_ms` is floored."""
     if told.raw.get("gpu_us") is None:
         return told.int64("gpu_ms") * _US_PER_MS
@@ -396,7 +403,7 @@ def _within(inner: Interval, outer: Interval) -> Interval:
     return (start_ms, end_ms) if start_ms < end_ms else (start_ms, start_ms)
 
 
-def _plain(amount: Fraction) -> str:
+def plain(amount: Fraction) -> str:
     """An amount of money as people write it."""
     whole, rest = divmod(abs(amount) * 1000, 1)
     text = f"{int(whole) // 1000}.{int(whole) % 1000:03d}".removesuffix("0")

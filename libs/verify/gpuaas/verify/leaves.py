@@ -59,6 +59,7 @@ class ProvedEvent:
     Attributes:
         entity, entity_id: from the subject, such as `invoice`.
         data: the event's own members.
+        sequence: its number in the history of its subject, from 1; 0: the event does not say.
     """
 
     position: int
@@ -69,6 +70,7 @@ class ProvedEvent:
     entity: str
     entity_id: str
     data: Fields
+    sequence: int = 0
 
 
 def read_leaf(value: Any, what: str) -> Leaf:
@@ -149,4 +151,12 @@ def read_event(leaf: Leaf) -> ProvedEvent:
         entity=entity,
         entity_id=entity_id,
         data=envelope.inner("data"),
+        sequence=_sequence(envelope),
     )
+
+
+def _sequence(envelope: Fields) -> int:
+    told = envelope.optional_text("sequence")
+    if told is not None and not (told.isascii() and told.isdigit()):
+        raise Unusable("malformed", f"{envelope.what}: its sequence is no number")
+    return int(told or 0)

@@ -155,8 +155,9 @@ async def _orders(desk: Desk, wanted: Wanted, stands: _Stands, plan: Plan) -> li
         numbering, (number,) = await _numbers(desk, series_of(wanted.period_end), (extra_id,))
         extra = await _extra_invoice(desk, wanted, stands, plan, (run_id, extra_id, number))
         transfers.append(booking_of(extra))
-        orders += [*numbering, Order(INVOICES, wanted.tenant_id, extra_id, extra)]
-        orders.append(await _run_order(desk, wanted, stands, run_id))
+        # The run before its invoice, as everywhere: who proves the invoice asks that its run had begun.
+        orders += [*numbering, await _run_order(desk, wanted, stands, run_id)]
+        orders.append(Order(INVOICES, wanted.tenant_id, extra_id, extra))
     record = _record(wanted, stands, plan, note_ids, extra_id)
     orders.append(Order(LEDGERS, wanted.tenant_id, wanted.tenant_id, PostTransfers(tuple(transfers))))
     return [Order(CORRECTIONS, wanted.tenant_id, _period_id(wanted), record), *orders]

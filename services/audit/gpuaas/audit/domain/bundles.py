@@ -53,6 +53,9 @@ class InvoiceEvidence:
         parts: usage ids by line id.
         earlier_invoices: of the same tenant and period, which this one continues.
         price_agreements: contracts and campaigns that the run knew; `price_agreement_ends`: where they were ended.
+        later_invoices: of the same, which came after.
+        followups: credit notes and payments of all these invoices.
+        corrections: of their period.
     """
 
     tenant_id: str
@@ -65,6 +68,9 @@ class InvoiceEvidence:
     earlier_invoices: Sequence[Evidence]
     price_agreements: Sequence[Evidence] = ()
     price_agreement_ends: Sequence[Evidence] = ()
+    later_invoices: Sequence[Evidence] = ()
+    followups: Sequence[Evidence] = ()
+    corrections: Sequence[Evidence] = ()
 
     def all(self) -> list[Evidence]:
         """Every event, each once."""
@@ -77,6 +83,9 @@ class InvoiceEvidence:
             *self.earlier_invoices,
             *self.price_agreements,
             *self.price_agreement_ends,
+            *self.later_invoices,
+            *self.followups,
+            *self.corrections,
         ]
 
     def proved_by(self, evidence: Sequence[Evidence]) -> InvoiceEvidence:
@@ -93,6 +102,9 @@ class InvoiceEvidence:
             earlier_invoices=[next(left) for _ in self.earlier_invoices],
             price_agreements=[next(left) for _ in self.price_agreements],
             price_agreement_ends=[next(left) for _ in self.price_agreement_ends],
+            later_invoices=[next(left) for _ in self.later_invoices],
+            followups=[next(left) for _ in self.followups],
+            corrections=[next(left) for _ in self.corrections],
         )
 
     def document(self, checkpoints: Mapping[str, str]) -> dict[str, Any]:
@@ -110,6 +122,9 @@ class InvoiceEvidence:
             "earlier_invoices": [each.leaf() for each in self.earlier_invoices],
             "price_agreements": [each.leaf() for each in self.price_agreements],
             "price_agreement_ends": [each.leaf() for each in self.price_agreement_ends],
+            "later_invoices": [each.leaf() for each in self.later_invoices],
+            "followups": [each.leaf() for each in self.followups],
+            "corrections": [each.leaf() for each in self.corrections],
         }
 
 

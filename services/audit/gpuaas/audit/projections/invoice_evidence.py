@@ -19,7 +19,10 @@ from gpuaas.common.tables import Database, Record
 from gpuaas.contracts.allocations import AllocationReleased, AllocationStarted
 from gpuaas.contracts.billing import (
     BillingRunStarted,
+    CorrectionIssued,
+    CreditNoteIssued,
     InvoiceFinalized,
+    InvoicePaymentRecorded,
     PriceAgreementEnded,
     PriceAgreementMade,
     PriceBookPublished,
@@ -64,6 +67,7 @@ async def invoice_evidence(db: Database, tenant_id: str, invoice_id: str) -> Inv
     chosen = [usage for usage in usages if agreed or usage.event.usage_id in billed]
     made = await _agreements(db, PriceAgreementMade, tenant_id, run.event.log_position) if agreed else []
     ended = await _agreements(db, PriceAgreementEnded, tenant_id, run.event.log_position) if agreed else []
+    of_period = await _invoices_of_period(db, tenant_id, invoice)
     return InvoiceEvidence(
         tenant_id=tenant_id,
         invoice=invoice.evidence,
@@ -72,9 +76,12 @@ async def invoice_evidence(db: Database, tenant_id: str, invoice_id: str) -> Inv
         usages=[usage.evidence for usage in chosen],
         allocation_events=await _allocation_events(db, tenant_id, chosen),
         price_books=[book.evidence for book in books],
-        earlier_invoices=await _earlier(db, tenant_id, invoice, run.position),
         price_agreements=made,
         price_agreement_ends=ended,
+        earlier_invoices=[each.evidence for each in of_period if each.position < run.position],
+        later_invoices=[each.evidence for each in of_period if each.position > invoice.position],
+        followups=await _followups(db, tenant_id, [invoice, *of_period]),
+        corrections=await _corrections(db, tenant_id, invoice),
     )
 
 
@@ -99,9 +106,27 @@ async def _run(db: Database, invoice: Found[InvoiceFinalized]) -> tuple[Found[Bi
     raise NotFound(f"the trail has no billing run {invoice.event.run_id}, which wrote {invoice.event.number}")
 
 
-async def _earlier(db: Database, tenant_id: str, invoice: Found[InvoiceFinalized], run_position: int) -> list[Evidence]:
-    """The invoices of the same tenant and period that stood when the run began."""
-    found = await _events(db, InvoiceFinalized, TRAIL.c.tree == tenant_id, TRAIL.c.position < run_position)
+async def _invoices_of_period(
+    db: Database, tenant_id: str, invoice: Found[InvoiceFinalized]
+) -> list[Found[InvoiceFinalized]]:
+    """The other invoices of the same tenant and period."""
+    found = await _events(db, InvoiceFinalized, TRAIL.c.tree == tenant_id)
+    same = [each for each in found if _period(each.event) == _period(invoice.event)]
+    return [each for each in same if each.position != invoice.position]
+
+
+async def _followups(db: Database, tenant_id: str, invoices: Sequence[Found[InvoiceFinalized]]) -> list[Evidence]:
+    """Credit notes and payments in the histories of these invoices."""
+    subjects = [subject_of("billing", "invoice", tenant_id, each.event.invoice_id) for each in invoices]
+    stands = (TRAIL.c.tree == tenant_id, TRAIL.c.subject.in_(subjects))
+    found = [each.evidence for each in await _events(db, CreditNoteIssued, *stands)]
+    found += [each.evidence for each in await _events(db, InvoicePaymentRecorded, *stands)]
+    return sorted(found, key=lambda evidence: evidence.entry.position)
+
+
+async def _corrections(db: Database, tenant_id: str, invoice: Found[InvoiceFinalized]) -> list[Evidence]:
+    """The corrections of the invoice's period."""
+    found = await _events(db, CorrectionIssued, TRAIL.c.tree == tenant_id)
     return [each.evidence for each in found if _period(each.event) == _period(invoice.event)]
 
 
@@ -132,7 +157,7 @@ async def _agreements(db: Database, kind: type[Told], tenant_id: str, up_to: int
     return [each.evidence for each in await _events(db, kind, mine, TRAIL.c.position <= up_to)]
 
 
-def _period(event: InvoiceFinalized | BillingRunStarted) -> tuple[datetime, datetime]:
+def _period(event: InvoiceFinalized | BillingRunStarted | CorrectionIssued) -> tuple[datetime, datetime]:
     return event.period_start, event.period_end
 
 
