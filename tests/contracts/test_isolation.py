@@ -25,6 +25,7 @@ from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import TestStack
 from gpuaas.contracts.allocations import ReservationMade
 from gpuaas.contracts.billing import InvoiceFinalized
+from gpuaas.contracts.iam import TokenExchanged
 from gpuaas.contracts.nodes import MaintenanceScheduled
 
 from tests.contracts.isolation_callers import OPEN, Caller, Headers, callers
@@ -112,6 +113,7 @@ async def world(stack: TestStack, tmp_path_factory: pytest.TempPathFactory) -> A
 _RULES: Final = json.loads(files("gpuaas.nodes.domain").joinpath("fault_rules.v1.json").read_text("utf-8"))
 _AGREED = {"effective_from": _TOMORROW, "rules": [{"percent_off": "5"}], "reason": "for a test"}
 _BUDGET = {"budget_id": "theirs", "amount": "10.00", "thresholds": [{"percent": 100}]}
+_TRUSTED = {"issuer": "gpuaas", "subject_pattern": "tenant:umbrella:*", "reason": "for a test"}
 MEANT: Final[dict[str, dict[str, Any]]] = {
     "/v1/waivers": {"expires_at": f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S.%fZ}"},
     "/v1/nodes/{node_id}/faults": {"xid": 79},
@@ -227,6 +229,7 @@ WITH_PROOF: Final = {
     "/v1/oauth/authorize",
     "/v1/oauth/callback/{provider_id}",
     "/v1/oauth/device",
+    "/v1/oauth/exchange",
     "/v1/oauth/token",
 }
 """Open to everyone who brings a secret of their own instead of a token."""
@@ -344,8 +347,13 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
     kept = catalogue_example("allocations/reservation-made.v1.json") | {"tenant_id": "umbrella", "project_id": "hive"}
     reservation = ReservationMade.model_validate_json(json.dumps(kept))
     await tell(world.suite.log, reservation, tenant_id="umbrella", entity_id=reservation.reservation_id)
+    came = catalogue_example("iam/token-exchanged.v1.json") | {"tenant_id": "umbrella"}
+    workload = TokenExchanged.model_validate_json(json.dumps(came))
+    await tell(world.suite.log, workload, tenant_id="umbrella", entity_id=workload.token_id)
     ids = {
         "principal_id": account,
+        "trust_id": await made("iam", f"{home}/workload-trusts", service_account_id=account, **_TRUSTED),
+        "workload_id": str(workload.actor_id),
         "binding_id": await made("iam", f"{home}/bindings", **bound),
         "key_id": await made("iam", f"{home}/service-accounts/{account}/keys", label="k", expires_at=_TOMORROW),
         "group_id": await made("iam", f"{home}/groups", display_name="theirs"),

@@ -148,6 +148,7 @@ def test_nothing_is_public_without_being_on_this_list(found: Found) -> None:
         "iam GET /v1/oauth/callback/{provider_id}",
         "iam GET /v1/sign-in-options",
         "iam POST /v1/oauth/device",
+        "iam POST /v1/oauth/exchange",
         "iam POST /v1/oauth/token",
         "iam POST /v1/passwords",
         "iam POST /v1/sessions",

@@ -47,6 +47,7 @@ SERVICE_EXTRAS: Final = {
     "iam/directories.py": "what a tenant's directory orders, carried out for its door",
     "iam/entities.py": "one list of its entities, for app and tests",
     "iam/failures.py": "failed sign-ins on their way into the log, a background work of its own",
+    "iam/exchanging.py": "a token for a token; its token endpoint and the routes of workloads share it",
     "iam/key_uses.py": "when keys were used, a background work of its own",
     "iam/parts.py": "what its route files share",
     "iam/routes": "its door in several files; api.py names them",

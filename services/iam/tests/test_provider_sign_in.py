@@ -303,3 +303,40 @@ async def test_what_people_may_sign_in_with_is_told_to_everybody(iam: Iam, odd: 
     assert {"provider_id": "odd", "display_name": "Odd"} in told["providers"]
     listed = (await iam.done("GET", "/v1/identity-providers"))["items"]
     assert {each["provider_id"] for each in listed} >= {"odd"}
+
+
+async def device_of(iam: Iam, token: str) -> str:
+    """The token of a program that a session let in."""
+    asked = (await iam.client.post("/v1/oauth/device", data={"client_id": "a program"})).json()
+    await iam.done("POST", "/v1/device-approvals", token, json={"user_code": asked["user_code"]})
+    wanted = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": asked["device_code"]}
+    return str((await grant(iam, **wanted)).json()["access_token"])
+
+
+async def test_with_a_provider_end_the_sessions_that_came_through_it_and_all_they_let_in(
+    iam: Iam, odd: OddProvider
+) -> None:
+    odd.subject = "left-behind"
+    session = (await redeemed(iam, await came_back(iam, odd))).json()
+    program = await device_of(iam, session["access_token"])
+    await iam.done("POST", "/v1/identity-providers/odd/remove", json={"reason": "no longer ours"})
+    for token in (session["access_token"], program):
+        assert "provider-removed" in is_problem(await iam.ask("GET", "/v1/me", token), 401)["detail"]
+    renewed = await grant(iam, grant_type="refresh_token", refresh_token=session["refresh_token"])
+    is_problem(renewed, 400)
+    rows = (await iam.done("GET", f"/v1/users/{session['user_id']}/sessions"))["items"]
+    assert [row["end_cause"] for row in rows] == ["provider-removed"] * 2
+    await configure(iam, odd)
+    again = (await redeemed(iam, await came_back(iam, odd))).json()
+    assert (await iam.ask("GET", "/v1/me", again["access_token"])).status_code == 200
+    is_problem(await iam.ask("GET", "/v1/me", session["access_token"]), 401)
+
+
+async def test_a_provider_that_becomes_another_issuers_takes_its_sessions_with_it(iam: Iam, odd: OddProvider) -> None:
+    odd.subject = "of-the-former-issuer"
+    session = (await redeemed(iam, await came_back(iam, odd))).json()
+    await configure(iam, odd, display_name="The same, called otherwise")
+    assert (await iam.ask("GET", "/v1/me", session["access_token"])).status_code == 200
+    async with odd_provider() as other:
+        await configure(iam, other)
+    is_problem(await iam.ask("GET", "/v1/me", session["access_token"]), 401)

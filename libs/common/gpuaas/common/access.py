@@ -86,6 +86,11 @@ class Access:
         iam.SupportSessionEnded,
         iam.SessionStarted,
         iam.SessionEnded,
+        iam.IdentityProviderConfigured,
+        iam.IdentityProviderRemoved,
+        iam.WorkloadTrusted,
+        iam.WorkloadTrustEnded,
+        iam.WorkloadEnded,
     )
 
     def __init__(self, profile: str, issuer: str = ISSUER) -> None:
@@ -110,6 +115,7 @@ class Access:
             return
         try:
             self._folds[type(fact.event)](fact.event)
+            self.credentials.person_stopped(fact.event)
         except (KeyError, ValueError) as refused:
             self.freeze(f"access cannot apply {fact.envelope.type} at position {fact.position}: {refused}")
             raise Unreadable(str(self.frozen)) from refused

@@ -16,9 +16,12 @@ from gpuaas.common.events import Event
 from gpuaas.common.narrowing import Credential, Narrowing
 from gpuaas.common.rights import Rights
 from gpuaas.common.scopes import Holder, Scope, once
-from gpuaas.common.tokens import Claims, Verifier, VerifyingKey, public_key
+from gpuaas.common.tokens import WORKLOAD, Claims, Verifier, VerifyingKey, public_key
+from gpuaas.common.workload_trusts import WorkloadTrusts
 from gpuaas.contracts import iam
 
+SUSPENDED, DELETED, PROVIDER_REMOVED = "suspended", "deleted", "provider-removed"
+"""What ends all sessions of a person, or all through a provider, without an event for each."""
 SESSIONS_LOOKED_THROUGH: Final = 4096
 """Sessions kept before those that are over are looked for; after each look, twice as many as are left."""
 
@@ -35,6 +38,7 @@ class _ApiKey:
 class _Session:
     holder: Holder
     expires_at: datetime
+    provider: str | None = None
     ended: str | None = None
     signed_in_at: datetime | None = None
 
@@ -49,8 +53,10 @@ class Credentials:
     def __init__(self, rights: Rights, audience: str, issuer: str) -> None:
         self._rights = rights
         self.verifier = Verifier(audience, issuer)
+        self.workloads = WorkloadTrusts(rights)
         self._keys: dict[str, _ApiKey] = {}
         self._sessions: dict[str, _Session] = {}
+        self._issuers: dict[str, str] = {}
         self._look_at = SESSIONS_LOOKED_THROUGH
         self.folds: dict[type[Event], Callable[[Any], None]] = {
             iam.ApiKeyIssued: self._api_key_issued,
@@ -59,6 +65,9 @@ class Credentials:
             iam.SigningKeyPublished: self._signing_key_published,
             iam.SessionStarted: self._session_started,
             iam.SessionEnded: self._session_ended,
+            iam.IdentityProviderConfigured: self._provider_configured,
+            iam.IdentityProviderRemoved: self._provider_removed,
+            **self.workloads.folds,
         }
 
     # -- questions -----------------------------------------------------------------------------------------
@@ -93,13 +102,21 @@ class Credentials:
         """The layers of a credential; none for one that names nothing known."""
         if credential is None:
             return ()
-        key = self.narrowing_of_key(credential.key_id)
-        return (*(() if key is None else (key,)), *credential.own)
+        found = (self.narrowing_of_key(credential.key_id), self.workloads.narrowing(credential.trust_id))
+        return (*(each for each in found if each is not None), *credential.own)
 
     def narrowing_of_key(self, key_id: str) -> Narrowing | None:
         """What an API key may less than its principal; None: nothing."""
         key = self._keys.get(key_id)
         return None if key is None else key.narrowing
+
+    def sessions_by_person(self, now: datetime) -> dict[Holder, list[str]]:
+        """Ids of all sessions that go on at `now`, by whose they are."""
+        found: dict[Holder, list[str]] = {}
+        for name, each in self._sessions.items():
+            if each.ended is None and now < each.expires_at:
+                found.setdefault(each.holder, []).append(name)
+        return found
 
     def demand_live(self, claims: Claims, now: datetime) -> None:
         """Return if what the token rests on is its subject's and in force.
@@ -107,10 +124,20 @@ class Credentials:
         Raises:
             Unauthenticated: it is not, or the principal is suspended.
         """
-        if claims.session_id:
+        if claims.trust_id:
+            self.workloads.demand_live(claims.trust_id, claims.holder)
+            self._demand_not_stopped(claims.holder)
+        elif claims.session_id:
             self.demand_live_session(claims.session_id, claims.holder, now)
         else:
             self.demand_live_key(claims.key_id, claims.holder, now)
+        for each in claims.actors:
+            if each.kind == WORKLOAD:
+                self.workloads.demand_not_ended(each.id)
+            elif each.session_id:
+                self.demand_live_session(each.session_id, (each.kind, each.id), now)
+            else:
+                self.demand_live_key(each.key_id, (each.kind, each.id), now)
 
     def demand_live_key(self, key_id: str, holder: Holder, now: datetime) -> None:
         """Return if that API key is the principal's and in force.
@@ -185,11 +212,36 @@ class Credentials:
             self._forget_before(event.started_at)
         by_itself = event.approved_in is None and event.method != "device"
         signed_in_at = event.started_at if by_itself else self.signed_in_at(event.approved_in or "")
-        self._sessions[event.session_id] = _Session(holder, event.expires_at, signed_in_at=signed_in_at)
+        approved_in = self._sessions.get(event.approved_in) if event.approved_in else None
+        provider = event.provider if approved_in is None else approved_in.provider
+        self._sessions[event.session_id] = _Session(holder, event.expires_at, provider, signed_in_at=signed_in_at)
 
     def _session_ended(self, event: iam.SessionEnded) -> None:
         if (session := self._sessions.get(event.session_id)) is not None:  # else it was over long ago
             self._sessions[event.session_id] = replace(session, ended=event.cause)
+
+    def _provider_configured(self, event: iam.IdentityProviderConfigured) -> None:
+        before, self._issuers[event.provider_id] = self._issuers.get(event.provider_id), event.issuer
+        if before not in (None, event.issuer):  # somebody else vouches under its name
+            self._end_all(PROVIDER_REMOVED, lambda each: each.provider == event.provider_id)
+
+    def _provider_removed(self, event: iam.IdentityProviderRemoved) -> None:
+        self._end_all(PROVIDER_REMOVED, lambda each: each.provider == event.provider_id)
+
+    def person_stopped(self, event: Event) -> None:
+        """A person who is suspended or deleted signs in anew, should that be lifted."""
+        match event:
+            case iam.PrincipalSuspended() as stopped if stopped.principal_kind == "user":
+                holder = ("user", stopped.principal_id)
+                self._end_all(SUSPENDED, lambda each: each.holder == holder)
+            case iam.UserDeleted() as deleted:
+                gone = ("user", deleted.user_id)
+                self._end_all(DELETED, lambda each: each.holder == gone)
+
+    def _end_all(self, cause: str, theirs: Callable[[_Session], bool]) -> None:
+        for name, each in self._sessions.items():
+            if each.ended is None and theirs(each):
+                self._sessions[name] = replace(each, ended=cause)
 
     def _forget_before(self, moment: datetime) -> None:
         self._sessions = {name: each for name, each in self._sessions.items() if each.expires_at > moment}

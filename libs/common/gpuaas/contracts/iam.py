@@ -11,11 +11,17 @@ from pydantic import Field
 from gpuaas.common.events import Event, Part
 from gpuaas.common.wire import Moment, Unique
 
+ActingKind = Literal["user", "service-account", "workload"]
+"""What acts with another's right: a person, a program, or a workload that is trusted."""
+
 Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
 """A currency by its three-letter ISO 4217 code."""
 
 EndOfSession = Literal["signed-out", "revoked", "refresh-token-reused", "password-set"]
 """What ends a session before its time."""
+
+EndOfWorkload = Literal["allocation-released", "revoked"]
+"""What ends a workload."""
 
 HolderKind = Literal["user", "service-account", "group"]
 """What a right can be given to or taken from: a person, a program with an account of its own, or a
@@ -598,6 +604,56 @@ class DutiesSeparated(Event):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     """Why, for the people who review access."""
+
+
+class TokenExchanged(Event):
+    """Token exchanged. Somebody gave one token for another that is narrower, or that lets them act for
+    somebody (RFC 8693): a workload for a service account, a program for a person.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.token-exchanged.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "exchange"
+    SCHEMA: ClassVar[str] = "iam/token-exchanged.v1.json"
+
+    token_id: Label
+    """The new token's own id."""
+
+    tenant_id: Label
+    """Where the subject is at home; `platform` for people and operators."""
+
+    subject_id: Label
+    """With whose rights the token is good."""
+
+    subject_kind: PrincipalKind
+    """Whether the subject is a person or a program."""
+
+    actor_id: Label | None = None
+    """Who acts with it; absent: the subject does."""
+
+    actor_kind: ActingKind | None = None
+    """What acts with it; absent: the subject does."""
+
+    trust_id: Label | None = None
+    """The trust it rests on, where a workload acts."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Whose word about the workload was believed."""
+
+    issuer_subject: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """How that issuer calls the workload."""
+
+    permissions: Annotated[tuple[Annotated[str, Field(min_length=5, max_length=128, pattern=r"^(\*|[a-z][a-z0-9-]*)(\.(\*|[a-z][a-z0-9-]*)){2}$")], ...], Field(min_length=1, max_length=64)] | None = None
+    """The most it is good for; absent: all that it rests on is."""
+
+    narrowed_to_tenant_id: Label | None = None
+    """It is good for nothing outside of this tenant; absent: no narrower than what it rests on."""
+
+    narrowed_to_project_id: Label | None = None
+    """It is good for nothing outside of this project of that tenant."""
+
+    expires_at: Moment
+    """The first instant at which it is refused (real time)."""
 
 
 class GroupCreated(Event):
@@ -1791,6 +1847,96 @@ class UserRegistered(Event):
     """The person's name as they write it."""
 
 
+class WorkloadEnded(Event):
+    """Workload ended. A workload acts as nobody any more: an allocation is over, or somebody said so.
+    Its tokens are refused from now on.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.workload-ended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "workload"
+    SCHEMA: ClassVar[str] = "iam/workload-ended.v1.json"
+
+    workload_id: Label
+    """The workload that ended."""
+
+    tenant_id: Label
+    """In which tenant it was trusted."""
+
+    cause: EndOfWorkload
+    """What ended it: its allocation was released, or somebody ended it."""
+
+    allocation_id: Label | None = None
+    """The allocation that it was; absent: it was none."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Why, in words, where somebody ended it."""
+
+    ended_at: Moment
+    """When (real time)."""
+
+
+class WorkloadTrustEnded(Event):
+    """Workload trust ended. A tenant trusts that issuer's word no longer: tokens that came of it are
+    refused from now on.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.workload-trust-ended.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "workload-trust"
+    SCHEMA: ClassVar[str] = "iam/workload-trust-ended.v1.json"
+
+    trust_id: Label
+    """The trust that ended."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in words, for the people who review access."""
+
+
+class WorkloadTrusted(Event):
+    """Workload trusted. A tenant trusts an issuer's word about workloads: who comes with a token that
+    fits may act as one of its service accounts. No secret is shared; the issuer's public keys check
+    the token.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.iam.workload-trusted.v1"
+    SERVICE: ClassVar[str] = "iam"
+    ENTITY: ClassVar[str] = "workload-trust"
+    SCHEMA: ClassVar[str] = "iam/workload-trusted.v1.json"
+
+    trust_id: Label
+    """The trust's id; a workload names it when it asks for a token."""
+
+    tenant_id: Label
+    """Whose trust it is; nothing outside of this tenant comes of it."""
+
+    project_id: Label | None = None
+    """Nothing outside of this project comes of it; absent: the whole tenant."""
+
+    service_account_id: Label
+    """As whom the workloads act."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=500)]
+    """Whose word is believed: an OpenID Connect issuer's address, or `gpuaas` for allocations of the
+    tenant that run here.
+    """
+
+    audience: Annotated[str, Field(min_length=1, max_length=200)]
+    """For whom the token must be made, and for nobody else."""
+
+    subject_pattern: Annotated[str, Field(min_length=1, max_length=255)]
+    """Which subjects fit; `*` stands for one or more characters other than `:` and `/`."""
+
+    permissions: Annotated[tuple[Annotated[str, Field(min_length=5, max_length=128, pattern=r"^(\*|[a-z][a-z0-9-]*)(\.(\*|[a-z][a-z0-9-]*)){2}$")], ...], Field(min_length=1, max_length=64)] | None = None
+    """The most that comes of it: permissions, `*` for any one word; absent: all that the account may."""
+
+    single_use: Annotated[bool, Field(strict=True)]
+    """Whether a token of the issuer's is good once only, by its `jti`; else until it expires."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, in words, for the people who review access."""
+
+
 EVENTS: tuple[type[Event], ...] = (
     AccessesRefused,
     OperatorAccessUsed,
@@ -1808,6 +1954,7 @@ EVENTS: tuple[type[Event], ...] = (
     DirectoryUserRemoved,
     DutiesJoined,
     DutiesSeparated,
+    TokenExchanged,
     GroupCreated,
     GroupMemberAdded,
     GroupMemberRemoved,
@@ -1855,4 +2002,7 @@ EVENTS: tuple[type[Event], ...] = (
     PersonalDataErased,
     UserDeleted,
     UserRegistered,
+    WorkloadEnded,
+    WorkloadTrustEnded,
+    WorkloadTrusted,
 )

@@ -29,6 +29,7 @@ from gpuaas.iam.routes.suspensions import Suspensions
 from gpuaas.iam.routes.tenancy import Tenancy
 from gpuaas.iam.routes.tenant_roles import TenantRoles
 from gpuaas.iam.routes.tokens import Tokens
+from gpuaas.iam.routes.workloads import Workloads
 
 
 def router(parts: Parts) -> APIRouter:
@@ -43,7 +44,7 @@ def router(parts: Parts) -> APIRouter:
     for known in (devices, provided, Grants(parts, devices, provided)):
         known.open(opened)
     rights = (Rights, Bindings, TenantRoles, Groups, Limits, Duties, Shares, Invitations)
-    lives = (Tenancy, Principals, Keys, Suspensions, Endings, Support)
+    lives = (Tenancy, Principals, Keys, Suspensions, Endings, Support, Workloads)
     for door in (*rights, *lives):
         door(parts).open(opened)
     as_of = AsOf(parts.access, parts.log, parts.clock, parts.profile)

@@ -15,13 +15,15 @@ from gpuaas.iam.adapters.kept_sign_ins import DirectoryNames, KeptIdentities, Si
 from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords, RefreshTokens, forget_expired, make_tables
 from gpuaas.iam.adapters.key_file import KeyFile
 from gpuaas.iam.adapters.openid import OpenId
+from gpuaas.iam.adapters.subject_tokens import UsedTokens
 from gpuaas.iam.bootstrap import Bootstrap
 from gpuaas.iam.directories import Directories
 from gpuaas.iam.entities import SERVICE
+from gpuaas.iam.exchanging import Exchanging
 from gpuaas.iam.failures import Failures
 from gpuaas.iam.key_uses import KeyUses
 from gpuaas.iam.parts import API_KEYS, DIRECTORY, PRINCIPALS, PROJECTIONS, Parts
-from gpuaas.iam.reactions import Erasing
+from gpuaas.iam.reactions import EndedWorkloads, Erasing
 from gpuaas.iam.settings import IamSettings
 from gpuaas.iam.signing import Signer
 from gpuaas.iam.signing_in import SigningIn
@@ -58,6 +60,18 @@ def build(settings: IamSettings) -> Service:
     key_uses = KeyUses(service.commands, clock)
     service.background("last uses of API keys", key_uses.keep_telling)
     service.background("expired secrets", partial(_forget_expired, service, clock))
+    openid = OpenId(clock, settings.iam_provider_secrets_file)
+    exchanging = Exchanging(
+        profile=settings.profile,
+        commands=service.commands,
+        access=service.access,
+        log=service.log,
+        clock=clock,
+        signer=signer,
+        openid=openid,
+        used=UsedTokens(service.database),
+    )
+    service.react(EndedWorkloads(service.commands, service.access, clock))
     parts = Parts(
         profile=settings.profile,
         commands=service.commands,
@@ -75,7 +89,7 @@ def build(settings: IamSettings) -> Service:
         passwords=Passwords(service.database),
         argon2id=Argon2id(),
         devices=DeviceRequests(service.database),
-        openid=OpenId(clock, settings.iam_provider_secrets_file),
+        openid=openid,
         vouched=VouchedPeople(service.commands, service.access, KeptIdentities(service.database)),
         under_way=SignInsUnderWay(service.database),
         directories=Directories(
@@ -87,6 +101,7 @@ def build(settings: IamSettings) -> Service:
         ),
         failures=failures,
         key_uses=key_uses,
+        exchanging=exchanging,
         passwords_allowed=settings.passwords_allowed,
         public_url=settings.public_url,
         plain_http=not settings.durable,

@@ -35,6 +35,7 @@ from gpuaas.iam.domain import (
     tenant_ceiling,
     tenant_role,
     user,
+    workload,
 )
 
 SERVICE: Final = "iam"
@@ -66,3 +67,6 @@ IDENTITY: Final = Entity(SERVICE, "identity", identity.IDENTITY, identity.VOCABU
 PROVIDER: Final = Entity(SERVICE, "identity-provider", identity_provider.PROVIDER, identity_provider.VOCABULARY)
 DIRECTORY_USER: Final = Entity(SERVICE, "directory-user", directory.DIRECTORY_USER, directory.USER_VOCABULARY)
 DIRECTORY_GROUP: Final = Entity(SERVICE, "directory-group", directory.DIRECTORY_GROUP, directory.GROUP_VOCABULARY)
+WORKLOAD_TRUST: Final = Entity(SERVICE, "workload-trust", workload.TRUST, workload.TRUST_VOCABULARY)
+WORKLOAD: Final = Entity(SERVICE, "workload", workload.WORKLOAD, workload.WORKLOAD_VOCABULARY)
+EXCHANGE: Final = Entity(SERVICE, "exchange", workload.EXCHANGE, workload.EXCHANGE_VOCABULARY)

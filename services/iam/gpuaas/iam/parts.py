@@ -21,6 +21,7 @@ from gpuaas.iam.adapters.kept_sign_ins import SignInsUnderWay
 from gpuaas.iam.adapters.kept_tables import DeviceRequests, Passwords
 from gpuaas.iam.adapters.openid import OpenId
 from gpuaas.iam.directories import Directories
+from gpuaas.iam.exchanging import Exchanging
 from gpuaas.iam.failures import Failures
 from gpuaas.iam.key_uses import KeyUses
 from gpuaas.iam.projections.api_keys import ApiKeys
@@ -36,6 +37,7 @@ from gpuaas.iam.projections.sessions import Sessions
 from gpuaas.iam.projections.sign_in_providers import Identities, IdentityProviders
 from gpuaas.iam.projections.tenant_roles import TenantRoles
 from gpuaas.iam.projections.tenants import Tenants
+from gpuaas.iam.projections.workloads import Workloads
 from gpuaas.iam.signing import Signer
 from gpuaas.iam.signing_in import SETTLE_S, SigningIn
 from gpuaas.iam.vouched_people import VouchedPeople
@@ -54,6 +56,7 @@ PROVIDERS: Final = IdentityProviders()
 IDENTITIES: Final = Identities()
 DIRECTORY: Final = Directory()
 INVITATIONS: Final = Invitations()
+WORKLOADS: Final = Workloads()
 PROJECTIONS: Final = (
     TENANTS,
     PROJECTS,
@@ -69,6 +72,7 @@ PROJECTIONS: Final = (
     IDENTITIES,
     DIRECTORY,
     INVITATIONS,
+    WORKLOADS,
 )
 
 
@@ -98,6 +102,7 @@ class Parts:
     directories: Directories
     failures: Failures
     key_uses: KeyUses
+    exchanging: Exchanging
     passwords_allowed: bool
     public_url: str
     plain_http: bool

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from gpuaas.common.access import Access
+from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands
 from gpuaas.common.envelope import PLATFORM, Fact
 from gpuaas.common.events import Event, Vocabulary
@@ -14,11 +16,14 @@ from gpuaas.common.log import EventLog
 from gpuaas.common.projections import decoded
 from gpuaas.common.reactions import Reaction
 from gpuaas.common.sealing import Vault
+from gpuaas.contracts.allocations import AllocationReleased
 from gpuaas.contracts.audit import ErasureOrdered
 from gpuaas.contracts.iam import PersonalDataErased
 from gpuaas.iam.adapters.kept_tables import Passwords
 from gpuaas.iam.domain.user import RecordErasure
-from gpuaas.iam.entities import SERVICE, USER
+from gpuaas.iam.domain.workload import OWN_ISSUER, EndWorkload
+from gpuaas.iam.entities import SERVICE, USER, WORKLOAD
+from gpuaas.iam.exchanging import subject_of_allocation, workload_of
 
 _ERASED: Final = Vocabulary(PersonalDataErased)
 
@@ -61,3 +66,32 @@ class Erasing(Reaction):
                     return
         finally:
             await follower.close()
+
+
+class EndedWorkloads(Reaction):
+    """Ends the workload that a released allocation was, where its tenant lets allocations act as accounts at all."""
+
+    name = "ended-workloads"
+    reads: ClassVar[tuple[type[Event], ...]] = (AllocationReleased,)
+
+    def __init__(self, commands: Commands, access: Access, clock: Clock) -> None:
+        self._commands = commands
+        self._access = access
+        self._clock = clock
+
+    async def react(self, fact: Fact) -> None:
+        assert isinstance(fact.event, AllocationReleased)
+        over = fact.event
+        if not self._access.credentials.workloads.any_of(over.tenant_id, OWN_ISSUER):
+            return
+        subject = subject_of_allocation(over.tenant_id, over.project_id, over.allocation_id)
+        workload_id = workload_of(over.tenant_id, OWN_ISSUER, subject)
+        order = EndWorkload(
+            workload_id=workload_id,
+            tenant_id=over.tenant_id,
+            cause="allocation-released",
+            ended_at=self._clock.now(),
+            allocation_id=over.allocation_id,
+        )
+        cause = Cause.of(fact, actor=SERVICE, step="workload-ended")
+        await self._commands.execute(WORKLOAD, over.tenant_id, workload_id, order, cause)

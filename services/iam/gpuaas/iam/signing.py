@@ -11,6 +11,7 @@ import base64
 from datetime import datetime, timedelta
 from typing import Final
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gpuaas.common.clock import Clock
 from gpuaas.common.commands import Cause, Commands
@@ -18,7 +19,7 @@ from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import Unavailable
 from gpuaas.common.ids import derived_id, new_id
 from gpuaas.common.scopes import Holder
-from gpuaas.common.tokens import TOKEN_LIFE_S, Claims, audience_of, kind_of, sign
+from gpuaas.common.tokens import ALGORITHM, ISSUER, TOKEN_LIFE_S, Claims, audience_of, kind_of, sign
 from gpuaas.iam.domain.signing_key import PublishSigningKey
 from gpuaas.iam.entities import SIGNING_KEY
 from gpuaas.iam.ports import KeyStore, SigningPair
@@ -80,6 +81,20 @@ class Signer:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await self.refresh()
+
+    def exchanged(self, claims: Claims) -> str:
+        """A token that says just that. Raises Unavailable: there is no key that can sign now."""
+        pair = self._signing(self._clock.now())
+        return sign(claims, pair.private, pair.key_id, audience_of(self._profile))
+
+    def about_workload(self, subject: str, audience: str, life: timedelta) -> tuple[str, datetime]:
+        """iam's own word about a workload that runs here, and when it ends; nobody takes it for an access token."""
+        now = self._clock.now()
+        pair, ends = self._signing(now), now + life
+        said: dict[str, str | int] = {"iss": ISSUER, "aud": audience, "sub": subject, "jti": new_id()}
+        said |= {"iat": int(now.timestamp()), "exp": int(ends.timestamp())}
+        headers = {"kid": pair.key_id, "typ": "workload+jwt"}
+        return jwt.encode(said, pair.private, algorithm=ALGORITHM, headers=headers), ends
 
     def token(
         self, holder: Holder, tenant_id: str, floor: int, *, key_id: str = "", session_id: str = ""

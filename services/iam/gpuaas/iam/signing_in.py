@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -113,18 +113,33 @@ class SigningIn:
         Raises:
             NotFound: that person has no such session.
         """
-        command = EndSession(user_id=user_id, cause=cause, reason=reason)
-        once = Cause(derived_id(why.id, "end", session_id), why.actor, why.actor_kind)
-        outcome = await self.commands.execute(SESSION, PLATFORM, session_id, command, once)
+        position = await self._end(session_id, user_id, cause, why, reason)
         with contextlib.suppress(Unavailable):
-            await self.access_reader.reached(outcome.position, SETTLE_S)
-        return outcome.position
+            await self.access_reader.reached(position, SETTLE_S)
+        return position
+
+    async def _end(self, session_id: str, user_id: str, cause: End, why: Cause, reason: str | None) -> int:
+        command = EndSession(user_id=user_id, cause=cause, reason=reason)
+        once = replace(why, id=derived_id(why.id, "end", session_id), digest=None)
+        return (await self.commands.execute(SESSION, PLATFORM, session_id, command, once)).position
 
     async def end_all(self, user_id: str, cause: End, why: Cause, reason: str | None = None) -> int:
         """Refuse everything of all of a person's sessions from now on; the position of the last end, 0 if none."""
         open_ones = self.access.credentials.sessions_of(("user", user_id), self.clock.now())
         ends = [await self.end(session_id, user_id, cause, why, reason) for session_id in open_ones]
         return max(ends, default=0)
+
+    async def end_of_tenant(self, tenant_id: str, why: Cause, reason: str) -> tuple[int, int]:
+        """End all sessions of everybody who holds something in the tenant itself: how many, the last position."""
+        now, rights, ended, last = self.clock.now(), self.access.rights, 0, 0
+        for user_id, session_ids in self.access.credentials.sessions_by_person(now).items():
+            if any(grant.scope.tenant_id == tenant_id and grant.in_force(now) for grant in rights.grants_of(user_id)):
+                for session_id in session_ids:
+                    last = max(last, await self._end(session_id, user_id[1], "revoked", why, reason))
+                    ended += 1
+        with contextlib.suppress(Unavailable):
+            await self.access_reader.reached(last, SETTLE_S)
+        return ended, last
 
     async def _renewed(self, session_id: str, user_id: str, expires_at: datetime) -> Renewed:
         refresh_token = REFRESH_PREFIX + secrets.token_hex(32)

@@ -111,6 +111,20 @@ def end_session(session_id: str, user: str | None, reason: str | None, json_: bo
     print_json(told) if json_ else click.echo(f"session {session_id} has ended")
 
 
+@command.command("end-sessions")
+@click.option("--user", help="All of this person's.")
+@click.option("--tenant", help="All of everybody's who holds something in this tenant.")
+@click.option("--reason", required=True, help="Why, for the people who review access.")
+@as_json
+def end_sessions(user: str | None, tenant: str | None, reason: str, json_: bool) -> None:
+    """Sign out a person, or all people of a tenant, everywhere and now (for operators)."""
+    if (user is None) == (tenant is None):
+        raise click.UsageError("say either --user or --tenant")
+    path = f"/v1/users/{user}/sessions/revoke" if user else f"{tenant_path(str(tenant), 'sessions', 'revoke')}"
+    told = post(path, {"reason": reason})
+    print_json(told) if json_ else click.echo(f"{user or tenant}: signed out everywhere")
+
+
 # -- rights ---------------------------------------------------------------------------------------------------------
 
 
@@ -219,9 +233,13 @@ def explain(decision_id: str, json_: bool) -> None:
     print_table(title, ["what", "role", "where", "counts", "why"], rows, "; ".join(notes))
 
 
-from gpuaas.cli.commands import iam_inviting, iam_keys, iam_providers, iam_sharing  # noqa: E402  whole before others join
+from gpuaas.cli.commands import (  # noqa: E402  the group is whole before others join it
+    iam_inviting,
+    iam_keys,
+    iam_providers,
+    iam_sharing,
+    iam_workloads,
+)
 
-iam_keys.join(command)
-iam_providers.join(command)
-iam_sharing.join(command)
-iam_inviting.join(command)
+for others in (iam_keys, iam_providers, iam_sharing, iam_inviting, iam_workloads):
+    others.join(command)

@@ -53,9 +53,22 @@ def believed(token: str, keys: Sequence[Mapping[str, Any]], wanted: Wanted, now:
         UnknownKey: look whether the provider has newer keys.
         NotBelieved: anything else about it is wrong.
     """
+    _, claims = signed_claims(token, keys)
+    _demand(claims, wanted)
+    _demand_times(claims, now)
+    return claims
+
+
+def signed_claims(token: str, keys: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of a token that one of the keys signed; what the claims say is not looked at.
+
+    Raises:
+        UnknownKey: look whether there are newer keys.
+        NotBelieved: it is not whole, can be read in two ways, or is signed in a way that is not believed here.
+    """
     parts = token.split(".")
     if len(token) > TOKEN_BYTES_MAX or len(parts) != 3 or not token.isascii():
-        raise NotBelieved(f"an ID token has three parts and at most {TOKEN_BYTES_MAX:,} characters")
+        raise NotBelieved(f"such a token has three parts and at most {TOKEN_BYTES_MAX:,} characters")
     try:
         header = read_part(parts[0], bytes_max=HEADER_BYTES_MAX, depth_max=4)
         claims = read_part(parts[1], bytes_max=CLAIMS_BYTES_MAX)
@@ -67,9 +80,7 @@ def believed(token: str, keys: Sequence[Mapping[str, Any]], wanted: Wanted, now:
         raise
     except (jwt.PyJWTError, ValueError, TypeError) as wrong:
         raise NotBelieved(str(wrong)) from wrong
-    _demand(claims, wanted)
-    _demand_times(claims, now)
-    return claims
+    return header, claims
 
 
 _SIGNATURE_ONLY: Final[Any] = {

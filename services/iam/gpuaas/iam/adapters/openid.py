@@ -20,6 +20,7 @@ from gpuaas.common.clock import Clock
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.strict_json import read_object
 from gpuaas.iam.adapters.id_tokens import NotBelieved, UnknownKey, Wanted, believed
+from gpuaas.iam.adapters.subject_tokens import Said, believed_about
 from gpuaas.iam.domain.identity_provider import Provider
 
 ANSWER_BYTES_MAX: Final = 262_144
@@ -29,6 +30,8 @@ KEYS_S: Final = 600.0
 KEYS_AGAIN_S: Final = 10.0
 """Unknown keys make us fetch the provider's at most this often: made-up key ids cost it nothing."""
 KEYS_MAX: Final = 64
+ISSUERS_MAX: Final = 2_000
+"""Providers and issuers whose documents are kept at once."""
 SECRETS_BYTES_MAX: Final = 65_536
 
 
@@ -141,6 +144,20 @@ class OpenId:
                 return believed(token, await self._keys(provider, KEYS_AGAIN_S), wanted, self._clock.now())
         except NotBelieved as wrong:
             raise ProviderRefused(f"the provider's ID token is not believed: {wrong}") from wrong
+
+    async def about_workload(self, issuer: str, audience: str, token: str) -> Said:
+        """What an issuer that some tenant trusts says about a workload. Raises ProviderAway, ProviderRefused."""
+        of = Provider(provider_id=f"issuer {issuer}", version=1, issuer=issuer)
+        if len(self._known) > ISSUERS_MAX:
+            self._known.clear()  # all are fetched again, by who needs them
+            self._fetching.clear()
+        try:
+            try:
+                return believed_about(token, await self._keys(of, KEYS_S), issuer, audience, self._clock.now())
+            except UnknownKey:
+                return believed_about(token, await self._keys(of, KEYS_AGAIN_S), issuer, audience, self._clock.now())
+        except NotBelieved as wrong:
+            raise ProviderRefused(f"the subject token is not believed: {wrong}") from wrong
 
     async def _metadata(self, provider: Provider) -> dict[str, Any]:
         known = self._known[mark := (provider.provider_id, provider.version)]

@@ -36,6 +36,7 @@ _PROJECT_ADMIN: Final = (
     "iam.key.*",
     "iam.role.read",
     "iam.tenant-role.read",
+    "iam.workload.vouch",
 )
 _TENANT_ADMIN: Final = (
     *_PROJECT_ADMIN,
@@ -51,6 +52,8 @@ _TENANT_ADMIN: Final = (
     "iam.support-session.end",
     "iam.prohibition.*",
     "iam.tenant-ceiling.read",
+    "iam.workload-trust.*",
+    "iam.workload.*",
     "allocations.project-quota.set",
     "billing.*.read",
     "billing.budget.*",

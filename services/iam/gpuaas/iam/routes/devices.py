@@ -113,7 +113,7 @@ class Devices:
         return shown(begun)
 
     async def approve(self, body: Approval, who: SignedIn) -> Approved:
-        if who.kind != "user" or not who.session_id:
+        if who.kind != "user" or not who.session_id or who.credential is not None:
             raise Rejected("only a person who signed in themselves can let a program in; sign in first")
         if wait_s := self._by_person.take(who.id):
             raise TooManyAttempts("too many codes tried; wait before the next", retry_after_s=max(1, round(wait_s)))

@@ -48,6 +48,12 @@ class EndOfSession(Body):
     reason: str = Field(description="Why, for the people who review access.", max_length=1_000)
 
 
+class EndedSessions(Accepted):
+    """`ended`: how many sessions have ended by it."""
+
+    ended: int
+
+
 class SessionToken(BaseModel):
     """A token of a session (RFC 6749). The refresh token works once and brings the next one.
 
@@ -87,6 +93,9 @@ class Sessions:
         add(own, self.mine, methods=["GET"], dependencies=[seen], summary="Your sessions.")
         add(own + "/{session_id}/end", self.end_mine, methods=["POST"], summary="Sign out of one of your sessions.")
         add(people, self.of_user, methods=["GET"], dependencies=[seen], summary="A person's sessions.")
+        tenant = "/v1/tenants/{tenant_id}/sessions/revoke"
+        add(people + "/revoke", self.revoke_all, methods=["POST"], summary="End all sessions of a person.")
+        add(tenant, self.revoke_of_tenant, methods=["POST"], summary="End all sessions of a tenant's people.")
         add(people + "/{session_id}/revoke", self.revoke, methods=["POST"], summary="End a person's session.")
 
     @public
@@ -144,6 +153,25 @@ class Sessions:
         end = self._parts.signing_in.end
         position = await end(session_id, principal_id, "revoked", caller.cause(), body.reason)
         return Accepted(id=session_id, position=position)
+
+    async def revoke_all(
+        self,
+        principal_id: PrincipalId,
+        body: EndOfSession,
+        caller: Annotated[Caller, Depends(permit("iam.session.revoke", relief=True))],
+    ) -> Accepted:
+        demand_user(self._parts, principal_id)
+        position = await self._parts.signing_in.end_all(principal_id, "revoked", caller.cause(), body.reason)
+        return Accepted(id=principal_id, position=position or self._parts.access.position)
+
+    async def revoke_of_tenant(
+        self,
+        tenant_id: str,
+        body: EndOfSession,
+        caller: Annotated[Caller, Depends(permit("iam.session.revoke", relief=True))],
+    ) -> EndedSessions:
+        ended, position = await self._parts.signing_in.end_of_tenant(tenant_id, caller.cause(), body.reason)
+        return EndedSessions(id=tenant_id, position=position or self._parts.access.position, ended=ended)
 
     async def _page(self, user_id: str, page: Paged) -> Page:
         rows = await SESSIONS.of(self._parts.database, user_id, page.key(str), page.limit + 1)
