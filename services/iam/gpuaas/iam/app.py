@@ -61,16 +61,6 @@ def build(settings: IamSettings) -> Service:
     service.background("last uses of API keys", key_uses.keep_telling)
     service.background("expired secrets", partial(_forget_expired, service, clock))
     openid = OpenId(clock, settings.iam_provider_secrets_file)
-    exchanging = Exchanging(
-        profile=settings.profile,
-        commands=service.commands,
-        access=service.access,
-        log=service.log,
-        clock=clock,
-        signer=signer,
-        openid=openid,
-        used=UsedTokens(service.database),
-    )
     service.react(EndedWorkloads(service.commands, service.access, clock))
     parts = Parts(
         profile=settings.profile,
@@ -101,13 +91,26 @@ def build(settings: IamSettings) -> Service:
         ),
         failures=failures,
         key_uses=key_uses,
-        exchanging=exchanging,
+        exchanging=_exchanging(service, clock, signer, openid),
         passwords_allowed=settings.passwords_allowed,
         public_url=settings.public_url,
         plain_http=not settings.durable,
     )
     service.serve(api.router(parts))
     return service
+
+
+def _exchanging(service: Service, clock: Clock, signer: Signer, openid: OpenId) -> Exchanging:
+    return Exchanging(
+        profile=service.settings.profile,
+        commands=service.commands,
+        access=service.access,
+        log=service.log,
+        clock=clock,
+        signer=signer,
+        openid=openid,
+        used=UsedTokens(service.database),
+    )
 
 
 async def _forget_expired(service: Service, clock: Clock) -> None:
