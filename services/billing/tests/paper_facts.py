@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from billing_world import AUGUST, SEPTEMBER
-from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, NoteFacts, NoteLineFacts, Preceding, TaxFacts
+from gpuaas.billing.documents.facts import (
+    InvoiceFacts,
+    LineFacts,
+    NoteFacts,
+    NoteLineFacts,
+    Preceding,
+    StepFacts,
+    TaxFacts,
+)
 from gpuaas.billing.domain.invoice_party import Party
 
 SELLER = Party(
@@ -81,6 +89,23 @@ BY_TAX = {
     "O": INVOICE,
 }
 
+AGREED = replace(
+    TAXED,
+    lines=(
+        replace(
+            line(1, 16 * 3_600_000, "1.80", "28.80"),
+            published=Decimal("2.49"),
+            steps=(
+                StepFacts("band", "night", Decimal("2.00"), "hours of the night"),
+                StepFacts("contract", "acme-2026", Decimal("1.90"), "framework contract"),
+                StepFacts("campaign", "autumn", Decimal("1.80"), "autumn campaign"),
+            ),
+        ),
+    ),
+    total=Decimal("28.80"),
+    taxes=(TaxFacts("S", Decimal(19), Decimal("28.80"), Decimal("5.47")),),
+)
+"""16 GPU-hours of the night, by a contract and a campaign."""
 CORRECTION = replace(
     TAXED,
     number="INV-2026-000009",

@@ -21,7 +21,7 @@ from gpuaas.billing.documents.ubl import as_ubl, as_ubl_note
 from gpuaas.billing.domain.invoice_party import INVOICE_PARTY, Party, SetParty
 from gpuaas.common.errors import Invalid, Rejected
 from gpuaas.common.testing.stack import LogAddress
-from paper_facts import BUYER, INVOICE, SELLER, TAXED, given_back, line
+from paper_facts import AGREED, BUYER, INVOICE, SELLER, TAXED, given_back, line
 
 NAMES = {
     "cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
@@ -122,6 +122,20 @@ def test_focus_rows_of_an_invoice_and_its_notes_sum_to_what_is_left() -> None:
     kinds = [(row["ChargeCategory"], row["ChargeClass"]) for row in rows if row["InvoiceId"] == "CN-2026-000001"]
     assert kinds == [("Usage", "Correction"), ("Tax", "Correction"), ("Credit", ""), ("Tax", "Correction")]
     assert {row["x_CorrectedInvoiceId"] for row in rows[3:]} == {TAXED.number}
+
+
+def test_agreed_prices_stand_beside_the_list_price_in_every_form() -> None:
+    (row, _) = csv.DictReader(io.StringIO(as_focus([AGREED])))
+    told = [Decimal(row[name]) for name in ("ListUnitPrice", "ListCost", "ContractedUnitPrice", "ContractedCost")]
+    assert told == [Decimal("2.00"), Decimal("32.00"), Decimal("1.90"), Decimal("30.40")]
+    assert (row["BilledCost"], row["SkuPriceId"]) == ("28.80", "list-eur:1:nvidia-h100-sxm-80gb:night")
+    assert "campaign autumn: 1.80 (autumn campaign)" in row["ChargeDescription"]
+    root = ElementTree.fromstring(as_ubl(AGREED))
+    assert text_of(root, "cac:InvoiceLine/cac:Price/cbc:PriceAmount") == ["1.80"]
+    assert text_of(root, "cac:InvoiceLine/cac:Price/cac:AllowanceCharge/*") == ["false", "0.20", "2.00"]
+    assert "contract acme-2026: 1.90 (framework contract)" in str(text_of(root, "cac:InvoiceLine/cbc:Note"))
+    plain_line = replace(AGREED.lines[0], published=None, steps=())
+    assert as_pdf(AGREED) != as_pdf(replace(AGREED, lines=(plain_line,)))
 
 
 def test_a_credit_note_as_csv_says_what_it_lessens_and_by_how_much() -> None:

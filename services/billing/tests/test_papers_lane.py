@@ -11,7 +11,7 @@ from gpuaas.billing.documents.focus import as_focus
 from gpuaas.billing.documents.ubl import as_ubl, as_ubl_note
 from gpuaas.common.testing.running import eventually
 from gpuaas.common.testing.stack import LogAddress
-from paper_facts import BY_TAX, CORRECTION, INVOICE, TAXED, given_back
+from paper_facts import AGREED, BY_TAX, CORRECTION, INVOICE, TAXED, given_back
 from papers_lane import (
     accounts_wrong,
     bean_check,
@@ -37,8 +37,9 @@ def test_every_way_of_being_taxed_passes_the_rules_of_the_norm(tmp_path: Path) -
         (tmp_path / f"{category}.xml").write_bytes(as_ubl(invoice))
         (tmp_path / f"{category}-note.xml").write_bytes(as_ubl_note(given_back(invoice)))
     (tmp_path / "correction.xml").write_bytes(as_ubl(CORRECTION))
+    (tmp_path / "agreed.xml").write_bytes(as_ubl(AGREED))
     found = rules_broken(RULES, tmp_path.glob("*.xml"))
-    assert len(found) == 2 * len(BY_TAX) + 1
+    assert len(found) == 2 * len(BY_TAX) + 2
     assert {name: broken for name, broken in found.items() if broken} == {}
 
 
@@ -57,7 +58,7 @@ def test_the_rules_of_the_norm_find_a_cent(tmp_path: Path) -> None:
 def test_focus_rows_pass_the_validator_of_the_finops_foundation(tmp_path: Path) -> None:
     assert FOCUS is not None
     rows = tmp_path / "rows.csv"
-    rows.write_text(as_focus([TAXED, given_back(TAXED), given_back(INVOICE, "goodwill"), CORRECTION]))
+    rows.write_text(as_focus([TAXED, given_back(TAXED), given_back(INVOICE, "goodwill"), CORRECTION, AGREED]))
     assert focus_broken(FOCUS, rows) == []
 
 

@@ -14,6 +14,7 @@ from gpuaas.billing.documents.facts import (
     NoteFacts,
     NoteLineFacts,
     Preceding,
+    StepFacts,
     TaxFacts,
 )
 from gpuaas.billing.domain.invoice_party import Party
@@ -22,7 +23,7 @@ from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.errors import NotFound, Rejected, Unavailable
 from gpuaas.common.projections import Record
 
-_OF_A_LINE: Final = LineFacts.__dataclass_fields__.keys() - {"gpu_us"}
+_OF_A_LINE: Final = LineFacts.__dataclass_fields__.keys() - {"gpu_us", "published", "steps"}
 _OF_BOTH: Final = ("invoice_id", "run_id", "tenant_id", "currency")
 
 
@@ -137,7 +138,11 @@ async def _corrected(desk: Desk, tenant_id: str, rows: Iterable[Record]) -> list
 
 def _line(row: Record) -> LineFacts:
     same = {name: row[name] for name in _OF_A_LINE}
-    return LineFacts(**same, gpu_us=row["gpu_us"] or row["gpu_ms"] * US_PER_MS)
+    steps = [
+        StepFacts(each["step"], each["name"], Decimal(each["price"]), each["reason"]) for each in row["applied"] or ()
+    ]
+    exact_us = row["gpu_us"] or row["gpu_ms"] * US_PER_MS
+    return LineFacts(**same, gpu_us=exact_us, published=row["list_price"], steps=steps)
 
 
 def _taxes(groups: Iterable[Mapping[str, Any]]) -> list[TaxFacts]:

@@ -11,12 +11,32 @@ from datetime import datetime
 from decimal import Decimal
 
 from gpuaas.billing.domain.invoice_party import Party
-from gpuaas.common.money import minor_digits
+from gpuaas.common.money import minor_digits, plain
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What was applied to a price: `step` is band, contract or campaign; `price` is the one after it."""
+
+    step: str
+    name: str
+    price: Decimal
+    reason: str
+
+    @property
+    def told(self) -> str:
+        """In one phrase."""
+        return f"{self.step} {self.name}: {plain(self.price)} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True)
 class LineFacts:
-    """One line: `gpu_us` GPU-microseconds at `unit_price` for a GPU-hour."""
+    """One line: `gpu_us` GPU-microseconds at `unit_price` for a GPU-hour.
+
+    Attributes:
+        published: the price in the book; None: the unit price is it.
+        steps: from there to the unit price.
+    """
 
     line_id: str
     project_id: str
@@ -28,6 +48,28 @@ class LineFacts:
     amount: Decimal
     usage_count: int
     usage_sha256: str
+    published: Decimal | None = None
+    steps: Sequence[StepFacts] = ()
+
+    @property
+    def list_price(self) -> Decimal:
+        """What anybody pays at that hour: the published price, by its band of the week where it has one."""
+        return self._after("band")
+
+    @property
+    def contract_price(self) -> Decimal:
+        """What the tenant's contracts make of it, before campaigns."""
+        return self._after("band", "contract")
+
+    @property
+    def band(self) -> str:
+        """The band of the week that it was used in; empty: none."""
+        return next((each.name for each in self.steps if each.step == "band"), "")
+
+    def _after(self, *steps: str) -> Decimal:
+        found = [each.price for each in self.steps if each.step in steps]
+        first = self.unit_price if self.published is None else self.published
+        return found[-1] if found else first
 
     @property
     def is_correction(self) -> bool:

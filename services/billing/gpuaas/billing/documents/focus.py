@@ -1,9 +1,10 @@
 """Invoices and credit notes as FOCUS 1.2 rows (CSV). One law: the sum of BilledCost is what is owed, tax and all.
 
-List and contracted costs are the exact product of quantity and price; what was billed is rounded once, per line. Tax
-is a row of its own for each rate. What a credit note gives back is a row below zero: a correction of the usage, or a
-credit where it was a gift. Columns of ours begin with `x_`: the line, its invoice, and the run that wrote it. Numbers
-have a point, also whole ones: who reads a CSV file takes the kind of a column from what stands in it.
+List and contracted costs are the exact product of quantity and price: the list's, by its hours of the week, and what
+the tenant's contracts make of it. What was billed is after campaigns, and rounded once, per line. Tax is a row of its
+own for each rate. What a credit note gives back is a row below zero: a correction of the usage, or a credit where it
+was a gift. Columns of ours begin with `x_`: the line, its invoice, and the run that wrote it. Numbers have a point,
+also whole ones: who reads a CSV file takes the kind of a column from what stands in it.
 """
 
 from __future__ import annotations
@@ -94,35 +95,42 @@ def _shared(invoice: PaperFacts) -> dict[str, str]:
 
 
 def _of(line: LineFacts) -> dict[str, str]:
+    """At list, at what the contracts make of it, and as billed, which is after campaigns too."""
     with localcontext(prec=_DIGITS):
         hours = (Decimal(line.gpu_us) / (MS_PER_HOUR * US_PER_MS)).quantize(_QUANTITY_STEP, ROUND_HALF_UP)
-        cost = _number((hours * line.unit_price).quantize(_QUANTITY_STEP, ROUND_HALF_UP))
+        listed, contracted = (
+            _number((hours * price).quantize(_QUANTITY_STEP, ROUND_HALF_UP))
+            for price in (line.list_price, line.contract_price)
+        )
     billed = _number(line.amount)
     if line.is_correction:
         # It has no quantity: what it lists is what it bills.
-        cost = billed
-    quantity, price = _number(hours), _number(line.unit_price)
+        listed = contracted = billed
+    quantity = _number(hours)
+    list_price, contract_price = _number(line.list_price), _number(line.contract_price)
+    book = f"{line.price_book_id}:{line.price_book_version}"
+    steps = "".join(f"; {step.told}" for step in line.steps)
     return _of_project(line) | {
         "BilledCost": billed,
         "EffectiveCost": billed,
         "PricingCurrencyEffectiveCost": billed,
-        "ListCost": cost,
-        "ContractedCost": cost,
-        "ListUnitPrice": price,
-        "ContractedUnitPrice": price,
-        "PricingCurrencyListUnitPrice": price,
-        "PricingCurrencyContractedUnitPrice": price,
+        "ListCost": listed,
+        "ContractedCost": contracted,
+        "ListUnitPrice": list_price,
+        "ContractedUnitPrice": contract_price,
+        "PricingCurrencyListUnitPrice": list_price,
+        "PricingCurrencyContractedUnitPrice": contract_price,
         "PricingQuantity": quantity,
         "PricingUnit": "GPU-Hours",
         "ConsumedQuantity": quantity,
         "ConsumedUnit": "GPU-Hours",
         "ChargeCategory": "Usage",
         "ChargeClass": "Correction" if line.is_correction else "",
-        "ChargeDescription": f"{line.gpu_model} in project {line.project_id}, {line.usage_count} usage records",
+        "ChargeDescription": f"{line.gpu_model} in project {line.project_id}, {line.usage_count} usage records{steps}",
         "PricingCategory": "Standard",
         "SkuId": line.gpu_model,
         "SkuMeter": "GPU time",
-        "SkuPriceId": f"{line.price_book_id}:{line.price_book_version}:{line.gpu_model}",
+        "SkuPriceId": ":".join(filter(None, (book, line.gpu_model, line.band))),
     }
 
 

@@ -12,7 +12,7 @@ from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 from fpdf.fonts import FontFace
 from fpdf.table import Table
-from gpuaas.billing.documents.facts import InvoiceFacts, NoteFacts, PaperFacts
+from gpuaas.billing.documents.facts import InvoiceFacts, LineFacts, NoteFacts, PaperFacts
 from gpuaas.billing.domain.invoice_party import Party
 from gpuaas.billing.domain.metering import MS_PER_HOUR
 from gpuaas.billing.domain.rating import US_PER_MS
@@ -148,8 +148,16 @@ def _table(paper: FPDF, invoice: InvoiceFacts) -> None:
             hours = (Decimal(line.gpu_us) / (MS_PER_HOUR * US_PER_MS)).quantize(_HOURS_STEP, ROUND_HALF_UP)
             shown = "correction" if line.is_correction else f"{hours:,f}"
             price, amount = plain(line.unit_price), f"{line.amount:,f}"
-            rows.row([line.project_id, line.gpu_model, shown, price, amount])
+            rows.row([line.project_id, printable(_model(line)), shown, price, amount])
     paper.ln(2)
+
+
+def _model(line: LineFacts) -> str:
+    """The model, and below it how its price came about where it is not the published one."""
+    if not line.steps:
+        return line.gpu_model
+    published = "" if line.published is None else f"published: {plain(line.published)}"
+    return "\n".join(filter(None, [line.gpu_model, published, *(step.told for step in line.steps)]))
 
 
 def _table_given_back(paper: FPDF, note: NoteFacts) -> None:

@@ -195,7 +195,8 @@ def _totals(root: Element, invoice: PaperFacts) -> None:
 def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) -> None:
     element = _in(root, "InvoiceLine")
     _text(element, "ID", line.line_id)
-    _text(element, "Note", f"{line.usage_count} usage records, SHA-256 {line.usage_sha256}")
+    steps = "".join(f"; {step.told}" for step in line.steps)
+    _text(element, "Note", f"{line.usage_count} usage records, SHA-256 {line.usage_sha256}{steps}")
     if line.is_correction:
         what = f"Correction to {plain(line.unit_price)} for a GPU-hour in project {line.project_id}"
         _piece(element, invoice, "InvoicedQuantity", line.amount, (line.gpu_model, what), tax)
@@ -212,6 +213,11 @@ def _line(root: Element, invoice: InvoiceFacts, line: LineFacts, tax: TaxFacts) 
     price = _in(element, "Price")
     _amount(price, "PriceAmount", line.unit_price, invoice)
     _text(price, "BaseQuantity", str(MS_PER_HOUR if whole else MS_PER_HOUR * US_PER_MS), unit)
+    if line.list_price > line.unit_price:
+        off = _in(price, "AllowanceCharge")
+        _text(off, "ChargeIndicator", "false")
+        _amount(off, "Amount", line.list_price - line.unit_price, invoice)
+        _amount(off, "BaseAmount", line.list_price, invoice)
 
 
 def _piece(
