@@ -25,6 +25,7 @@ SERVICE_EXTRAS: Final = {
     "audit/watching.py": "compares the log with the trail, a background work of its own",
     "audit/desk.py": "what its route files share",
     "audit/routes": "its door by use; api.py names them",
+    "billing/books.py": "compares all sums of the books, a background work of its own",
     "billing/cutting.py": "running work metered to a period's end, for its door",
     "billing/desk.py": "what its route files share",
     "billing/documents": "invoices, credit notes and ledgers in the forms others read, pure renderings",

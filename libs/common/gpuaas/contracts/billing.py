@@ -667,6 +667,35 @@ class CorrectionIssued(Event):
     """The invoice for what was missing; absent: nothing was."""
 
 
+class ImbalanceFound(Event):
+    """Imbalance found. Two sums of the books that should be equal are not, in two looks one after the
+    other. Nothing changes by itself: a person looks. The same difference is told once.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.imbalance-found.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "imbalance"
+    SCHEMA: ClassVar[str] = "billing/imbalance-found.v1.json"
+
+    imbalance_id: Label
+    """The imbalance: the same for the same difference of the same sums."""
+
+    check: Label
+    """Which sums: a check of `GET /v1/conservation`, such as `trial-balance`."""
+
+    about_tenant_id: Label | None = None
+    """Whose books; absent: all tenants' together."""
+
+    thing: Annotated[str, Field(min_length=1, max_length=200)]
+    """What was compared: an invoice, an account, a usage record, a currency."""
+
+    left: ExactDecimal
+    """One sum, in the unit of the check."""
+
+    right: ExactDecimal
+    """The other sum."""
+
+
 class CreditNoteIssued(Event):
     """Credit note issued. A part of an invoice, or all of it, is given back. The invoice itself never
     changes; the sum of its credit notes never passes it.
@@ -1387,6 +1416,7 @@ EVENTS: tuple[type[Event], ...] = (
     BudgetThresholdCrossed,
     BudgetWithdrawn,
     CorrectionIssued,
+    ImbalanceFound,
     CreditNoteIssued,
     InvoiceFinalized,
     InvoicePaymentRecorded,

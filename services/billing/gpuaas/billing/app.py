@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpuaas.billing import api
+from gpuaas.billing.books import BooksWatch
 from gpuaas.billing.desk import Desk
 from gpuaas.billing.projections.views import Views
 from gpuaas.billing.reactions import SERVICE, BillTenants, Metering
@@ -50,6 +51,8 @@ def build(settings: BillingSettings) -> Service:
         GiveCreditBack(service.commands),
     )
     service.background("spending", watch.run)
+    books = BooksWatch(service.commands, service.log, service.database, standing, settings.books_interval_s)
+    service.background("books", books.run)
     desk = Desk(service.commands, service.log, service.clock, service.database, views, standing)
     service.serve(api.router(desk))
     return service

@@ -18,12 +18,14 @@ class BillingSettings(Settings):
         block_at_s: runway at which nothing new starts.
         stop_at_s: runway at which the end is announced; an outage of this service up to this, less two intervals,
             lets nobody spend uncovered credit.
+        books_interval_s: how often all sums of the books are compared, in seconds of this process.
     """
 
     hold_interval_s: int = Field(default=300, ge=1, le=86_400)
     warn_at_s: tuple[int, int, int] = (86_400, 14_400, 3_600)
     block_at_s: int = Field(default=1_800, ge=1)
     stop_at_s: int = Field(default=900, ge=1)
+    books_interval_s: float = Field(default=60.0, gt=0, le=86_400)
 
     @model_validator(mode="after")
     def _a_ladder(self) -> Self:
