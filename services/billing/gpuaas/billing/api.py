@@ -13,6 +13,7 @@ from gpuaas.billing.domain.price_book import digest_of
 from gpuaas.billing.domain.rating import RATING_VERSION
 from gpuaas.billing.projections.metered_usage import Pinned
 from gpuaas.billing.reactions import RUNS
+from gpuaas.billing.routes.closing import closing_routes
 from gpuaas.billing.routes.conservation import conservation_routes
 from gpuaas.billing.routes.corrections import correction_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
@@ -69,6 +70,7 @@ def router(desk: Desk) -> APIRouter:
         spending_routes,
         budget_routes,
         conservation_routes,
+        closing_routes,
         re_rating_routes,
         correction_routes,
         note_routes,

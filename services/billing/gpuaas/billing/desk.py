@@ -10,9 +10,9 @@ from fastapi import Depends
 from gpuaas.billing.ports import Standing
 from gpuaas.billing.projections.charges import ChargesQuestions
 from gpuaas.billing.projections.views import Views
-from gpuaas.common.clock import Clock
+from gpuaas.common.clock import Clock, rfc3339
 from gpuaas.common.commands import Commands
-from gpuaas.common.errors import NotFound
+from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.http import Paging, paging
 from gpuaas.common.log import EventLog
 from gpuaas.common.projections import Database, Record
@@ -45,6 +45,24 @@ class Desk:
         if tenant_id not in found:
             raise NotFound(f"billing knows no tenant {tenant_id}")
         return found[tenant_id]
+
+    async def open_currency_of(self, tenant_id: str) -> str:
+        """In which currency a tenant pays to whose books something new may be added.
+
+        Raises:
+            NotFound: no such tenant.
+            Rejected: it is closed.
+        """
+        row = await self.views.tenants.one(self.database, tenant_id)
+        if row is None:
+            raise NotFound(f"billing knows no tenant {tenant_id}")
+        if row["closed_at"] is not None:
+            raise Rejected(
+                f"{tenant_id} was closed at {rfc3339(row['closed_at'])}; what it used is still billed, and its books "
+                "take no new credit, budget or agreement"
+            )
+        currency: str = row["currency"]
+        return currency
 
 
 def page_of(asked: Paging, found: Sequence[Mapping[str, Any] | Record]) -> tuple[list[dict[str, Any]], str | None]:

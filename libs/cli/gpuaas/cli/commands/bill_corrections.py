@@ -1,4 +1,4 @@
-"""`gpuaas bill correct|corrections|discrepancies`: what was wrong. One law: what was billed stays, documents follow."""
+"""`gpuaas bill correct|corrections|discrepancies|closing`. One law: what was billed stays, documents follow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 from gpuaas.cli.commands.bill_credit import ask, order
 from gpuaas.cli.here import in_tenant
-from gpuaas.cli.output import as_json, fail, print_items
+from gpuaas.cli.output import as_json, fail, print_items, print_json, print_table
 
 
 @click.command()
@@ -50,6 +50,24 @@ def discrepancies(tenant: str, limit: int, json_: bool) -> None:
     print_items(f"Usage discrepancies of {tenant}", columns | {"GPU-ms": "gpu_ms", "detail": "detail"}, items, json_)
 
 
+@click.command()
+@in_tenant
+@as_json
+def closing(tenant: str, json_: bool) -> None:
+    """What is left to do until a tenant's books are closed; exit status 1 while there is something."""
+    told = ask(tenant, "closing")
+    if json_:
+        print_json(told)
+    else:
+        names = ("running", "unbilled", "owed", "credit_left")
+        state = f"closed at {told['closed_at'][:19]}" if told["closed_at"] else "open"
+        note = "; ".join(told["left_to_do"]) or "nothing is left to do"
+        title = f"Books of {tenant} ({state}), last invoice {told['last_invoice'] or 'none'}"
+        print_table(title, ["what", told["currency"]], [[name.replace("_", " "), told[name]] for name in names], note)
+    if told["left_to_do"]:
+        raise SystemExit(1)
+
+
 def _price(told: str) -> dict[str, Any]:
     model, found, amount = told.partition("=")
     model, versioned, version = model.partition("@")
@@ -58,4 +76,4 @@ def _price(told: str) -> dict[str, Any]:
     return {"gpu_model": model, "amount": amount} | ({"price_book_version": int(version)} if versioned else {})
 
 
-correction_commands: Final = (correct, corrections, discrepancies)
+correction_commands: Final = (correct, corrections, discrepancies, closing)

@@ -212,7 +212,7 @@ def credit_routes(routes: APIRouter, desk: Desk) -> None:
         order = GrantCredit(
             grant_id=grant_id,
             tenant_id=tenant_id,
-            currency=await desk.currency_of(tenant_id),
+            currency=await desk.open_currency_of(tenant_id),
             amount=body.amount,
             kind=body.kind,
             priority=body.priority,
@@ -339,7 +339,7 @@ def budget_routes(routes: APIRouter, desk: Desk) -> None:
             tenant_id=tenant_id,
             project_id=body.project_id,
             label=(named, valued) if named is not None and valued is not None else None,
-            currency=await desk.currency_of(tenant_id),
+            currency=await desk.open_currency_of(tenant_id),
             amount=body.amount,
             thresholds=tuple((each.percent, each.of) for each in body.thresholds),
             action=body.action,

@@ -134,7 +134,7 @@ def agreement_routes(routes: APIRouter, desk: Desk) -> None:
     async def make_agreement(
         tenant_id: str, body: AgreementOrder, caller: Annotated[Caller, Depends(permit("billing.price-agreement.make"))]
     ) -> Accepted:
-        return await _make(desk, caller, tenant_id, body, (body.kind, await desk.currency_of(tenant_id)))
+        return await _make(desk, caller, tenant_id, body, (body.kind, await desk.open_currency_of(tenant_id)))
 
     @routes.get(
         home, dependencies=[Depends(fresh(views.agreements))], summary="What a tenant pays by, and campaigns for all."
