@@ -282,6 +282,7 @@ async def test_running_charges_count_what_is_held_right_now(world: World) -> Non
     begun = started("acme", "a-1", max(now - 2 * HOUR, AUGUST), gpus=1)
     world.position = await tell(world.service.log, begun, tenant_id="acme", entity_id="a-1")
     charges = await world.get("/v1/tenants/acme/charges")
+    assert charges["per_hour"]["total"] == "1.00"
     if now > AUGUST + 2 * HOUR:
         (line,) = charges["running"]["lines"]
         assert 2 * 3_600_000 <= int(line["gpu_ms"]) < 2 * 3_600_000 + 60_000

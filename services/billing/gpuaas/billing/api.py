@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -25,6 +26,7 @@ from gpuaas.billing.routes.re_ratings import re_rating_routes
 from gpuaas.billing.routes.settling import note_routes, payment_routes, tax_routes
 from gpuaas.billing.shapes import (
     ChargesShown,
+    Draft,
     InvoiceLineShown,
     InvoiceShown,
     InvoicesPage,
@@ -43,7 +45,7 @@ from gpuaas.billing.shapes import (
 from gpuaas.common.commands import Cause
 from gpuaas.common.decisions import Reach
 from gpuaas.common.envelope import PLATFORM
-from gpuaas.common.errors import NotFound
+from gpuaas.common.errors import NotFound, Rejected
 from gpuaas.common.http import Accepted, Caller, Paging, fresh, permit
 
 CSV: Final = "text/csv; charset=utf-8; header=present"
@@ -125,8 +127,18 @@ def _tenant_usage(routes: APIRouter, desk: Desk) -> None:
             as_of=now,
             unbilled=parts[0],
             running=parts[1],
+            per_hour=await _next_hour(desk, tenant_id, now),
             total=parts[0].total + parts[1].total,
         )
+
+
+async def _next_hour(desk: Desk, tenant_id: str, now: datetime) -> Draft | None:
+    try:
+        _, hour = await desk.charges.running(tenant_id, now + timedelta(hours=1), now)
+    except Rejected:
+        # The list may end within the hour: what is owed by now is known all the same.
+        return None
+    return draft(hour)
 
 
 def _invoices(routes: APIRouter, desk: Desk) -> None:

@@ -139,6 +139,7 @@ class ChargesShown(BaseModel):
     Attributes:
         unbilled: metered, and on no invoice.
         running: held right now, counted up to `as_of`.
+        per_hour: what the next hour costs if nothing starts or ends, None: no price is published for all of it.
     """
 
     tenant_id: str
@@ -146,6 +147,7 @@ class ChargesShown(BaseModel):
     as_of: Moment
     unbilled: Draft
     running: Draft
+    per_hour: Draft | None
     total: ExactDecimal
 
 

@@ -98,7 +98,11 @@ def _summary(tenant: str, json_: bool) -> None:
         [each["number"], each["period_start"][:10], each["period_end"][:10], each["total"]] for each in told["invoices"]
     ]
     charges = told["charges"]
-    note = f"not billed yet: {charges['total']} {charges['currency']} as of {charges['as_of'][:19]}"
+    hour = "no price" if charges["per_hour"] is None else charges["per_hour"]["total"]
+    note = (
+        f"not billed yet: {charges['total']} {charges['currency']} as of {charges['as_of'][:19]}, "
+        f"and {hour} for the next hour as it runs now"
+    )
     print_table(f"Invoices of {tenant}", ["invoice", "from", "to", charges["currency"]], rows, note)
     accounts = [[each["account"], each["balance"], each["currency"]] for each in told["balances"]]
     print_table("Ledger", ["account", "balance", "currency"], accounts)
