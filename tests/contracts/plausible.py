@@ -32,6 +32,7 @@ BY_NAME: Final[Mapping[str, Any]] = {
     "permissions": ["iam.tenant.read"],
     "one": ["some.thing.done"],
     "other": ["other.thing.done"],
+    "month": "2026-08",
     "period_start": "2026-07-01T00:00:00.000000Z",
     "period_end": "2026-08-01T00:00:00.000000Z",
 }

@@ -122,6 +122,7 @@ MEANT: Final[dict[str, dict[str, Any]]] = {
         "starts_at": _TOMORROW,
         "ends_at": (datetime.now(UTC) + timedelta(days=2)).isoformat(),
     },
+    "/v1/meters": {"effective_from": "2099-01-01T00:00:00Z"},
     "/v1/tenants/{tenant_id}/price-agreements": {"rules": _AGREED["rules"]},
     "/v1/price-campaigns": {"rules": _AGREED["rules"]},
     "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},

@@ -27,6 +27,7 @@ PLATFORMS = {
     "billing.price-agreement.make",
     "billing.spending.order",
     "billing.tax-profile.set",
+    "billing.usage-report.make",
     "iam.directory.read",
     "iam.directory.provision",
 }

@@ -81,6 +81,8 @@ async def held_at(world: World, moment: datetime) -> dict[str, Any]:
         return hold is not None and datetime.fromisoformat(hold["as_of"]) >= moment
 
     await eventually(renewed)
+    # Its parts are read one after the other: asked again, all of them are as new as the hold at least.
+    seen = await world.get("/v1/tenants/acme/credits")
     return seen
 
 

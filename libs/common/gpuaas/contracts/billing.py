@@ -10,6 +10,11 @@ from pydantic import Field
 from gpuaas.common.events import Event, Part
 from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, NonNegativeDecimal, Unique
 
+Aggregation = Literal["sum", "max", "time-weighted"]
+"""How values become a quantity: `sum` adds them up; `max` is the highest of the period;
+`time-weighted` is a level that holds until the next value, times the milliseconds it held.
+"""
+
 AgreementKind = Literal["contract", "campaign"]
 """`contract`: replaces the list price. `campaign`: lowers what list and contract come to, and never
 raises it.
@@ -49,6 +54,11 @@ LapseReason = Literal["expired", "voided"]
 
 PriceBasis = Literal["list", "contract"]
 """What a campaign's percentage is taken of: the `list` price, or what the `contract` makes of it."""
+
+PriceModel = Literal["per-unit", "graduated", "volume", "package"]
+"""What the tiers mean: `per-unit` has one; `graduated` prices each unit by the tier it falls into;
+`volume` prices all by the tier of the whole; `package` sells whole packages of `package` units.
+"""
 
 PriceStepKind = Literal["band", "contract", "campaign"]
 """`band`: hours with a price of their own; `contract` and `campaign`: an agreement."""
@@ -282,6 +292,19 @@ class LedgerEntry(Part):
 
     amount: ExactDecimal
     """What the account gains (negative: loses) in the transfer's currency."""
+
+
+class MeterTier(Part):
+    """Units above the tier before, up to and including `up_to`."""
+
+    up_to: Count64 | None = None
+    """Its last unit; absent: without end."""
+
+    unit: NonNegativeDecimal
+    """Price of one unit, or of a package."""
+
+    flat: NonNegativeDecimal | None = None
+    """Owed once when the tier is entered; absent: nothing."""
 
 
 class PriceBand(Part):
@@ -937,6 +960,57 @@ class LedgerTransferPosted(Event):
     """Id of what caused it, such as the invoice; a cause posts once."""
 
 
+class MeterDefined(Event):
+    """Meter defined. A version of a meter for usage that is reported and not read from allocations,
+    such as storage and tokens: its unit, how values become a quantity, and what it costs. A version
+    never changes.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.meter-defined.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "meter"
+    SCHEMA: ClassVar[str] = "billing/meter-defined.v1.json"
+
+    meter_id: Label
+    """The meter."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1000000)]
+    """Version, counted from 1."""
+
+    unit: Annotated[str, Field(min_length=1, max_length=40)]
+    """What is sold, for people: GB-hour, 1000 tokens."""
+
+    aggregation: Aggregation
+    """How values become a quantity: `sum` adds them up; `max` is the highest of the period;
+    `time-weighted` is a level that holds until the next value, times the milliseconds it held.
+    """
+
+    per_unit: Count64
+    """How much of what is reported one sold unit is; of a level, times milliseconds: a GB-hour of
+    reported bytes is 1000000000 × 3600000.
+    """
+
+    currency: Currency
+    """Currency of its prices."""
+
+    price_model: PriceModel
+    """What the tiers mean: `per-unit` has one; `graduated` prices each unit by the tier it falls into;
+    `volume` prices all by the tier of the whole; `package` sells whole packages of `package` units.
+    """
+
+    package: Count64 | None = None
+    """Sold units in a package; absent: not sold in packages."""
+
+    free: Count64 | None = None
+    """Sold units of a month that cost nothing; absent: none."""
+
+    tiers: Annotated[tuple[MeterTier, ...], Field(min_length=1, max_length=20)]
+    """The prices, by quantity of a project in a calendar month (UTC)."""
+
+    effective_from: Moment
+    """The start of the calendar month (UTC) from which on it holds."""
+
+
 class PriceAgreementEnded(Event):
     """Price agreement ended. An agreement on prices ends before its time. What was used before stays
     priced by it.
@@ -1233,6 +1307,50 @@ class UsageMetered(Event):
     """The allocation's labels, by name, as it was asked for; absent: none."""
 
 
+class UsageReported(Event):
+    """Usage reported. A source says how much was used, at a moment. What a source said under one id
+    stands once, for ever: said again with the same content it changes nothing, with another it is
+    refused.
+    """
+
+    TYPE: ClassVar[str] = "gpuaas.billing.usage-reported.v1"
+    SERVICE: ClassVar[str] = "billing"
+    ENTITY: ClassVar[str] = "usage-report"
+    SCHEMA: ClassVar[str] = "billing/usage-reported.v1.json"
+
+    report_id: Label
+    """The report: derived from its source and the source's id."""
+
+    tenant_id: Label
+    """The tenant that used it."""
+
+    project_id: Label
+    """The project."""
+
+    meter_id: Label
+    """The meter."""
+
+    source: Label
+    """Who says so."""
+
+    source_event_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """The source's own id of it, used once."""
+
+    used_at: Moment
+    """When; of a level, from when on."""
+
+    value: Count64
+    """How much, in what the meter counts."""
+
+    subject: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """What it is about, such as a volume; a level holds for it until the next value of the same.
+    Absent: the project.
+    """
+
+    body_sha256: Sha256
+    """Digest over the canonical form (RFC 8785) of everything above, times in UTC."""
+
+
 class CreditApplied(Event):
     """Credit applied. Prepaid credit paid for an invoice, first what was held for it, then what was
     free. What it did not reach is due.
@@ -1423,6 +1541,7 @@ EVENTS: tuple[type[Event], ...] = (
     InvoicePartySet,
     InvoiceNumberAssigned,
     LedgerTransferPosted,
+    MeterDefined,
     PriceAgreementEnded,
     PriceAgreementMade,
     PriceBookPublished,
@@ -1430,6 +1549,7 @@ EVENTS: tuple[type[Event], ...] = (
     TaxProfileSet,
     UsageDiscrepancyFound,
     UsageMetered,
+    UsageReported,
     CreditApplied,
     CreditGranted,
     CreditHeld,

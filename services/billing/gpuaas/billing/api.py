@@ -20,6 +20,7 @@ from gpuaas.billing.routes.corrections import correction_routes
 from gpuaas.billing.routes.credit import balance_routes, budget_routes, credit_routes, spending_routes
 from gpuaas.billing.routes.documents import document_routes, focus_routes, party_routes
 from gpuaas.billing.routes.ledger import journal_routes, ledger_routes
+from gpuaas.billing.routes.meters import meter_routes, report_routes
 from gpuaas.billing.routes.price_agreements import agreement_routes, campaign_routes
 from gpuaas.billing.routes.prices import estimate_routes, price_routes
 from gpuaas.billing.routes.re_ratings import re_rating_routes
@@ -58,6 +59,8 @@ def router(desk: Desk) -> APIRouter:
         price_routes,
         estimate_routes,
         agreement_routes,
+        meter_routes,
+        report_routes,
         campaign_routes,
         _tenant_usage,
         _invoices,

@@ -10,6 +10,7 @@ from gpuaas.cli.commands.bill_corrections import correction_commands
 from gpuaas.cli.commands.bill_credit import budget_commands, credit_commands
 from gpuaas.cli.commands.bill_documents import document_commands
 from gpuaas.cli.commands.bill_ledger import ledger_commands
+from gpuaas.cli.commands.bill_meters import meter_commands
 from gpuaas.cli.commands.bill_prices import price_commands
 from gpuaas.cli.commands.bill_runs import run_commands
 from gpuaas.cli.commands.bill_settling import settling_commands
@@ -117,6 +118,7 @@ for _part in (
     *ledger_commands,
     *run_commands,
     *price_commands,
+    *meter_commands,
     what_if,
 ):
     command.add_command(_part)

@@ -16,6 +16,7 @@ from gpuaas.billing.projections.ledger_balances import LedgerBalances
 from gpuaas.billing.projections.metered_usage import MeteredUsage
 from gpuaas.billing.projections.price_agreements import PriceAgreements
 from gpuaas.billing.projections.price_books import PriceBooks
+from gpuaas.billing.projections.reported_usage import ReportedUsage
 from gpuaas.billing.projections.settlements import Settlements
 from gpuaas.billing.projections.tax_profiles import TaxProfiles
 from gpuaas.billing.projections.usage_discrepancies import UsageDiscrepancies
@@ -32,6 +33,7 @@ class Views:
     tenants: BilledTenants = field(default_factory=BilledTenants)
     prices: PriceBooks = field(default_factory=PriceBooks)
     agreements: PriceAgreements = field(default_factory=PriceAgreements)
+    reported: ReportedUsage = field(default_factory=ReportedUsage)
     invoices: Invoices = field(default_factory=Invoices)
     parties: InvoiceParties = field(default_factory=InvoiceParties)
     ledger: LedgerBalances = field(default_factory=LedgerBalances)
@@ -47,7 +49,7 @@ class Views:
     discrepancies: UsageDiscrepancies = field(default_factory=UsageDiscrepancies)
 
     def all(self) -> tuple[Projection, ...]:
-        ledger = (self.prices, self.agreements, self.invoices, self.parties, self.ledger, self.runs)
+        ledger = (self.prices, self.agreements, self.reported, self.invoices, self.parties, self.ledger, self.runs)
         return (
             self.usage,
             self.held,
