@@ -329,6 +329,11 @@ async def _maintenance(world: World) -> str:
     return window.window_id
 
 
+def _note(invoice: InvoiceFinalized) -> dict[str, Any]:
+    """A cent of the first line is given back."""
+    return {"lines": [{"line_id": invoice.lines[0].line_id, "amount": "0.01"}], "detail": "for a test"}
+
+
 async def _things_of_umbrella(world: World) -> dict[str, str]:
     """Path parameter → id of such a thing of the tenant `umbrella`, which its own admin can see."""
     operator = next(caller for caller in world.callers if caller.name == "the operator")
@@ -382,12 +387,7 @@ async def _things_of_umbrella(world: World) -> dict[str, str]:
         "support_session_id": await made("iam", f"{home}/support-sessions", ticket="t", reason="for a test"),
         "allocation_id": await made("allocations", allocations, **asked),
         "reservation_id": reservation.reservation_id,
-        "credit_note_id": await made(
-            "billing",
-            f"{home}/invoices/{invoice.invoice_id}/credit-notes",
-            lines=[{"line_id": invoice.lines[0].line_id, "amount": "0.01"}],
-            detail="for a test",
-        ),
+        "credit_note_id": await made("billing", f"{home}/invoices/{invoice.invoice_id}/credit-notes", **_note(invoice)),
         "invoice_id": invoice.invoice_id,
         "grant_id": await made("billing", f"{home}/credits", amount="10.00", reference="for a test"),
         "budget_id": await made("billing", f"{home}/budgets", **_BUDGET),
