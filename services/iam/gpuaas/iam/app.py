@@ -60,7 +60,7 @@ def build(settings: IamSettings) -> Service:
     key_uses = KeyUses(service.commands, clock)
     service.background("last uses of API keys", key_uses.keep_telling)
     service.background("expired secrets", partial(_forget_expired, service, clock))
-    openid = OpenId(clock, settings.iam_provider_secrets_file)
+    openid = OpenId(clock, settings.iam_provider_secrets_file, outside=settings.outside)
     service.react(EndedWorkloads(service.commands, service.access, clock))
     parts = Parts(
         profile=settings.profile,

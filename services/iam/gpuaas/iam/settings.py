@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from gpuaas.common.settings import Settings
+from gpuaas.iam.adapters.outside import Outside
 from pydantic import Field, model_validator
 
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -22,6 +23,8 @@ class IamSettings(Settings):
         iam_bootstrap_key_days: how long the key works, from its first start on.
         iam_passwords: whether people sign in with passwords kept here; default: in profiles that are not durable.
         iam_session_hours: how long a person stays signed in at most.
+        iam_workload_issuers: origins inside the platform's network, apart by commas, that tenants' workload issuers may
+            have (`https://host:port`); none: only public addresses are asked (not looked at in profiles of laptops).
         iam_provider_secrets_file: JSON object of sign-in provider id → client secret (0600); none: there is no secret.
         iam_public_url: where people's browsers reach iam; default: where it listens.
     """
@@ -34,6 +37,7 @@ class IamSettings(Settings):
     iam_passwords: bool | None = None
     iam_session_hours: int = Field(default=12, ge=1, le=168)
     iam_provider_secrets_file: Path | None = None
+    iam_workload_issuers: str = ""
     iam_public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+$")
 
     @model_validator(mode="after")
@@ -47,6 +51,12 @@ class IamSettings(Settings):
     @property
     def passwords_allowed(self) -> bool:
         return not self.durable if self.iam_passwords is None else self.iam_passwords
+
+    @property
+    def outside(self) -> Outside:
+        """Where issuers that tenants name may be."""
+        named = frozenset(each.strip().lower() for each in self.iam_workload_issuers.split(",") if each.strip())
+        return Outside(named, anywhere=not self.durable)
 
     @property
     def public_url(self) -> str:

@@ -20,6 +20,7 @@ from gpuaas.common.clock import Clock
 from gpuaas.common.errors import Misconfigured
 from gpuaas.common.strict_json import read_object
 from gpuaas.iam.adapters.id_tokens import NotBelieved, UnknownKey, Wanted, believed
+from gpuaas.iam.adapters.outside import NotOutside, Outside
 from gpuaas.iam.adapters.subject_tokens import Said, believed_about
 from gpuaas.iam.domain.identity_provider import Provider
 
@@ -30,6 +31,8 @@ KEYS_S: Final = 600.0
 KEYS_AGAIN_S: Final = 10.0
 """Unknown keys make us fetch the provider's at most this often: made-up key ids cost it nothing."""
 KEYS_MAX: Final = 64
+TENANTS: Final = 0
+"""The version of what no operator configured: a tenant named the issuer, so it is asked outside only."""
 ISSUERS_MAX: Final = 2_000
 """Providers and issuers whose documents are kept at once."""
 SECRETS_BYTES_MAX: Final = 65_536
@@ -74,6 +77,9 @@ class _Known:
     keys_at: float = -KEYS_S
 
 
+_OUTSIDE: Final = Outside()
+
+
 class OpenId:
     """A client of every configured provider.
 
@@ -81,9 +87,17 @@ class OpenId:
         clock: real time.
         secrets_file: JSON object of provider id → client secret; None: all are public clients (PKCE alone).
         seconds: how long ago something was fetched is told by it.
+        outside: where issuers that tenants name may be.
     """
 
-    def __init__(self, clock: Clock, secrets_file: Path | None, seconds: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        secrets_file: Path | None,
+        seconds: Callable[[], float] = time.monotonic,
+        outside: Outside = _OUTSIDE,
+    ) -> None:
+        self._outside = outside
         self._seconds = seconds
         self._clock = clock
         self._secrets_file = secrets_file
@@ -147,7 +161,7 @@ class OpenId:
 
     async def about_workload(self, issuer: str, audience: str, token: str) -> Said:
         """What an issuer that some tenant trusts says about a workload. Raises ProviderAway, ProviderRefused."""
-        of = Provider(provider_id=f"issuer {issuer}", version=1, issuer=issuer)
+        of = Provider(provider_id=f"issuer {issuer}", version=TENANTS, issuer=issuer)
         if len(self._known) > ISSUERS_MAX:
             self._known.clear()  # all are fetched again, by who needs them
             self._fetching.clear()
@@ -158,13 +172,15 @@ class OpenId:
                 return believed_about(token, await self._keys(of, KEYS_AGAIN_S), issuer, audience, self._clock.now())
         except NotBelieved as wrong:
             raise ProviderRefused(f"the subject token is not believed: {wrong}") from wrong
+        except NotOutside as inside:
+            raise ProviderRefused(f"the issuer is not asked for its keys: {inside}") from inside
 
     async def _metadata(self, provider: Provider) -> dict[str, Any]:
         known = self._known[mark := (provider.provider_id, provider.version)]
         async with self._fetching[mark]:
             if self._seconds() - known.metadata_at < METADATA_S:
                 return known.metadata
-            found = await self._asked("GET", f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration")
+            found = await self._got(provider, f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration")
             if found.get("issuer") != provider.issuer:
                 raise ProviderAway("the provider's discovery document is another issuer's")
             known.metadata, known.metadata_at = found, self._seconds()
@@ -176,18 +192,33 @@ class OpenId:
         async with self._fetching[mark]:
             if self._seconds() - known.keys_at < age_s_max:
                 return known.keys
-            keys = (await self._asked("GET", _endpoint(metadata, "jwks_uri", provider))).get("keys")
+            keys = (await self._got(provider, _endpoint(metadata, "jwks_uri", provider))).get("keys")
             if not isinstance(keys, list) or len(keys) > KEYS_MAX:
                 raise ProviderAway("the provider's keys are no key set")
             known.keys, known.keys_at = [each for each in keys if isinstance(each, dict)], self._seconds()
             return known.keys
 
+    async def _got(self, provider: Provider, url: str) -> dict[str, Any]:
+        """The document at an address of the provider's. Raises ProviderAway; NotOutside: it is not to be asked."""
+        if provider.version != TENANTS:
+            return await self._asked("GET", url)
+        there, more = await self._outside.pinned(url)
+        return await self._asked("GET", there, **more)
+
     async def _asked(
-        self, method: str, url: str, *, form: Mapping[str, str] | None = None, secret: str = "", bearer: str = ""
+        self,
+        method: str,
+        url: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        secret: str = "",
+        bearer: str = "",
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The JSON object that an address answers. Raises ProviderAway; ProviderRefused: a 4xx to a form."""
-        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
-        given: dict[str, Any] = {"headers": headers}
+        accepts = {"Accept": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
+        given: dict[str, Any] = {"headers": accepts | dict(headers or {}), "extensions": dict(extensions or {})}
         if form is not None:
             given["data"] = dict(form)
             if secret:  # RFC 6749 §2.3.1: both are form-encoded first
