@@ -147,16 +147,18 @@ class Identities:
         )
         account = iam.ServiceAccountCreated(service_account_id=name, tenant_id=home, display_name=name)
         await self._say(account, home, name)
-        accepted = iam.ProjectShareAccepted(
-            share_id=share,
-            tenant_id=tenant_id,
-            project_id=project_id,
-            receiver_tenant_id=home,
-            principal_kind="service-account",
-            principal_id=name,
-            role=role,
-        )
-        await self._say(accepted, tenant_id, share)
+        told: dict[str, Any] = {
+            "share_id": share,
+            "tenant_id": tenant_id,
+            "project_id": project_id,
+            "receiver_tenant_id": home,
+            "principal_kind": "service-account",
+            "principal_id": name,
+            "role": role,
+        }
+        by: dict[str, Any] = {"offered_by_kind": "service-account", "offered_by_id": "somebody"}
+        await self._say(iam.ProjectShareOffered(**told, **by, reason="test"), tenant_id, share)
+        await self._say(iam.ProjectShareAccepted(**told), tenant_id, share)
         return await self._headers(name, home)
 
     async def _headers(self, name: str, home: str) -> dict[str, str]:
