@@ -1,6 +1,6 @@
 """The locked APIs, at the command line. One law: run from the repository's root, exit 0 only when all is well.
 
-    python -m tools.openapi generate                  write schemas/api and docs/contracts/permissions.md
+    python -m tools.openapi generate                  write schemas/api, docs/contracts/permissions.md, iam's registry
     python -m tools.openapi check                     are they what the routes say, does every route say who may
     python -m tools.openapi compat [--base REVISION]  do the APIs keep what they promised before
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from tools.openapi.describing import Document, text_of
 from tools.openapi.permission_page import permission_page
+from tools.openapi.permissions import registry
 
 API: Final = Path("schemas/api")
 PAGE: Final = Path("docs/contracts/permissions.md")
+REGISTRY: Final = Path("services/iam/gpuaas/iam/domain/permission_registry.v1.json")
+"""Every permission that some route asks for: what two revisions of rights are compared over."""
 
 
 def artefacts(documents: Mapping[str, Document]) -> dict[Path, str]:
@@ -18,7 +22,13 @@ def artefacts(documents: Mapping[str, Document]) -> dict[Path, str]:
     return {
         **{API / f"{service}.openapi.json": text_of(document) for service, document in documents.items()},
         PAGE: permission_page(documents),
+        REGISTRY: _registry(documents),
     }
+
+
+def _registry(documents: Mapping[str, Document]) -> str:
+    asked = {permission for opened in registry(documents).values() for permission in opened if "." in permission}
+    return json.dumps(sorted(asked), indent=2) + "\n"
 
 
 def write(root: Path, documents: Mapping[str, Document]) -> list[Path]:

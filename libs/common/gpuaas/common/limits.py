@@ -40,6 +40,10 @@ class Limits:
         """The most that bindings of a tenant give; None: it has no ceiling."""
         return known.permissions if (known := self._ceilings.get(tenant_id)) is not None else None
 
+    def ceilings(self) -> dict[str, tuple[str, ...]]:
+        """The ceilings there are, by tenant."""
+        return {tenant_id: ceiling.permissions for tenant_id, ceiling in self._ceilings.items()}
+
     def standing(self, holders: Iterable[Holder], now: datetime) -> Iterator[Prohibition]:
         """The prohibitions in force of any of `holders`."""
         for holder in holders:

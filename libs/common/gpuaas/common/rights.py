@@ -127,6 +127,10 @@ class Rights:
         """As `home_of`, and None too for a principal that was deleted."""
         return None if holder in self.endings.deleted else self.home_of(holder)
 
+    def holders(self) -> list[Holder]:
+        """Everybody and every group there is or was, sorted."""
+        return sorted(self._holdings)
+
     def accounts_of(self, tenant_id: str, project_id: str) -> list[str]:
         """The service accounts at home in a project that are not deleted, sorted."""
         return sorted(

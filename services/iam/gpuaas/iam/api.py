@@ -8,6 +8,7 @@ from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.bindings import Bindings
 from gpuaas.iam.routes.decisions import Decisions
 from gpuaas.iam.routes.devices import Devices
+from gpuaas.iam.routes.differences import Differences
 from gpuaas.iam.routes.duties import Duties
 from gpuaas.iam.routes.endings import Endings
 from gpuaas.iam.routes.explain import Explain
@@ -48,6 +49,6 @@ def router(parts: Parts) -> APIRouter:
     for door in (*rights, *lives):
         door(parts).open(opened)
     as_of = AsOf(parts.access, parts.log, parts.clock, parts.profile)
-    for why in (Explain, Decisions):
+    for why in (Explain, Differences, Decisions):
         why(parts, as_of).open(opened)
     return opened

@@ -234,6 +234,7 @@ def explain(decision_id: str, json_: bool) -> None:
 
 
 from gpuaas.cli.commands import (  # noqa: E402  the group is whole before others join it
+    iam_diff,
     iam_inviting,
     iam_keys,
     iam_providers,
@@ -241,5 +242,5 @@ from gpuaas.cli.commands import (  # noqa: E402  the group is whole before other
     iam_workloads,
 )
 
-for others in (iam_keys, iam_providers, iam_sharing, iam_inviting, iam_workloads):
+for others in (iam_keys, iam_providers, iam_sharing, iam_inviting, iam_workloads, iam_diff):
     others.join(command)
