@@ -8,12 +8,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gpuaas.common.events import Event, Part
-from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, Unique
+from gpuaas.common.wire import AsObject, Count64, ExactDecimal, Frozen, Moment, NonNegativeDecimal, Unique
 
 ClosureCause = Literal["maintenance", "burn-in"]
 """Why machines are closed for a time. maintenance: work on them; burn-in: they prove themselves under
 load before they take work.
 """
+
+Currency = Annotated[str, Field(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
+"""A currency by its three-letter ISO 4217 code."""
 
 DeferralReason = Literal["not-before", "reservation-not-open", "promised-to-others"]
 """Why an allocation does not start yet. not-before: it asked for a later start; reservation-not-open:
@@ -186,6 +189,21 @@ class BookedWindow(Part):
 
     members: Annotated[tuple[Member, ...], Field(max_length=1024)]
     """The GPUs kept, by group. Fewer than promised where capacity was lost."""
+
+
+class CostCeiling(Part):
+    """A ceiling in money, and the price at which it was turned into GPU-time: the highest list price,
+    from then on, of all models that will do. Discounts make it cheaper, taxes are not in it.
+    """
+
+    amount: NonNegativeDecimal
+    """The ceiling, in the currency."""
+
+    currency: Currency
+    """The currency of both amounts."""
+
+    price_per_gpu_hour: NonNegativeDecimal
+    """The price of one GPU for 3,600,000 milliseconds."""
 
 
 class Exclusion(Part):
@@ -767,6 +785,9 @@ class AllocationRequested(Event):
     """Most GPU-time it may use, in GPU-milliseconds: its lease ends earlier where this is used up;
     absent: the lease alone.
     """
+
+    cost_max: CostCeiling | None = None
+    """Most money it may cost; `gpu_ms_max` is what that comes to. Absent: nobody said."""
 
     idle_after_s: Annotated[int, Field(strict=True, ge=0, le=2592000)] | None = None
     """Seconds without use after which its GPUs are taken back; 0: never; absent: what the pool's rules

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Depends, Path, Query
 from gpuaas.allocations.adapters.idlers import IDLE
+from gpuaas.allocations.adapters.prices import Prices
 from gpuaas.allocations.adapters.purse import Purse
 from gpuaas.allocations.adapters.quoter import QUOTE
 from gpuaas.allocations.domain.allocation import Active, Allocation, Unknown, gpu_count
@@ -26,7 +27,7 @@ from gpuaas.allocations.projections.idle_findings import IdleFindings
 from gpuaas.allocations.projections.pool_capacity import PoolCapacity
 from gpuaas.allocations.projections.start_quotes import StartQuotes
 from gpuaas.allocations.reactions import ALLOCATION, POOL, RESERVATION
-from gpuaas.allocations.routes.asking import AlternativeShape, AskForRetries
+from gpuaas.allocations.routes.asking import AlternativeShape, AskForRetries, priced
 from gpuaas.common.access import ABSENT
 from gpuaas.common.commands import Order
 from gpuaas.common.envelope import PLATFORM
@@ -72,6 +73,7 @@ class AskForGpus(Body):
         gpu_hours_max: most GPU-hours it may use; its lease is cut to that and cannot be renewed beyond it.
         idle_after_s: seconds without use after which its GPUs are taken back, with notice and grace; 0: never;
             absent: as the pool's rules say.
+        cost_max, currency: most money it may cost, at list prices before discounts and taxes; its lease is cut to that.
         retry: after which ends it is asked for again, at its old place in the line; absent: never.
         command: program and arguments; keep secrets out, events are kept for ever.
     """
@@ -92,6 +94,8 @@ class AskForGpus(Body):
     start_at: AwareDatetime | None = None
     reservation_id: Label | None = None
     gpu_hours_max: Annotated[Decimal, Field(gt=0, le=GPU_HOURS_MAX, max_digits=18)] | None = None
+    cost_max: Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=6)] | None = None
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
     idle_after_s: Annotated[int, Field(ge=0, le=IDLE_AFTER_MAX_S, strict=True)] | None = None
     retry: AskForRetries | None = None
     image: str
@@ -106,7 +110,12 @@ class Renewal(Body):
 
 
 def tenants_door(
-    service: Service, allocations: Allocations, quotes: StartQuotes, idle: IdleFindings, purse: Purse
+    service: Service,
+    allocations: Allocations,
+    quotes: StartQuotes,
+    idle: IdleFindings,
+    purse: Purse,
+    prices: Prices,
 ) -> APIRouter:
     """What a tenant's people and programs may do."""
     router = APIRouter(tags=["allocations"])
@@ -124,6 +133,10 @@ def tenants_door(
             await _demand_own(service, ask.reservation_id, tenant_id, project_id)
         allocation_id = f"alloc-{caller.derived_id('allocation')}"
         command = _command(ask, allocation_id, tenant_id, project_id, service.clock.now())
+        if (ask.cost_max is None) != (ask.currency is None):
+            raise Invalid("cost_max and currency go together", field="cost_max")
+        if ask.cost_max is not None and ask.currency is not None:
+            command = await priced(service, prices.listed, command, ask.cost_max, ask.currency)
         outcome = await service.commands.execute(
             ALLOCATION, tenant_id, allocation_id, command, caller.cause("request"), fresh=True
         )

@@ -13,6 +13,7 @@ from gpuaas.allocations.adapters.lately import Lately
 from gpuaas.allocations.adapters.losses import Losses, Rescuer
 from gpuaas.allocations.adapters.offering import Capacity
 from gpuaas.allocations.adapters.preempter import Preempter
+from gpuaas.allocations.adapters.prices import Prices
 from gpuaas.allocations.adapters.process import ProcessRuntime
 from gpuaas.allocations.adapters.promises import Promises
 from gpuaas.allocations.adapters.purse import Purse, Stopper
@@ -97,7 +98,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.background("supervisor", supervisor.supervise)
     _watch_idleness(service, settings, board, entitlements, runtime)
     service.serve(idle_routes.door(service, idle))
-    service.serve(api.tenants_door(service, allocations, quotes, idle, purse))
+    service.serve(api.tenants_door(service, allocations, quotes, idle, purse, _prices(service)))
     service.serve(quota_routes.door(service, quotas))
     service.serve(quote_routes.door(service, quotes))
     service.serve(rules.door(service))
@@ -134,6 +135,12 @@ def _watch_idleness(
         service.background("gauges", Listening(gauges, service.broker).listen)
     idlers = Idlers(service.commands, ALLOCATION, board, entitlements, meters, service.clock)
     service.background("idlers", idlers.watch)
+
+
+def _prices(service: Service) -> Prices:
+    prices = Prices(service.log)
+    service.follow(prices)
+    return prices
 
 
 def _runtime(service: Service, settings: AllocationsSettings) -> Runtime:

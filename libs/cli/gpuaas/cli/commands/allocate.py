@@ -55,6 +55,8 @@ _BACKOFF = "Seconds before the second attempt, doubled with each further one."
 @click.option("--start-at", help="Not before this time; UTC where no zone is given.")
 @click.option("--reservation", help="Use what this reservation keeps, and nothing else.")
 @click.option("--gpu-hours-max", help="Most GPU-hours it may use; the lease is cut to that.")
+@click.option("--cost-max", help="Most money it may cost at list prices; the lease is cut to that.")
+@click.option("--currency", help="Currency of --cost-max, such as EUR.")
 @click.option("--idle-after", type=click.IntRange(0, 2_592_000), help="Give back after so many idle seconds; 0: never.")
 @click.option("--attempts", type=click.IntRange(1, 10), help="Ask again after a bad end, so many attempts in all.")
 @click.option("--backoff", "backoff_s", type=click.IntRange(0, 86_400), default=30, show_default=True, help=_BACKOFF)
@@ -82,6 +84,8 @@ def command(tenant: str, project: str, json_: bool, wait_s: float, key: str | No
         "start_at": moment(ask["start_at"]) if ask["start_at"] else None,
         "reservation_id": ask["reservation"],
         "gpu_hours_max": ask["gpu_hours_max"],
+        "cost_max": ask["cost_max"],
+        "currency": ask["currency"],
         "idle_after_s": ask["idle_after"],
         "image": ask["image"],
         "command": list(ask["workload"]) or ["sleep", str(ask["lease_s"])],

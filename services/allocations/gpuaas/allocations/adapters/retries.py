@@ -84,6 +84,7 @@ def _again(request: AllocationRequested, retry: Retry, successor: str, position:
         start_at=retry.not_before,
         reservation_id=request.reservation_id,
         gpu_ms_max=retry.gpu_ms_max,
+        cost_max=request.cost_max,
         idle_after_s=request.idle_after_s,
         gpu_models=request.gpu_models or (),
         replicas_min=request.replicas_min,

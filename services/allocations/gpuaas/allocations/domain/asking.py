@@ -53,6 +53,7 @@ def requested(ask: RequestAllocation) -> AllocationRequested:
             start_at=ask.start_at,
             reservation_id=ask.reservation_id,
             gpu_ms_max=ask.gpu_ms_max,
+            cost_max=ask.cost_max,
             idle_after_s=ask.idle_after_s,
             retry=ask.retry,
             retry_of=ask.retry_of,

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from gpuaas.allocations.domain.shape import Shape
 from gpuaas.contracts.allocations import (
+    CostCeiling,
     DeferralReason,
     Member,
     NearestShape,
@@ -34,6 +35,7 @@ class RequestAllocation:
         gpu_models: models that will do, the most wanted first; only where the shape names none.
         replicas_min: members with which it may start; None: all of them.
         alternatives: shapes that will do as well, the most wanted first.
+        cost_max: the ceiling in money that `gpu_ms_max` was made of; None: nobody said.
         retry: when it is asked for again; None: never.
         retry_of, attempt, place_kept: what it goes on for, as which attempt, at the place of which position of the log.
     """
@@ -57,6 +59,7 @@ class RequestAllocation:
     gpu_models: tuple[str, ...] = ()
     replicas_min: int | None = None
     alternatives: tuple[Shape, ...] = ()
+    cost_max: CostCeiling | None = None
     retry: RetryPolicy | None = None
     retry_of: str | None = None
     attempt: int | None = None

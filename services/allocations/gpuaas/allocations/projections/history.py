@@ -108,7 +108,10 @@ def sentence(event: Event) -> str:
             fewest = f" (at least {ask.replicas_min})" if ask.replicas_min else ""
             others = f", or {len(ask.alternatives)} other shapes" if ask.alternatives else ""
             wanted = f"{ask.replicas}{fewest} × {ask.gpus_per_replica} GPUs of {model}{share}{others}"
-            return f"{wanted} asked for, priority {ask.priority}{again}"
+            most = ""
+            if (cost := ask.cost_max) is not None:
+                most = f", for at most {cost.amount} {cost.currency} at {cost.price_per_gpu_hour} a GPU-hour"
+            return f"{wanted} asked for, priority {ask.priority}{most}{again}"
         case AllocationQueued() as waiting:
             return f"waits ({waiting.pending_reason}): {waiting.detail}"
         case AllocationDeferred() as later:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import Annotated
 
+from gpuaas.allocations.domain.orders import RequestAllocation
+from gpuaas.allocations.domain.price_list import PriceList, ceiling_of
 from gpuaas.allocations.domain.retrying import EVERY_CAUSE, policy_of
-from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape
+from gpuaas.allocations.domain.shape import WHOLE_MILLI, Shape, forms_of
+from gpuaas.allocations.reactions import POOL
+from gpuaas.common.envelope import PLATFORM
 from gpuaas.common.http import Body
+from gpuaas.common.service import Service
 from gpuaas.contracts.allocations import Label, RetryCause, RetryPolicy, TopologyLevel, TopologyMode
 from pydantic import Field
 
@@ -49,3 +56,22 @@ class AskForRetries(Body):
     def policy(self) -> RetryPolicy:
         """As the request's event says it."""
         return policy_of(self.attempts_max, self.backoff_s, self.causes)
+
+
+async def priced(
+    service: Service, prices: PriceList, ask: RequestAllocation, amount: Decimal, currency: str
+) -> RequestAllocation:
+    """The request with its ceiling in money turned into one in GPU-time.
+
+    Raises:
+        Rejected: a model that will do has no price in that currency.
+    """
+    forms = forms_of(ask.shape, ask.gpu_models, ask.replicas_min, ask.alternatives)
+    models = {form.shape.gpu_model for form in forms}
+    if None in models:
+        pool, _ = await service.commands.state(POOL, PLATFORM, ask.pool_id)
+        models |= set(pool.book.models)
+    named = {model for model in models if model is not None}
+    since = ask.start_at or service.clock.now()
+    said, left = ceiling_of(prices, amount, currency, named, since, ask.gpu_ms_max)
+    return replace(ask, cost_max=said, gpu_ms_max=left)
