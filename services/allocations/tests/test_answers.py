@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,9 @@ async def test_questions_by_door(here: World) -> None:
     more = {"gpus_per_replica": 8, "more_machines": {"count": 1, "gpu_model": "h100", "gpus": 8}}
     what = await here.client.post("/v1/pools/main/suppositions", json=more, headers=here.operator)
     assert (what.json()["verdict"], what.json()["members"][0]["node_id"]) == ("fits-now", "supposed-0")
+    without = await here.client.post("/v1/pools/main/suppositions", json={"gpus_per_replica": 8}, headers=here.operator)
+    starts = [datetime.fromisoformat(each.json()["quoted_start"]["p50_at"]) for each in (what, without)]
+    assert starts[1] - starts[0] > timedelta(hours=12), "with a machine more it need not wait for two leases of a day"
     assert (await here.client.post("/v1/pools/main/suppositions", json=more, headers=member)).status_code == 403
     assert (await here.client.post("/v1/pools/no/suppositions", json=more, headers=here.operator)).status_code == 404
     assert await spoken(here.service.log) == position

@@ -107,7 +107,7 @@ def build(settings: AllocationsSettings) -> Service:
     service.serve(lab.door(service, allocations, entitlements, settings.placement_policy))
     service.serve(workloads.door(service, runtime))
     service.serve(answers.tenants_door(service, allocations, quotes, forecaster, settings.placement_policy))
-    service.serve(answers.operators_door(service, allocations, quotes, settings.placement_policy))
+    service.serve(answers.operators_door(service, allocations, quotes, forecaster, settings.placement_policy))
     service.serve(api.operators_door(service, allocations, capacity))
     return service
 

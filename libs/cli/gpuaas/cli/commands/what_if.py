@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import click
 from gpuaas.cli.commands.allocate import in_shape
+from gpuaas.cli.commands.quotes import in_words
 from gpuaas.cli.here import open_suite
 from gpuaas.cli.output import as_json, finish, print_json
 
@@ -19,6 +20,9 @@ _POLICIES = ["least-fragments-v1", "best-fit-v1", "spread-v1", "random-v1"]
 @click.option("--replicas", type=click.IntRange(1, 1_024), default=1, show_default=True, help="Gang members.")
 @click.option("--gpus", type=click.IntRange(1, 64), default=1, show_default=True, help="GPUs of each member.")
 @click.option("--share", type=click.IntRange(1, 1_000), help="Thousandths of a GPU for each member.")
+@click.option("--tenant", help="Whose it would be, where quotas matter.")
+@click.option("--lease", "lease_s", type=click.IntRange(1), default=3_600, show_default=True, help="Seconds.")
+@click.option("--priority", type=click.IntRange(0, 1_000), default=0, show_default=True, help="Higher is served first.")
 @click.option("--policy", type=click.Choice(_POLICIES), help="Another placement policy.")
 @click.option("--more", nargs=3, type=(int, str, int), help="COUNT MODEL GPUS: machines that are not there.")
 @click.option("--as-of", type=click.IntRange(1), help="Position of the log to answer from.")
@@ -30,6 +34,9 @@ def command(pool: str, json_: bool, as_of: int | None, more: tuple[int, str, int
         "replicas": ask["replicas"],
         "gpus_per_replica": ask["gpus"],
         "share_milli": ask["share"],
+        "tenant_id": ask["tenant"],
+        "lease_s": ask["lease_s"],
+        "priority": ask["priority"],
         "policy": ask["policy"],
         "more_machines": dict(zip(("count", "gpu_model", "gpus"), more, strict=True)) if more else None,
     }
@@ -49,3 +56,5 @@ def command(pool: str, json_: bool, as_of: int | None, more: tuple[int, str, int
         click.echo(f"possible: {in_shape(each)}")
     machines = ", ".join(sorted({member["node_id"] for member in told["members"]}))
     click.echo(f"{told['verdict']}: {machines or told['detail']} (version {told['pool_version']} of the pool)")
+    if told["quoted_start"]:
+        click.echo(in_words(told["quoted_start"]))

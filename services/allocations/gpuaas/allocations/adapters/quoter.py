@@ -21,7 +21,8 @@ from gpuaas.allocations.domain.capacity import Pool
 from gpuaas.allocations.domain.forecast import METHOD, Quote, Scene, forecast, in_order
 from gpuaas.allocations.domain.lab import Way
 from gpuaas.allocations.domain.lengths import RUNS_MAX, Kind, Lengths
-from gpuaas.allocations.domain.pool import PoolCommand
+from gpuaas.allocations.domain.pool import POOL as POOL_DECIDER
+from gpuaas.allocations.domain.pool import AddCapacity, PoolCommand
 from gpuaas.allocations.domain.preemption import Running
 from gpuaas.allocations.domain.queue import Waiting
 from gpuaas.allocations.domain.quote import QUOTE as DECIDER
@@ -96,8 +97,14 @@ class Forecaster:
         everybody = [each for _, lane in desk.line.lanes() for each in lane] if desk is not None else []
         return in_order([each for each in everybody if levels.bars(each.tenant_id, each.project_id) is None])
 
-    async def of_line(self, pool_id: str, and_of: Waiting | None = None) -> Forecast:
-        """Quotes for a pool's line, and for one more who would stand behind it.
+    async def of_line(
+        self,
+        pool_id: str,
+        and_of: Waiting | None = None,
+        more: Sequence[AddCapacity] = (),
+        policy: Policy | None = None,
+    ) -> Forecast:
+        """Quotes for a pool's line, and for one more who would stand behind it; with machines and a policy in thought.
 
         Raises:
             NotFound: there is no such pool.
@@ -111,11 +118,11 @@ class Forecaster:
         line = self.line(pool_id)
         if and_of is not None:
             line.append(replace(and_of, arrival=max((each.arrival for each in line), default=0) + 1))
-        way = Way(self._policy, self._entitlements.rules(pool_id), dict(self._entitlements.in_pool(pool_id)))
+        way = Way(policy or self._policy, self._entitlements.rules(pool_id), dict(self._entitlements.in_pool(pool_id)))
         stretch = learnt(await self._earlier(pool_id, line, now))
         scene = (pool_id, line, running, ended, way, now)
         async with self._thinking:
-            quotes = await asyncio.to_thread(_thought, copy, *scene)
+            quotes = await asyncio.to_thread(_thought, copy, more, *scene)
         told = {name: stretch.of(quote, now) for name, quote in quotes.items()}
         return Forecast(now, pool.events, len(ended), told, stretch)
 
@@ -146,6 +153,7 @@ class Forecaster:
 
 def _thought(
     copy: bytes,
+    more: Sequence[AddCapacity],
     pool_id: str,
     line: Sequence[Waiting],
     running: dict[str, Running],
@@ -154,6 +162,8 @@ def _thought(
     now: datetime,
 ) -> dict[str, Quote]:
     pool = kept.read(copy)
+    for machine in more:
+        pool = POOL_DECIDER.fold(POOL_DECIDER.decide(machine, pool), pool)
     still = [
         (Kind(claim.tenant_id, claim.gpu_count), now - work.started_at)
         for claim in pool.book.claims.values()

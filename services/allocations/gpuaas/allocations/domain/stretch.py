@@ -18,7 +18,7 @@ from gpuaas.allocations.domain.survival import survival
 
 QUOTES_MAX: Final = 200
 """Newest first quotes of a pool that teach."""
-QUOTES_MIN: Final = 20
+QUOTES_MIN: Final = 10
 LEAST_WAIT_S: Final = 60.0
 """A shorter wait than this was foreseen well enough, whatever the factor."""
 MOST: Final = 32.0

@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
-from gpuaas.allocations.adapters.quoter import Forecaster
+from gpuaas.allocations.adapters.quoter import Forecast, Forecaster
 from gpuaas.allocations.domain.answers import Supposed, Wanted, check, suppose, why_not
-from gpuaas.allocations.domain.asking import CHOICES_MAX, PRIORITY_MAX
+from gpuaas.allocations.domain.asking import CHOICES_MAX, LEASE_S_MAX, PRIORITY_MAX
 from gpuaas.allocations.domain.capacity import EMPTY_POOL, Pool
 from gpuaas.allocations.domain.forecast import METHOD
 from gpuaas.allocations.domain.outlook import Outlook
@@ -46,6 +46,9 @@ WaitedAt = Annotated[
 ]
 _NOBODY: Final = "who-asks"
 _HOME: Final = "/v1/tenants/{tenant_id}/projects/{project_id}"
+
+
+LeaseOfThought = Annotated[int, Field(ge=1, le=LEASE_S_MAX, strict=True)]
 
 
 class SupposedShape(Body):
@@ -101,8 +104,16 @@ class MoreMachines(Body):
 
 
 class Suppose(SupposedShape):
-    """A request, another policy, more machines."""
+    """A request, another policy, more machines.
 
+    Attributes:
+        tenant_id: whose it would be, where quotas matter; absent: somebody's who is entitled to nothing.
+        lease_s, priority: as in a request; they matter for when it would start.
+    """
+
+    tenant_id: Label | None = None
+    lease_s: LeaseOfThought = LEASE_DEFAULT_S
+    priority: Annotated[int, Field(ge=0, le=PRIORITY_MAX, strict=True)] = 0
     policy: Policy | None = None
     more_machines: MoreMachines | None = None
 
@@ -179,7 +190,9 @@ def tenants_door(
     return router
 
 
-def operators_door(service: Service, allocations: Allocations, quotes: StartQuotes, policy: Policy) -> APIRouter:
+def operators_door(
+    service: Service, allocations: Allocations, quotes: StartQuotes, forecaster: Forecaster, policy: Policy
+) -> APIRouter:
     """Answers for operators about pools."""
     router = APIRouter(tags=["answers"])
     seen, reads_pools = Depends(fresh(allocations)), Depends(permit("allocations.pool.read"))
@@ -193,7 +206,9 @@ def operators_door(service: Service, allocations: Allocations, quotes: StartQuot
     async def what_if(pool_id: str, ask: Suppose, as_of: AsOf = None) -> dict[str, Any]:
         pool = await pool_as_of(service, pool_id, as_of)
         found = _supposed(pool, ask, ask.policy or policy, pool_id)
-        placed = found.placement
+        placed, start = found.placement, None
+        if as_of is None and found.verdict != "never":
+            start = await _quoted_in_thought(forecaster, pool_id, ask)
         return {
             "pool_id": pool_id,
             "pool_version": pool.events,
@@ -201,6 +216,7 @@ def operators_door(service: Service, allocations: Allocations, quotes: StartQuot
             "reason": found.reason,
             "detail": found.detail,
             "nearest": [each.model_dump(mode="json") for each in found.nearest],
+            "quoted_start": start.model_dump(mode="json") if start else None,
             "gpu_model": placed.gpu_model if placed else None,
             "members": [member.model_dump(mode="json") for member in placed.members] if placed else [],
             "receipt": placed.receipt.model_dump(mode="json") if placed else None,
@@ -248,7 +264,17 @@ async def _quoted(forecaster: Forecaster, ask: CheckRequest, wanted: Wanted) -> 
         reservation_id=wanted.reservation_id,
         forms=wanted.forms,
     )
-    found = await forecaster.of_line(ask.pool_id, waiting)
+    return _told(await forecaster.of_line(ask.pool_id, waiting))
+
+
+async def _quoted_in_thought(forecaster: Forecaster, pool_id: str, ask: Suppose) -> QuotedStart | None:
+    """When it would start behind all who wait, with the machines and by the policy that are supposed."""
+    nobody = ask.tenant_id or _NOBODY
+    waiting = Waiting(_NOBODY, nobody, _NOBODY, ask.shape(), ask.priority, 0, lease_s=ask.lease_s)
+    return _told(await forecaster.of_line(pool_id, waiting, _machines(pool_id, ask.more_machines), ask.policy))
+
+
+def _told(found: Forecast) -> QuotedStart | None:
     quote = found.quotes.get(_NOBODY)
     if quote is None:
         return None
