@@ -13,7 +13,7 @@ from gpuaas.allocations.domain.nearest import nearest
 from gpuaas.allocations.domain.shape import Shape
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common.errors import Invalid
-from gpuaas.common.testing.running import fresh_settings, spoken
+from gpuaas.common.testing.running import eventually, fresh_settings, spoken
 from gpuaas.common.testing.stack import TestStack
 from small_fleet import fleet, gpus, grant, machine, member, placed, told, withdraw
 
@@ -134,6 +134,10 @@ async def test_the_line_has_places_and_a_tenant_sees_only_its_own(here: World) -
     await here.get(f"{HOME}/allocations/{mine}/why", await here.as_member("acme"), status=404, as_of=1)
 
 
+async def _quoted(here: World, name: str) -> bool:
+    return (await here.one(name))["quoted_start"] is not None
+
+
 async def test_questions_by_door(here: World) -> None:
     await here.machines(1)
     before = await here.service.log.last_position()
@@ -141,6 +145,7 @@ async def test_questions_by_door(here: World) -> None:
     await here.until("active", holder)
     waiting = await here.ask()
     await here.until("queued", waiting)
+    await eventually(lambda: _quoted(here, waiting))  # else that is said while we ask, and counted below
     path = f"/v1/allocations/{waiting}/why-not/n0"
     assert "has 0 free GPUs now" in (await here.get(path))["why_not"]
     assert "would choose it" in (await here.get(path, as_of=before))["why_not"]
