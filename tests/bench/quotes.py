@@ -31,9 +31,9 @@ from tests.bench.philly import jobs, scene
 from tests.bench.placement import MODEL, machine
 from tests.bench.rows import Row
 
-FIRST: Final = 20_000
-JOBS: Final = 2_500
-EACH: Final = 6
+FIRST: Final = 37_500
+JOBS: Final = 6_000
+EACH: Final = 8
 LOOK_BACK: Final = 50
 SMALLER: Final = 2
 

@@ -21,7 +21,7 @@ from gpuaas.allocations.domain.preemption import Running
 from gpuaas.allocations.domain.queue import Waiting
 from gpuaas.allocations.domain.quote import QUOTE, QuoteStart, Told
 from gpuaas.allocations.domain.shape import Shape
-from gpuaas.allocations.domain.stretch import Stretch, Taught, learnt
+from gpuaas.allocations.domain.stretch import QUOTES_MIN, Stretch, Taught, learnt
 from gpuaas.allocations.settings import AllocationsSettings
 from gpuaas.common.clock import Pace
 from gpuaas.common.testing.running import eventually, fresh_settings
@@ -102,7 +102,7 @@ def test_what_still_runs_counts_as_longer_than_it_has_run() -> None:
 
 def test_quotes_that_turned_out_late_make_the_next_ones_longer_and_what_still_waits_counts() -> None:
     over = [Taught(600, 1_200, 600 + 60 * number, started=True) for number in range(20)]
-    assert learnt(over[:-1]) == Stretch(1_000, 1_000)
+    assert learnt(over[: QUOTES_MIN - 1]) == Stretch(1_000, 1_000)
     taught = learnt(over)
     assert taught == Stretch(1_900, 1_400)
     overdue = learnt([*over, *[Taught(600, 1_200, 9_000, started=False)] * 20])

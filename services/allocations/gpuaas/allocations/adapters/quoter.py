@@ -214,7 +214,8 @@ class Quoter:
         found, waits = await self._forecaster.of_line(pool_id), self._waiting(pool_id)
         for name, quote in found.quotes.items():
             waiting, ask = waits.get(name), self._board.asks.get(name)
-            if waiting is None or ask is None:
+            # Looked at just before each: whoever was granted meanwhile is told nothing any more.
+            if waiting is None or ask is None or name not in self._board.desk(pool_id).line:
                 continue
             cause = ask.cause.at(f"quote {found.pool_version} {found.at.isoformat()}")
             order = QuoteStart(_said(pool_id, waiting, quote, found))
