@@ -7,6 +7,7 @@ from gpuaas.iam.parts import Parts
 from gpuaas.iam.routes.as_of import AsOf
 from gpuaas.iam.routes.bindings import Bindings
 from gpuaas.iam.routes.decisions import Decisions
+from gpuaas.iam.routes.device_page import DevicePage
 from gpuaas.iam.routes.devices import Devices
 from gpuaas.iam.routes.differences import Differences
 from gpuaas.iam.routes.duties import Duties
@@ -39,10 +40,12 @@ def router(parts: Parts) -> APIRouter:
     tokens = Tokens(parts)
     tokens.open(opened)
     Scim(parts, tokens).open(opened)
-    for way_in in (Sessions, Passwords, IdentityProviders):
+    for way_in in (Passwords, IdentityProviders):
         way_in(parts).open(opened)
-    devices, provided = Devices(parts), ProviderSignIn(parts)
-    for known in (devices, provided, Grants(parts, devices, provided)):
+    sessions, devices, provided = Sessions(parts), Devices(parts), ProviderSignIn(parts)
+    page = DevicePage(parts, sessions, devices, provided)
+    provided.to_page = page.sent_here
+    for known in (sessions, devices, provided, page, Grants(parts, devices, provided)):
         known.open(opened)
     rights = (Rights, Bindings, TenantRoles, Groups, Limits, Duties, Shares, Invitations)
     lives = (Tenancy, Principals, Keys, Suspensions, Endings, Support, Workloads)

@@ -58,6 +58,14 @@ _DEVICES: Final = Table(
     Column("user_id", Text),
     Column("approved_in", Text),
 )
+_ORIGINS: Final = Table(
+    "device_origins",
+    KEPT,
+    Column("user_code", Text, primary_key=True),
+    Column("address", Text),
+    Column("asked_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
 Index("refresh_tokens_end", _REFRESH.c.expires_at)
 Index("device_requests_end", _DEVICES.c.expires_at)
 
@@ -187,6 +195,20 @@ class DeviceRequests:
         }
         order = insert(_DEVICES).values(row).on_conflict_do_nothing().returning(_DEVICES.c.user_code)
         return await self.database.fetch_one(order) is not None
+
+    async def came_from(self, user_code: str, address: str | None, now: datetime, expires_at: datetime) -> None:
+        """From where the program asked, and when: for the person to recognise it."""
+        row = {"user_code": user_code, "address": address, "asked_at": now, "expires_at": expires_at}
+        order = insert(_ORIGINS).values(row).on_conflict_do_update(index_elements=["user_code"], set_=row)
+        await self.database.execute(order)
+
+    async def asking(self, user_code: str, now: datetime) -> Record | None:
+        """What waits with that code: `client`, `user_code`, `address`, `asked_at`; None: nothing does."""
+        at, came = _DEVICES.c, _ORIGINS.c
+        both = _DEVICES.join(_ORIGINS, at.user_code == came.user_code)
+        waits = (at.user_code == user_code, at.expires_at > now, at.decision.is_(None))
+        shown = select(at.client, at.user_code, came.address, came.asked_at).select_from(both).where(*waits)
+        return await self.database.fetch_one(shown)
 
     async def decide(self, user_code: str, decision: str, user_id: str, approved_in: str, now: datetime) -> str | None:
         """Approve or deny once; the program's name, or None: no such code waits."""

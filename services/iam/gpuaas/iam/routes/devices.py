@@ -10,8 +10,10 @@ from datetime import timedelta
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from gpuaas.common.access import Principal
 from gpuaas.common.errors import NotFound, Rejected, Unauthenticated, Unavailable
 from gpuaas.common.http import Body, public
+from gpuaas.common.tables import Record
 from gpuaas.iam.adapters.kept_tables import digest_of
 from gpuaas.iam.attempts import Attempts
 from gpuaas.iam.domain.names import written
@@ -28,6 +30,7 @@ WAITING_MAX: Final = 10_000
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels and no digits: no words by chance, nothing to mix up (RFC 8628 §6.1)."""
 PER_PERSON: Final = (10, 30.0)
+NONE_WAITS: Final = "no program waits with that code; look again, or have it ask for another"
 
 
 class DeviceCode(BaseModel):
@@ -85,6 +88,8 @@ class Devices:
         user_code = _new_user_code()
         while not await devices.keep(digest_of(device_code), user_code, client, now, now + CODE_LIFE, INTERVAL_S):
             user_code = _new_user_code()
+        address = request.client.host if request.client else None
+        await devices.came_from(user_code, address, now, now + CODE_LIFE)
         page = f"{self._parts.public_url}/v1/device"
         return DeviceCode(
             device_code=device_code,
@@ -113,17 +118,38 @@ class Devices:
         return shown(begun)
 
     async def approve(self, body: Approval, who: SignedIn) -> Approved:
+        return await self.decided(body.user_code, who, approve=body.approve)
+
+    async def asking(self, user_code: str, user_id: str) -> Record:
+        """What asks with that code: `client`, `user_code`, `asked_at`, `address`.
+
+        Raises:
+            NotFound: nothing waits with it.
+            TooManyAttempts: that person has tried too many codes.
+        """
+        self._pay_by_person(user_id)
+        row = await self._parts.devices.asking(_user_code(user_code), self._parts.clock.now())
+        if row is None:
+            raise NotFound(NONE_WAITS)
+        self._by_person.give_back(user_id)
+        return row
+
+    def _pay_by_person(self, user_id: str) -> None:
+        if wait_s := self._by_person.take(user_id):
+            raise TooManyAttempts("too many codes tried; wait before the next", retry_after_s=max(1, round(wait_s)))
+
+    async def decided(self, typed: str, who: Principal, *, approve: bool) -> Approved:
+        """Let the program in, or not, once. Raises Rejected, NotFound, TooManyAttempts."""
         if who.kind != "user" or not who.session_id or who.credential is not None:
             raise Rejected("only a person who signed in themselves can let a program in; sign in first")
-        if wait_s := self._by_person.take(who.id):
-            raise TooManyAttempts("too many codes tried; wait before the next", retry_after_s=max(1, round(wait_s)))
-        decision = "approved" if body.approve else "denied"
+        self._pay_by_person(who.id)
+        decision = "approved" if approve else "denied"
         now = self._parts.clock.now()
-        client = await self._parts.devices.decide(_user_code(body.user_code), decision, who.id, who.session_id, now)
+        client = await self._parts.devices.decide(_user_code(typed), decision, who.id, who.session_id, now)
         if client is None:
-            raise NotFound("no program waits with that code; look again, or have it ask for another")
+            raise NotFound(NONE_WAITS)
         self._by_person.give_back(who.id)
-        return Approved(client=client, approved=body.approve)
+        return Approved(client=client, approved=approve)
 
     def _pay(self, request: Request) -> None:
         address = request.client.host if request.client else "unknown"

@@ -13,6 +13,7 @@ import contextlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
 from html import escape
@@ -69,6 +70,7 @@ class ProviderSignIn:
         self._parts = parts
         self._by_address = Attempts(*PER_ADDRESS)
         self._begun_by_address = Attempts(*BEGUN_PER_ADDRESS)
+        self.to_page: Callable[[str, str], HTMLResponse] = _nowhere
 
     def open(self, router: APIRouter) -> None:
         """Add the routes."""
@@ -131,6 +133,11 @@ class ProviderSignIn:
         )
         return answer
 
+    async def begun_from_page(self, request: Request, provider_id: str, client: str, user_code: str) -> HTMLResponse:
+        """The browser of who wants to let a program in, on its way to the provider. Raises Refusal."""
+        _pay(self._begun_by_address, request)
+        return await self.sent_to(provider_id, client=client, user_code=user_code[:20])
+
     @public
     async def callback(
         self,
@@ -144,10 +151,14 @@ class ProviderSignIn:
         row, question = await self._begun(request, provider_id, state)
         try:
             user_id = await self._vouched(provider_id, question, code, error, iss)
+            if row["redirect_uri"] is None:
+                return await self._on_page(row, user_id)
             told = {"code": await self._offer(row, user_id)}
         except Refusal as refused:
             self._parts.failures.count(None)
             told = {"error": refused.error, "error_description": refused.description}
+            if row["redirect_uri"] is None:
+                raise Unauthenticated(refused.description) from refused
         answer = self._back(row["redirect_uri"], {**told, "state": row["client_state"]})
         answer.delete_cookie(COOKIE, path=COOKIE_PATH)
         return answer
@@ -177,6 +188,16 @@ class ProviderSignIn:
             raise Refusal("temporarily_unavailable", str(away)) from away
         except (ProviderRefused, GpuaasError) as refused:
             raise Refusal("access_denied", str(refused)) from refused
+
+    async def _on_page(self, row: Record, user_id: str) -> HTMLResponse:
+        """Back to the page on which a program is let in, signed in."""
+        try:
+            begun = await self._parts.signing_in.start(user_id, "provider", row["client"], provider=row["provider_id"])
+        except Unauthenticated as refused:
+            raise Refusal("access_denied", refused.detail) from refused
+        answer = self.to_page(begun.access_token, str(row["user_code"] or ""))
+        answer.delete_cookie(COOKIE, path=COOKIE_PATH)
+        return answer
 
     async def _offer(self, row: Record, user_id: str) -> str:
         code, now = CODE_PREFIX + secrets.token_hex(32), self._parts.clock.now()
@@ -255,6 +276,10 @@ def _sent(address: str) -> HTMLResponse:
     page = f'<!doctype html><title>Sign in</title><a href="{escape(address, quote=True)}">Go on</a>\n'
     headers = {"Location": address, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     return HTMLResponse(page, status_code=303, headers=headers)
+
+
+def _nowhere(token: str, user_code: str) -> HTMLResponse:
+    raise Unauthenticated(NOT_BEGUN)
 
 
 def _derived(browser: str, *what: str) -> str:

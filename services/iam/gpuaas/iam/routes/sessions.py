@@ -101,6 +101,10 @@ class Sessions:
     @public
     async def sign_in(self, body: PasswordShown, request: Request, response: Response) -> SessionToken:
         response.headers["Cache-Control"] = "no-store"
+        return await self.begin(body, request)
+
+    async def begin(self, body: PasswordShown, request: Request) -> SessionToken:
+        """A session for a password. Raises Unauthenticated, TooManyAttempts, Rejected: not with passwords here."""
         if not self._parts.passwords_allowed:
             raise Rejected(NO_PASSWORDS)
         login = login_of(body.email)
