@@ -30,6 +30,7 @@ PLATFORMS = {
     "billing.usage-report.make",
     "iam.directory.read",
     "iam.directory.provision",
+    "iam.session.revoke",
 }
 """What is done to a tenant by the platform or by a directory, and never by its people."""
 LADDER = ("viewer", "member", "project-admin", "tenant-admin")
