@@ -108,6 +108,7 @@ def test_names_and_addresses_of_people_are_marked() -> None:
     assert {kind: set(fields) for kind, fields in personal.items()} == {
         "gpuaas.iam.directory-user-described.v1": {"attributes"},
         "gpuaas.iam.identity-linked.v1": {"subject"},
+        "gpuaas.iam.invitation-sent.v1": {"email"},
         "gpuaas.iam.user-registered.v1": {"email", "display_name"},
     }
 
