@@ -124,6 +124,10 @@ class Service:
             if kind == SCIM and "/scim/" in str(answer.url):
                 if answer.status_code >= 500 or set(answer.json()) < {"schemas", "status", "detail"}:
                     yield f"is none of theirs: {answer.text}"
+            elif kind == "text/html" and kind in operation["responses"].get(str(answer.status_code), {}).get(
+                "content", {}
+            ):
+                pass  # a page for people, which says itself what was wrong
             elif kind != PROBLEM:
                 yield f"is {kind}, not a problem: {answer.text}"
             elif answer.status_code >= 500 and not (answer.status_code == 503 and WAITED_FOR in answer.text):

@@ -151,4 +151,4 @@ async def world_on(
 
 
 def settings_on(nats_url: str, dsn: str, directory: Path) -> BillingSettings:
-    return BillingSettings(nats_url=nats_url, postgres_dsn=dsn, state_dir=directory, ready_timeout_s=30.0)
+    return BillingSettings(nats_url=nats_url, postgres_dsn=dsn, state_dir=directory, ready_timeout_s=15.0)

@@ -321,6 +321,11 @@ async def test_every_route_says_who_may(iam: Iam) -> None:
         "GET /v1/sign-in-options",
         "POST /v1/oauth/device",
         "POST /v1/oauth/token",
+        "POST /v1/oauth/exchange",
+        "GET /v1/device",
+        "POST /v1/device/sign-in",
+        "POST /v1/device/answer",
+        "GET /v1/device/providers/{provider_id}",
     }
     document = (await iam.client.get("/openapi.json")).json()
     for path, operations in document["paths"].items():

@@ -73,8 +73,8 @@ class Sealing:
             await self._check_continuity(end)
             heads = await asyncio.to_thread(self._signed, end)
             # Before they are given out: who demands a quorum is not shown a head that has yet to find it.
-            await self._witnesses.cosign(heads)
-            await self._heads.keep(heads, sealed.last_position)
+            cosigned = await self._witnesses.cosign(heads)
+            await self._heads.keep(heads, cosigned, sealed.last_position)
             self._notes |= {head.tree: head.note for head in heads}
         await self._witnesses.offer_again()
         if not end.has_news or not await self._watching.cleared():

@@ -72,6 +72,14 @@ class SealedHead:
         return self.note + self.cosignatures
 
 
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """What one witness said: (tree, size, line) of each head."""
+
+    witness: str
+    lines: tuple[tuple[str, int, str], ...]
+
+
 class Heads:
     """The signed heads of one log."""
 
@@ -108,15 +116,26 @@ class Heads:
         query = select(COSIGNATURES).where(COSIGNATURES.c.witness == witness, COSIGNATURES.c.tree.in_(list(trees)))
         return {row["tree"]: row["size"] for row in await self._database.fetch(query)}
 
-    async def keep_cosignatures(self, witness: str, found: Sequence[tuple[str, int, str]]) -> None:
-        """Store (tree, size, line) of one witness."""
-        records = [{"tree": tree, "witness": witness, "size": size, "line": line} for tree, size, line in found]
+    async def keep_cosignatures(self, *cosigned: Cosigned) -> None:
+        """Store what witnesses said of heads that are kept already."""
         async with self._database.writing() as rows:
-            await upsert(rows, COSIGNATURES, records)
+            await upsert(rows, COSIGNATURES, _lines(cosigned))
 
-    async def keep(self, heads: Sequence[SealedHead], sealed_to: int) -> None:
-        """Store heads, all or none, and forget those of the same trees that came before the epoch up to `sealed_to`."""
+    async def keep(self, heads: Sequence[SealedHead], cosigned: Sequence[Cosigned], sealed_to: int) -> None:
+        """Store heads with their cosignatures, all or none: a witness's newest cosignature takes the place of its last,
+        so kept first it would leave the head before without any. Those of the same trees that came before the epoch up
+        to `sealed_to` are forgotten.
+        """
         names = ("tree", "size", "root", "position", "note")
         async with self._database.writing() as rows:
             await upsert(rows, HEADS, [{name: getattr(head, name) for name in names} for head in heads])
+            await upsert(rows, COSIGNATURES, _lines(cosigned))
             await rows.execute(_FORGET, [head.tree for head in heads], sealed_to)
+
+
+def _lines(cosigned: Sequence[Cosigned]) -> list[dict[str, object]]:
+    return [
+        {"tree": tree, "witness": each.witness, "size": size, "line": line}
+        for each in cosigned
+        for tree, size, line in each.lines
+    ]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gpuaas.audit.adapters.heads import Heads, SealedHead
+from gpuaas.audit.adapters.heads import Cosigned, Heads, SealedHead
 from gpuaas.audit.adapters.key_file import verifies
 from gpuaas.audit.domain.witnessing import COSIGNATURE, cosigner_id, good_line, request_body
 from gpuaas.audit.ports import Witness
@@ -74,12 +74,15 @@ class Witnesses:
     def __post_init__(self) -> None:
         self.standings |= {witness.name: Standing() for witness in self.members}
 
-    async def cosign(self, heads: Sequence[SealedHead]) -> None:
-        """Offer new heads, already checked to continue the old ones, to every witness that does well."""
+    async def cosign(self, heads: Sequence[SealedHead]) -> list[Cosigned]:
+        """Offer new heads, already checked to continue the old ones, to every witness that does well.
+
+        What comes of it is to be kept with the heads, in one go: the old heads are given out with theirs until then.
+        """
         due = [member for member in self.members if time.monotonic() >= self.standings[member.name].ask_again_s]
         for member in self.members:
             self.standings[member.name].lagging |= member not in due
-        await asyncio.gather(*(self._offer(member, heads) for member in due))
+        return await asyncio.gather(*(self._offer(member, heads) for member in due))
 
     async def offer_again(self) -> None:
         """Offer the newest heads to the witnesses that missed them."""
@@ -88,7 +91,7 @@ class Witnesses:
             if standing.lagging and time.monotonic() >= standing.ask_again_s:
                 missed = await self.heads.lagging(member.name, LAGGING_MAX)
                 standing.lagging = len(missed) == LAGGING_MAX
-                await self._offer(member, missed)
+                await self.heads.keep_cosignatures(await self._offer(member, missed))
 
     def policy(self) -> str:
         """The policy's lines for witnesses and quorum (C2SP tlog-policy)."""
@@ -116,7 +119,7 @@ class Witnesses:
             for member in self.members
         ]
 
-    async def _offer(self, witness: Witness, heads: Sequence[SealedHead]) -> None:
+    async def _offer(self, witness: Witness, heads: Sequence[SealedHead]) -> Cosigned:
         standing = self.standings[witness.name]
         found: list[tuple[str, int, str]] = []
         troubles: list[_Unwell] = []
@@ -142,7 +145,7 @@ class Witnesses:
         elif heads:
             standing.state, standing.detail = "well", ""
         standing.cosigned += len(found)
-        await self.heads.keep_cosignatures(witness.name, found)
+        return Cosigned(witness.name, tuple(found))
 
     def _unwell(self, witness: Witness, trouble: _Unwell) -> None:
         standing = self.standings[witness.name]
