@@ -126,7 +126,15 @@ MEANT: Final[dict[str, dict[str, Any]]] = {
     "/v1/tenants/{tenant_id}/price-agreements": {"rules": _AGREED["rules"]},
     "/v1/price-campaigns": {"rules": _AGREED["rules"]},
     "/v1/tenants/{tenant_id}/projects/{project_id}/usage-reports": {
-        "used_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        "reports": [
+            {
+                "meter_id": "some-thing",
+                "source": "some-thing",
+                "source_event_id": "some-thing",
+                "used_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+                "value": "1",
+            }
+        ],
     },
     "/v1/fault-rules/replays": {name: _RULES[name] for name in ("version", "classes", "attempts", "xid")},
 }
