@@ -116,13 +116,15 @@ def _add_erasures(routes: APIRouter, desk: Desk) -> None:
         responses={200: {"content": {"application/json": {}}}},
     )
     async def certificate(subject_id: str, caller: ErasureReader) -> Response:
-        state, _ = await desk.commands.state(DATA_SUBJECT, PLATFORM, subject_id)
+        state, version = await desk.commands.state(DATA_SUBJECT, PLATFORM, subject_id)
         if not state.erasure_id:
             raise NotFound(f"no erasure of {subject_id} was ordered")
         if not state.statement:
             raise Unavailable(f"the erasure {state.erasure_id} is not carried out yet; ask again", retry_after_s=2)
         orders = DATA_SUBJECT.subject(PLATFORM, subject_id)
         found = await erasure_evidence(desk.database, orders, subject_id, f"{UserRegistered.SERVICE}/{subject_id}")
+        if len(found.orders) < version:  # the trail is behind the history that says it is done
+            raise Unavailable("the trail has not seen the newest of these events yet; ask again", retry_after_s=2)
         events, heads = await desk.proved(found.all())
         if len(events) < len(found.all()):
             raise Unavailable("the newest of these events are not sealed yet; ask again", retry_after_s=3)
