@@ -125,17 +125,17 @@ class Closures(Reaction):
         self._capacity = capacity
         self._pool = pool
         self._plans = plans
-        self._before = (*before, plans)
+        self._before = before
 
     async def react(self, fact: Fact) -> None:
-        for reader in self._before:
-            await reader.reached(fact.position, REACHED_S)
         match fact.event:
             case MaintenanceScheduled() | MaintenancePostponed() | MaintenanceStarted() as said:
+                await _all_reached((*self._before, self._plans), fact.position)
                 # By now it may have been moved again, or be over; then the event about that comes here as well.
                 if (plan := self._plans.standing.get(said.window_id)) is not None:
                     await self._everywhere(fact, plan.closing)
             case MaintenanceEnded() as end:
+                await _all_reached((*self._before, self._plans), fact.position)
                 await self._everywhere(fact, lambda pool_id: OpenTime(pool_id, end.window_id, end.outcome))
             case NodeBurnInStarted() as burn:
                 await self._burn_in(fact, burn)
@@ -144,6 +144,7 @@ class Closures(Reaction):
                 opening = OpenTime(back.pool_id, closure, "the machine is available")
                 await self._order(fact, "opened", opening)
             case PoolCapacityAdded() as joined:
+                await _all_reached((self._plans,), fact.position)
                 await self._joined(fact, joined)
 
     async def _joined(self, fact: Fact, joined: PoolCapacityAdded) -> None:
@@ -183,3 +184,8 @@ class Closures(Reaction):
 
 def _burn_in_of(node_id: str) -> str:
     return f"burn-in-{node_id}"[:63].rstrip("-")
+
+
+async def _all_reached(readers: Sequence[Reader], position: int) -> None:
+    for reader in readers:
+        await reader.reached(position, REACHED_S)
