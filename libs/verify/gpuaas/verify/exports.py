@@ -90,11 +90,13 @@ class _Copy:
         """
         if len(self.leaves) != self.head.checkpoint.size or root_of(self.leaves) != self.head.checkpoint.root:
             raise Refuted("wrong-root", "the entries lead to another root than the checkpoint's")
-        odd = next((each for each in sorted(set(self.wanted) ^ set(self.rows))), None)
-        if odd is not None and odd in set(self.wanted):
+        wanted, here = set(self.wanted), set(self.rows)
+        if wanted == here:
+            return
+        odd = min(wanted ^ here)
+        if odd in wanted:
             raise Refuted("left-out", f"leaf {odd} of the signed tree answers the question, and is not here")
-        if odd is not None:
-            raise Refuted("not-asked", f"leaf {odd} is here, and does not answer the question")
+        raise Refuted("not-asked", f"leaf {odd} is here, and does not answer the question")
 
     def first_gap(self) -> int | None:
         """The first leaf of the signed tree that is not here; None for none."""

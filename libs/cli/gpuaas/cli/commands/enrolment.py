@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
+from gpuaas.cli.batches import hand_in
 from gpuaas.cli.here import open_suite, order
-from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, print_table
-
-AT_ONCE = 200
+from gpuaas.cli.output import as_json, finish, print_items, print_json
 
 
 @click.command()
@@ -23,30 +21,7 @@ def register(file: Path, json_: bool) -> None:
     The file is a list of {node_id, topology {region, site, pod, rack}, expected_gpu_model, expected_gpu_count,
     pool_id}, with "isolation": "machine" for those that are let to one tenant at a time. Status 1 where one is refused.
     """
-    try:
-        machines = json.loads(file.read_text("utf-8"))
-    except ValueError as broken:
-        fail(f"{file} is not JSON: {broken}", 2)
-    if not isinstance(machines, list):
-        fail(f"{file} is not a list of machines", 2)
-
-    async def work() -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        async with open_suite() as suite:
-            for start in range(0, len(machines), AT_ONCE):
-                body = {"nodes": machines[start : start + AT_ONCE]}
-                items += (await suite.post("nodes", "/v1/nodes/batch", body))["items"]
-        return items
-
-    items = finish(work)
-    refused = [item for item in items if item["status"] != "accepted"]
-    if json_:
-        print_json(items)
-    else:
-        rows = [[item["id"], (item["problem"] or {}).get("detail", "")] for item in refused]
-        print_table(f"{len(items) - len(refused)} registered, {len(refused)} refused", ["node", "why not"], rows)
-    if refused:
-        raise SystemExit(1)
+    hand_in(file, "nodes", "/v1/nodes/batch", "nodes", ("registered", "node"), json_)
 
 
 @click.command()

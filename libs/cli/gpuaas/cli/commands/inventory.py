@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
+from gpuaas.cli.batches import hand_in, read_json
 from gpuaas.cli.here import open_suite
 from gpuaas.cli.output import as_json, fail, finish, print_items, print_json, print_table
 
@@ -15,7 +15,6 @@ limited = click.option(
     "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most this many."
 )
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-PLANS_AT_ONCE = 200
 US_PER_HOUR = 3_600_000_000
 LEVELS = ("region", "site", "pod", "rack", "nvlink_domain", "machine_id")
 DIMENSIONS = "region, site, pod, rack, pool_id, gpu_model"
@@ -155,7 +154,7 @@ def skus(sku_id: str | None, limit: int, json_: bool) -> None:
 @as_json
 def publish(file: Path, json_: bool) -> None:
     """Publish a SKU, or its next version, from a JSON FILE (the body of `POST /v1/skus`)."""
-    _given("/v1/skus", _read(file), json_)
+    _given("/v1/skus", read_json(file), json_)
 
 
 @command.command()
@@ -173,27 +172,7 @@ def retire(sku_id: str, version: int, reason: str, json_: bool) -> None:
 @as_json
 def plan(file: Path, json_: bool) -> None:
     """Expect the machines of a JSON FILE: a list of {machine_id, sku_id, pool_id, topology, …}."""
-    plans = _read(file)
-    if not isinstance(plans, list):
-        fail(f"{file} is not a list of machines", 2)
-
-    async def work() -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        async with open_suite() as suite:
-            for start in range(0, len(plans), PLANS_AT_ONCE):
-                body = {"plans": plans[start : start + PLANS_AT_ONCE]}
-                items += (await suite.post("inventory", "/v1/machine-plans/batch", body))["items"]
-        return items
-
-    items = finish(work)
-    refused = [item for item in items if item["status"] != "accepted"]
-    if json_:
-        print_json(items)
-    else:
-        rows = [[item["id"], (item["problem"] or {}).get("detail", "")] for item in refused]
-        print_table(f"{len(items) - len(refused)} planned, {len(refused)} refused", ["machine", "why not"], rows)
-    if refused:
-        raise SystemExit(1)
+    hand_in(file, "inventory", "/v1/machine-plans/batch", "plans", ("planned", "machine"), json_)
 
 
 @command.command()
@@ -254,13 +233,6 @@ def _hours(us: str) -> float:
 
 def _names(by: str) -> list[str]:
     return [name.strip() for name in by.split(",") if name.strip()]
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except ValueError as broken:
-        fail(f"{file} is not JSON: {broken}", 2)
 
 
 async def _get(path: str, **params: Any) -> Any:
